@@ -1,0 +1,68 @@
+"""What can go wrong, and may the sender try again?
+
+The docstring of each class is its default message; ``retryable`` is the one bit
+that decides the answer (OTLP: https://opentelemetry.io/docs/specs/otlp/#failures).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ObsError(Exception):
+    """Something went wrong in otel_obs."""
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().partition("\n")[0])
+
+
+class ConfigurationError(ObsError):
+    """A setting or an option has a value that cannot be used."""
+
+
+class DecodeError(ObsError):
+    """The body is not OTLP: it cannot be read at all."""
+
+
+class RequestTooLargeError(ObsError):
+    """The request is larger than this server accepts."""
+
+
+class UnsupportedMediaTypeError(ObsError):
+    """The content type or content encoding is not one that OTLP/HTTP uses."""
+
+
+class QueueFullError(ObsError):
+    """More is waiting to be stored than this process may hold; send it again later."""
+
+    retryable = True
+
+
+class StorageUnavailableError(ObsError):
+    """PostgreSQL cannot be reached, or is not accepting writes."""
+
+    retryable = True
+
+
+class StorageRejectedError(ObsError):
+    """PostgreSQL refuses this data; sending it again will not help."""
+
+
+class SchemaTooOldError(ObsError):
+    """The database schema is older than this program; run `otel-obs migrate`."""
+
+    retryable = True
+
+
+class SchemaTooNewError(ObsError):
+    """The database schema is newer than this program; upgrade otel_obs."""
+
+
+class MigrationChangedError(ObsError):
+    """A migration that was applied has a different content now."""
+
+
+class EmbeddedPostgresError(ObsError):
+    """The embedded PostgreSQL cannot be started here."""

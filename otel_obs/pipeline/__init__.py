@@ -1,0 +1,3 @@
+"""From decoded spans to a store: reading, settling, batching."""
+
+from __future__ import annotations

@@ -1,0 +1,323 @@
+"""Which reports speak of the same call, and which of them is counted?
+
+The provider's response id names a call; where there is none, structure does: an ancestor and its
+descendant, or siblings of different instrumentations, with the same model family, the same usage
+and overlapping time. All of it is a function of the set of reports, never of their order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from otel_obs.rows import CallRow
+from otel_obs.rows.report import EventKey, Report
+
+SLACK = timedelta(seconds=2)
+"""Clocks and instrumentations disagree by about this much about when a call began and ended."""
+SAME_ANSWER = timedelta(minutes=10)
+"""Equal totals further apart than this are an answer from a cache, not a second report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """All reports of one call."""
+
+    reports: tuple[Report, ...]
+    """In order of trust: the first is counted."""
+    cached: frozenset[EventKey] = frozenset()
+    """Reports that are answers from a cache, told long after the call."""
+
+    @property
+    def counted(self) -> Report:
+        """Return the report whose figures are the call's."""
+        return self.reports[0]
+
+
+def trust(report: Report) -> tuple[object, ...]:
+    """Return a key by which the report to be counted sorts first: a total order.
+
+    Spans before logs, figures of the provider before guesses, most usage parts, the innermost (the
+    shortest), the earliest, the smaller ids.
+    """
+    row = report.row
+    return (
+        report.is_log,
+        {"reported": 0, "split": 1, "estimated": 2, None: 3}[row.usage_source],
+        -_parts(row),
+        float("inf") if row.latency_ms is None else row.latency_ms,
+        row.timestamp,
+        row.trace_id,
+        row.event_id,
+    )
+
+
+def outermost(report: Report) -> tuple[object, ...]:
+    """Return a key by which the report closest to the agent that asked sorts first."""
+    row = report.row
+    return (
+        report.is_log,
+        row.agent_id is None,
+        row.timestamp,
+        -(row.latency_ms or 0),
+        row.trace_id,
+        row.event_id,
+    )
+
+
+def _parts(row: CallRow) -> int:
+    parts = (
+        row.input_tokens, row.cache_read_tokens, row.cache_write_tokens,
+        row.cache_write_1h_tokens, row.output_tokens, row.reasoning_tokens,
+    )  # fmt: skip
+    return sum(part is not None for part in parts) + len(row.billed_units or ())
+
+
+_VERSION = re.compile(r"[-@:](?:\d{4}-?\d{2}-?\d{2}|v\d+(?::\d+)?|\d{3,4}|latest|\d{2}-\d{2})$")
+
+
+def model_family(model: str | None) -> str | None:
+    """Return *model* without vendor prefix, date and version, so that alias and dated name agree."""
+    if not model:
+        return None
+    name = model.lower().rsplit("/", 1)[-1]
+    name = re.sub(r"^(?:[a-z]{2,6}\.)?(?:anthropic|openai|meta|mistral|cohere|amazon|deepseek)\.", "", name)
+    while True:
+        shorter = _VERSION.sub("", name)
+        if shorter == name:
+            return name
+        name = shorter
+
+
+def same_model(one: CallRow, other: CallRow) -> bool:
+    """Tell whether two reports may speak of the same model; an unknown one fits any."""
+    families = [{model_family(row.model_name), model_family(row.request_model)} - {None} for row in (one, other)]
+    return not families[0] or not families[1] or bool(families[0] & families[1])
+
+
+def same_totals(one: CallRow, other: CallRow) -> bool:
+    """Tell whether two reports bill the same: what both know is equal, and something is known."""
+    if (one.input_tokens, one.output_tokens) == (other.input_tokens, other.output_tokens):
+        return one.input_tokens is not None or one.output_tokens is not None
+    return (
+        one.input_tokens is not None
+        and one.input_tokens == other.input_tokens
+        and (one.output_tokens is None or other.output_tokens is None)
+    )
+
+
+def overlap(one: Report, other: Report) -> bool:
+    """Tell whether two reports overlap in time, with two seconds of slack."""
+    return one.started <= other.ended + SLACK and other.started <= one.ended + SLACK
+
+
+class _Sets:
+    """Disjoint sets over positions (union-find)."""
+
+    def __init__(self, size: int) -> None:
+        self._parent = list(range(size))
+
+    def find(self, item: int) -> int:
+        while self._parent[item] != item:
+            self._parent[item] = self._parent[self._parent[item]]
+            item = self._parent[item]
+        return item
+
+    def join(self, one: int, other: int) -> None:
+        first, second = sorted((self.find(one), self.find(other)))
+        self._parent[second] = first
+
+    def groups(self) -> list[list[int]]:
+        found: dict[int, list[int]] = {}
+        for item in range(len(self._parent)):
+            found.setdefault(self.find(item), []).append(item)
+        return list(found.values())
+
+
+def clusters(reports: Iterable[Report]) -> list[Cluster]:
+    """Return the calls that *reports*, all of one response id, speak of.
+
+    Overlapping times or agreeing totals make one call; other totals without overlap are two, for some
+    servers draw their ids from a small range. Agreeing totals more than ten minutes apart are an answer
+    from a cache. One instrumentation that bills twice in different totals speaks of two calls however
+    close they are.
+    """
+    ordered = sorted(reports, key=lambda report: (report.started, report.key))
+    if len(ordered) == 1:
+        return [Cluster((ordered[0],))]
+    sets = _Sets(len(ordered))
+    for one, other in _neighbours(ordered):
+        sets.join(one, other)
+    return [_cluster([ordered[item] for item in group]) for group in sets.groups()]
+
+
+def _neighbours(ordered: Sequence[Report]) -> Iterable[tuple[int, int]]:
+    """Yield the positions of reports of the same call; linear where totals differ and times do not meet."""
+    billed: dict[tuple[int | None, int | None], int] = {}
+    running: list[int] = []
+    for position, report in enumerate(ordered):
+        if report.has_usage:
+            totals = (report.row.input_tokens, report.row.output_tokens)
+            if totals in billed:
+                yield billed[totals], position
+            billed.setdefault(totals, position)
+        running = [item for item in running if ordered[item].ended + SLACK >= report.started - SLACK]
+        for item in running:
+            if overlap(ordered[item], report) and _one_call(ordered[item], report):
+                yield item, position
+        running.append(position)
+
+
+def _one_call(one: Report, other: Report) -> bool:
+    twice = one.scope == other.scope and one.is_log == other.is_log and one.has_usage and other.has_usage
+    return not twice or same_totals(one.row, other.row)
+
+
+def _cluster(reports: list[Report]) -> Cluster:
+    first = min(reports, key=lambda report: report.started)
+    cached = frozenset(
+        report.key for report in reports if report.started - first.ended > SAME_ANSWER and report is not first
+    )
+    # An answer from a cache is never the call itself, however much it knows.
+    ordered = sorted(reports, key=lambda report: (report.key in cached, *trust(report)))
+    return Cluster(tuple(ordered), cached)
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What a trace's structure says about its reports."""
+
+    groups: Mapping[EventKey, str]
+    """Report without a response id -> the id of the call it speaks of (one of ours if nobody named it)."""
+    doubtful: frozenset[EventKey]
+    """Reports that may be a second sighting of a call, and yet are counted."""
+    rollups: frozenset[EventKey]
+    """Reports that repeat the sum of the calls below them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two reports that may speak of one call; the better fit sorts first."""
+
+    kind: int
+    silent: bool
+    apart: float
+    one: Report
+    other: Report
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        return (self.kind, self.silent, self.apart, self.one.key, self.other.key)
+
+
+_NESTED, _SIBLINGS, _COUSINS = 0, 1, 2
+
+
+class _Families:
+    """Sets of reports of one call while they are being found."""
+
+    def __init__(self, reports: Iterable[Report], paths: Mapping[EventKey, Sequence[str]]) -> None:
+        self._paths = paths
+        self._members = {report.key: [report] for report in reports}
+
+    def join(self, one: Report, other: Report) -> bool:
+        """Put both into one set; return False if their sets cannot be one call."""
+        first, second = self._members[one.key], self._members[other.key]
+        if first is second:
+            return True
+        names = {report.row.response_id for report in (*first, *second)} - {None}
+        if len(names) > 1 or any(self._rivals(left, right) for left in first for right in second):
+            return False
+        first.extend(second)
+        for report in second:
+            self._members[report.key] = first
+        return True
+
+    def _rivals(self, one: Report, other: Report) -> bool:
+        """One instrumentation reports one call once, unless it nests its spans."""
+        same = one.scope == other.scope and one.is_log == other.is_log
+        return same and not nested(one, other, self._paths)
+
+    def names(self) -> dict[EventKey, str]:
+        """Return the name of the call for each report that has none itself and is not alone."""
+        found: dict[EventKey, str] = {}
+        for key, members in self._members.items():
+            own = next(report for report in members if report.key == key)
+            if len(members) > 1 and own.row.response_id is None:
+                known = next((report.row.response_id for report in members if report.row.response_id), None)
+                found[key] = known or f"trace:{key[0]}:{min(report.row.event_id for report in members)}"
+        return found
+
+
+def nested(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -> bool:
+    """Tell whether one report's span is the other's, or lies below it."""
+    spans = (one.row.span_id, other.row.span_id)
+    return spans[0] == spans[1] or spans[0] in paths[other.key] or spans[1] in paths[one.key]
+
+
+def match(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) -> Matches:
+    """Find for each report without a response id the call it speaks of, within one trace.
+
+    *paths* gives the span ids above each report, nearest first. The best fits are joined first. Without
+    an ancestor or a common parent two reports stay two calls, and the later one is marked doubtful.
+    """
+    rollups = frozenset(_rollups(reports, paths))
+    candidates = [report for report in reports if report.key not in rollups]
+    families = _Families(candidates, paths)
+    doubtful: set[EventKey] = set()
+    for pair in sorted(_pairs(candidates, paths), key=lambda pair: pair.order):
+        if pair.kind == _COUSINS or not families.join(pair.one, pair.other):
+            doubtful.add(max((pair.one, pair.other), key=lambda report: (report.started, report.key)).key)
+    groups = families.names()
+    return Matches(groups, frozenset(doubtful - groups.keys()), rollups)
+
+
+def _pairs(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[_Pair]:
+    ordered = sorted(reports, key=lambda report: (report.started, report.key))
+    running: list[Report] = []
+    for other in ordered:
+        running = [report for report in running if report.ended + SLACK >= other.started - SLACK]
+        for one in running:
+            nameless = one.row.response_id is None or other.row.response_id is None
+            if nameless and overlap(one, other) and (pair := _pair(one, other, paths)) is not None:
+                yield pair
+        running.append(other)
+
+
+def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -> _Pair | None:
+    if one.row.operation != other.row.operation or not same_model(one.row, other.row):
+        return None
+    silent = not (one.has_usage and other.has_usage)
+    if not silent and not same_totals(one.row, other.row):
+        return None
+    apart = abs((one.started - other.started).total_seconds()) + abs((one.ended - other.ended).total_seconds())
+    if nested(one, other, paths):
+        return _Pair(_NESTED, silent, apart, one, other)
+    if silent or (one.scope == other.scope and one.is_log == other.is_log):
+        return None
+    siblings = one.is_log or other.is_log or (paths[one.key][:1] == paths[other.key][:1] != ())
+    return _Pair(_SIBLINGS if siblings else _COUSINS, silent, apart, one, other)
+
+
+def _rollups(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[EventKey]:
+    """Yield the reports whose totals are the sum of at least two calls below them."""
+    spans = {report.row.span_id: report for report in reports if not report.is_log}
+    below: dict[str, list[Report]] = {}
+    for report in spans.values():
+        above = next((span_id for span_id in paths[report.key] if span_id in spans), None)
+        if above is not None:
+            below.setdefault(above, []).append(report)
+    for span_id, parts in below.items():
+        row = spans[span_id].row
+        if (
+            len(parts) > 1
+            and row.input_tokens
+            and (row.input_tokens, row.output_tokens or 0)
+            == (
+                sum(part.row.input_tokens or 0 for part in parts),
+                sum(part.row.output_tokens or 0 for part in parts),
+            )
+        ):
+            yield spans[span_id].key

@@ -1,0 +1,228 @@
+"""From what one or more requests carried to one batch of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from otel_obs.model import Call, Cost, Decoded, LogRecord, Reading, Rejected, Span, Usage
+from otel_obs.pipeline.settle import Forest, Settled, settle
+from otel_obs.rows import CallRow
+from otel_obs.rows.batch import Batch, Quarantined
+from otel_obs.rows.build import (
+    MAX_SPAN_BYTES,
+    ContentPolicy,
+    RecordRows,
+    log_rows,
+    span_rows,
+    timestamp_of,
+)
+from otel_obs.rows.report import EventKey, Report
+from otel_obs.tenancy import Sender, Tenant, TenantDefaults, TenantRefusedError, tenant_of
+
+
+class Price(Protocol):
+    """Return what a call costs, at the price valid when it was made."""
+
+    def __call__(self, call: Call, at: datetime, organization_id: str) -> Cost:
+        """Return the cost of *call*, made at *at* by *organization_id*."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapping:
+    """How spans become rows: the dialects, the prices, and what the operator decided."""
+
+    read: Callable[[Span], Reading]
+    read_log: Callable[[LogRecord], Reading]
+    price: Price
+    defaults: TenantDefaults = field(default_factory=TenantDefaults)
+    policy: ContentPolicy = field(default_factory=ContentPolicy)
+    genai_only: bool = False
+    """Drop spans that have nothing to do with GenAI, and count them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What one request carried, as rows that are not settled yet."""
+
+    records: Sequence[RecordRows] = ()
+    quarantined: Sequence[Quarantined] = ()
+    dropped: int = 0
+    """Spans that are not about GenAI, where the operator wants only those."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Return about how much memory the rows take."""
+        return sum(1500 + sum(row.bytes for row in record.contents) for record in self.records)
+
+
+def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Mapping) -> Received:
+    """Return the rows of what one request carried; what cannot be stored is set apart with its reason."""
+    records: list[RecordRows] = []
+    refused = [_refused(rejected, sender, received_at, mapping) for rejected in decoded.rejected]
+    dropped = 0
+    for span in decoded.spans:
+        reading = mapping.read(span)
+        if mapping.genai_only and not reading.dialect:
+            dropped += 1
+            continue
+        try:
+            tenant = tenant_of(span.attributes, span.resource.attributes, sender, mapping.defaults)
+        except TenantRefusedError as error:
+            refused.append(_refused(Rejected(error.reason, "traces"), sender, received_at, mapping))
+            continue
+        cost = _cost(span.start_time_unix_nano, reading, tenant, mapping)
+        rows = span_rows(span, reading, tenant, received_at, cost=cost, policy=mapping.policy)
+        if sum(row.bytes for row in rows.contents if not row.truncated) > MAX_SPAN_BYTES:
+            refused.append(_refused(Rejected("span_too_large", "traces"), sender, received_at, mapping))
+        else:
+            records.append(rows)
+    for record in decoded.logs:
+        reading = mapping.read_log(record)
+        try:
+            tenant = tenant_of(record.attributes, record.resource.attributes, sender, mapping.defaults)
+        except TenantRefusedError as error:
+            refused.append(_refused(Rejected(error.reason, "logs"), sender, received_at, mapping))
+            continue
+        cost = _cost(record.time_unix_nano or record.observed_time_unix_nano, reading, tenant, mapping)
+        records.append(log_rows(record, reading, tenant, received_at, cost=cost, policy=mapping.policy))
+    return Received(records=records, quarantined=refused, dropped=dropped)
+
+
+def _cost(time_unix_nano: int, reading: Reading, tenant: Tenant, mapping: Mapping) -> Cost | None:
+    if reading.call is None:
+        return None
+    return mapping.price(reading.call, timestamp_of(time_unix_nano), tenant.organization_id)
+
+
+def _refused(rejected: Rejected, sender: Sender, received_at: datetime, mapping: Mapping) -> Quarantined:
+    return Quarantined(
+        organization_id=sender.organization_id or mapping.defaults.organization_id,
+        workspace_id=sender.bound_workspace_id or sender.workspace_id or mapping.defaults.workspace_id,
+        received_at=received_at,
+        signal=rejected.signal,
+        reason=rejected.reason,
+        payload=rejected.payload,
+    )
+
+
+def reprice(row: CallRow, price: Price) -> CallRow:
+    """Return *row* with the cost of its usage at the time of the call."""
+    cost = price(call_of(row), row.timestamp, row.organization_id)
+    return row._replace(
+        rate_per_1k=cost.rate_per_1k,
+        cost_usd=cost.cents,
+        cost_source=cost.source,
+        cost_reason=cost.reason,
+        price_id=cost.price_id,
+    )
+
+
+def call_of(row: CallRow) -> Call:
+    """Return the call that *row* stores, as far as its price depends on it."""
+    return Call(
+        operation=row.operation,
+        provider=row.provider,
+        request_model=row.request_model,
+        response_model=row.model_name,
+        usage=Usage(
+            input_tokens=row.input_tokens,
+            cache_read_tokens=row.cache_read_tokens,
+            cache_write_tokens=row.cache_write_tokens,
+            cache_write_1h_tokens=row.cache_write_1h_tokens,
+            output_tokens=row.output_tokens,
+            reasoning_tokens=row.reasoning_tokens,
+            billed_units=row.billed_units or {},
+        ),
+        usage_source=row.usage_source,  # type: ignore[arg-type]  # CHECKed by the database
+        failed=row.status == "error",
+        service_tier=row.service_tier,
+        is_batch=row.is_batch,
+        reported_cost_usd=None if row.reported_cost_cents is None else row.reported_cost_cents / Decimal(100),
+    )
+
+
+def batch_of(received: Iterable[Received], price: Price) -> Batch:
+    """Return one batch of settled rows of all that was *received*; each event once."""
+    quarantined: list[Quarantined] = []
+    tenants: dict[str, dict[EventKey, RecordRows]] = {}
+    for request in received:
+        quarantined.extend(request.quarantined)
+        for record in request.records:
+            events = tenants.setdefault(record.event.organization_id, {})
+            key = (record.event.trace_id, record.event.event_id)
+            if key not in events or _replaces(record, events[key]):
+                events[key] = record
+    settled = {
+        organization: settle(_forest(records), lambda row: reprice(row, price))
+        for organization, records in tenants.items()
+    }
+    return Batch(
+        events=[
+            *(event for forest in settled.values() for event in forest.events.values()),
+            *_extra_events(tenants, settled),
+        ],
+        calls=[call for forest in settled.values() for call in forest.calls.values()],
+        runs=[run for forest in settled.values() for run in forest.runs.values()],
+        checks=[check for forest in settled.values() for check in forest.checks.values()],
+        contents=[
+            row._replace(workspace_id=event.workspace_id, user_id=event.user_id)
+            for organization, records in tenants.items()
+            for key, record in records.items()
+            for row in record.contents
+            for event in (settled[organization].events[key],)
+        ],
+        reports={key: report for forest in settled.values() for key, report in forest.shared().items()},
+        resources={
+            (organization, record.resource_hash): record.resource
+            for organization, records in tenants.items()
+            for record in records.values()
+            if record.resource is not None
+        },
+        quarantined=quarantined,
+    )
+
+
+def _replaces(new: RecordRows, old: RecordRows) -> bool:
+    """Tell whether *new* replaces *old*: a finished span an unfinished one; else the first stays."""
+    return old.event.latency_ms is None and new.event.latency_ms is not None
+
+
+def _extra_events(tenants: dict[str, dict[EventKey, RecordRows]], settled: dict[str, Settled]) -> Iterable[Any]:
+    for organization, records in tenants.items():
+        for key, record in records.items():
+            event = settled[organization].events[key]
+            for extra in record.extra_events:
+                yield extra._replace(
+                    workspace_id=event.workspace_id,
+                    user_id=event.user_id,
+                    flow_id=event.flow_id,
+                    run_id=event.run_id,
+                    conversation_id=event.conversation_id,
+                    agent_id=event.agent_id,
+                    inherited=event.inherited,
+                )
+
+
+def _forest(records: dict[EventKey, RecordRows]) -> Forest:
+    return Forest(
+        events={key: record.event for key, record in records.items()},
+        reports={
+            key: Report(
+                row=record.call,
+                scope=record.scope,
+                is_log=record.is_log,
+                workspace_known=record.event.workspace_is_known,
+            )
+            for key, record in records.items()
+            if record.call is not None
+        },
+        runs={key: record.run for key, record in records.items() if record.run is not None},
+        checks={key: record.check for key, record in records.items() if record.check is not None},
+        scopes={key: record.scope for key, record in records.items() if record.run is not None},
+        nested_only=frozenset(key for key, record in records.items() if record.nested_only),
+    )

@@ -1,0 +1,136 @@
+-- name: claim_traces
+-- Quiet for two seconds, or waiting for five; whoever claims a trace holds it until its rows are final.
+SELECT organization_id, trace_id
+FROM unsettled_traces
+WHERE %(all_now)s OR last_at <= now() - %(quiet)s::interval OR first_at <= now() - %(patience)s::interval
+ORDER BY last_at
+LIMIT %(limit)s
+FOR UPDATE SKIP LOCKED;
+
+-- name: claimed
+DELETE FROM unsettled_traces
+WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[]);
+
+-- name: unsettle
+-- Other traces whose calls changed; one that waits already needs no second mark.
+INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at)
+SELECT %(organization_id)s, trace_id, now(), now()
+FROM unnest(%(trace_ids)s::text[]) AS touched (trace_id)
+ORDER BY trace_id
+ON CONFLICT (organization_id, trace_id) DO NOTHING;
+
+-- name: events_of_traces
+SELECT * FROM event_logs WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[]);
+
+-- name: calls_of_traces
+SELECT * FROM model_cost_logs WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[]);
+
+-- name: agent_runs_of_events
+SELECT t.* FROM agent_trace_history AS t
+JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
+    AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
+WHERE t.organization_id = %(organization_id)s;
+
+-- name: checks_of_events
+SELECT t.* FROM prompt_similarity_logs AS t
+JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
+    AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
+WHERE t.organization_id = %(organization_id)s;
+
+-- name: calls_of_events
+SELECT t.* FROM model_cost_logs AS t
+JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
+    AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
+WHERE t.organization_id = %(organization_id)s;
+
+-- name: events_of_keys
+SELECT t.* FROM event_logs AS t
+JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
+    AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
+WHERE t.organization_id = %(organization_id)s;
+
+-- name: reports_of_traces
+SELECT trace_id, event_id, "timestamp", response_id, group_key, counted, is_log, report
+FROM call_reports
+WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[]);
+
+-- name: reports_of_calls
+SELECT trace_id, event_id, "timestamp", response_id, group_key, counted, is_log, report
+FROM call_reports
+WHERE organization_id = %(organization_id)s AND response_id = ANY(%(call_ids)s::text[])
+UNION
+SELECT trace_id, event_id, "timestamp", response_id, group_key, counted, is_log, report
+FROM call_reports
+WHERE organization_id = %(organization_id)s AND group_key = ANY(%(call_ids)s::text[]);
+
+-- name: lock_calls
+-- One settler at a time decides which report of a call is counted.
+SELECT response_id, "timestamp", trace_id, event_id
+FROM call_registry
+WHERE organization_id = %(organization_id)s AND response_id = ANY(%(call_ids)s::text[])
+ORDER BY response_id
+FOR UPDATE;
+
+-- name: update_events
+UPDATE event_logs AS e
+SET workspace_id = n.workspace_id, user_id = n.user_id, agent_id = n.agent_id, flow_id = n.flow_id,
+    run_id = n.run_id, conversation_id = n.conversation_id, cost_state = n.cost_state,
+    counted_trace_id = n.counted_trace_id, counted_span_id = n.counted_span_id, inherited = n.inherited
+FROM jsonb_populate_recordset(NULL::event_logs, %(rows)s) AS n
+WHERE e.organization_id = n.organization_id AND e."timestamp" = n."timestamp" AND e.trace_id = n.trace_id
+    AND e.event_id = n.event_id;
+
+-- name: update_contexts
+-- Apart from the columns: a context is long, and settling seldom changes it.
+UPDATE event_logs AS e
+SET context = n.context
+FROM jsonb_populate_recordset(NULL::event_logs, %(rows)s) AS n
+WHERE e.organization_id = n.organization_id AND e."timestamp" = n."timestamp" AND e.trace_id = n.trace_id
+    AND e.event_id = n.event_id;
+
+-- name: update_contents
+UPDATE span_contents AS c
+SET workspace_id = n.workspace_id, user_id = n.user_id
+FROM jsonb_populate_recordset(NULL::event_logs, %(rows)s) AS n
+WHERE c.organization_id = n.organization_id AND c."timestamp" = n."timestamp" AND c.trace_id = n.trace_id
+    AND c.event_id = n.event_id
+    AND (c.workspace_id, c.user_id) IS DISTINCT FROM (n.workspace_id, n.user_id);
+
+-- name: update_agent_runs
+UPDATE agent_trace_history AS t
+SET workspace_id = n.workspace_id, user_id = n.user_id, agent_id = n.agent_id, flow_id = n.flow_id,
+    run_id = n.run_id, conversation_id = n.conversation_id, execution_nodes = n.execution_nodes,
+    input_tokens = n.input_tokens, output_tokens = n.output_tokens, cost_cents = n.cost_cents
+FROM jsonb_populate_recordset(NULL::agent_trace_history, %(rows)s) AS n
+WHERE t.organization_id = n.organization_id AND t."timestamp" = n."timestamp" AND t.trace_id = n.trace_id
+    AND t.event_id = n.event_id;
+
+-- name: update_checks
+UPDATE prompt_similarity_logs AS t
+SET workspace_id = n.workspace_id, user_id = n.user_id, agent_id = n.agent_id
+FROM jsonb_populate_recordset(NULL::prompt_similarity_logs, %(rows)s) AS n
+WHERE t.organization_id = n.organization_id AND t."timestamp" = n."timestamp" AND t.trace_id = n.trace_id
+    AND t.event_id = n.event_id;
+
+-- name: insert_calls
+INSERT INTO model_cost_logs
+SELECT * FROM jsonb_populate_recordset(NULL::model_cost_logs, %(rows)s)
+ON CONFLICT DO NOTHING;
+
+-- name: update_calls
+UPDATE model_cost_logs AS t
+SET workspace_id = n.workspace_id, user_id = n.user_id, agent_id = n.agent_id, flow_id = n.flow_id,
+    run_id = n.run_id, conversation_id = n.conversation_id, provider = n.provider, model_name = n.model_name,
+    request_model = n.request_model, response_id = n.response_id, input_tokens = n.input_tokens,
+    cache_read_tokens = n.cache_read_tokens, cache_write_tokens = n.cache_write_tokens,
+    cache_write_1h_tokens = n.cache_write_1h_tokens, output_tokens = n.output_tokens,
+    reasoning_tokens = n.reasoning_tokens, billed_units = n.billed_units, service_tier = n.service_tier,
+    is_stream = n.is_stream, attempts = n.attempts, endpoint = n.endpoint, rate_per_1k = n.rate_per_1k,
+    cost_usd = n.cost_usd, cost_source = n.cost_source, cost_reason = n.cost_reason,
+    reported_cost_cents = n.reported_cost_cents, price_id = n.price_id, usage_source = n.usage_source,
+    time_to_first_token_ms = n.time_to_first_token_ms, finish_reason = n.finish_reason,
+    prompt_name = n.prompt_name, prompt_version = n.prompt_version, prompt_hash = n.prompt_hash,
+    prefix_hashes = n.prefix_hashes
+FROM jsonb_populate_recordset(NULL::model_cost_logs, %(rows)s) AS n
+WHERE t.organization_id = n.organization_id AND t."timestamp" = n."timestamp" AND t.trace_id = n.trace_id
+    AND t.event_id = n.event_id;

@@ -1,0 +1,166 @@
+-- name: lock_organizations
+-- Hold the organizations of a batch until it is committed, so that deleting one also deletes these rows.
+SELECT id FROM organizations WHERE id = ANY(%(organization_ids)s::text[]) FOR KEY SHARE;
+
+-- name: lock_workspaces
+-- The same for workspaces.
+SELECT w.organization_id, w.id
+FROM workspaces AS w
+JOIN unnest(%(organization_ids)s::text[], %(ids)s::text[]) AS wanted (organization_id, id) USING (organization_id, id)
+FOR KEY SHARE OF w;
+
+-- name: deleted_tenants
+-- What was deleted in these organizations: rows for it are refused until somebody brings the id back.
+SELECT organization_id, workspace_id, user_id
+FROM deleted_tenants
+WHERE organization_id = ANY(%(organization_ids)s::text[]);
+
+-- name: register_organizations
+-- An id that nobody announced is registered, so that nothing is lost; without a plan it keeps everything.
+INSERT INTO organizations (id)
+SELECT id FROM unnest(%(organization_ids)s::text[]) AS new (id) ORDER BY id
+ON CONFLICT DO NOTHING;
+
+-- name: register_workspaces
+INSERT INTO workspaces (organization_id, id)
+SELECT organization_id, id
+FROM unnest(%(organization_ids)s::text[], %(ids)s::text[]) AS new (organization_id, id)
+ORDER BY organization_id, id
+ON CONFLICT DO NOTHING;
+
+-- name: register_users
+INSERT INTO users (organization_id, id)
+SELECT organization_id, id
+FROM unnest(%(organization_ids)s::text[], %(ids)s::text[]) AS new (organization_id, id)
+ORDER BY organization_id, id
+ON CONFLICT DO NOTHING;
+
+-- name: store_resources
+INSERT INTO resources (organization_id, hash, attributes)
+SELECT organization_id, hash, attributes
+FROM unnest(%(organization_ids)s::text[], %(hashes)s::text[], %(attributes)s::jsonb[])
+    AS new (organization_id, hash, attributes)
+ORDER BY organization_id, hash
+ON CONFLICT DO NOTHING;
+
+-- name: mark_unsettled
+-- In one order for all writers, and before any row is touched, so that writers and settlers never wait in a circle.
+INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at)
+SELECT organization_id, trace_id, now(), now()
+FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) AS new (organization_id, trace_id)
+ORDER BY organization_id, trace_id
+ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = EXCLUDED.last_at;
+
+-- name: stage_events
+CREATE TEMP TABLE staged_events (LIKE event_logs INCLUDING DEFAULTS) ON COMMIT DROP;
+
+-- name: merge_events
+-- A span that is stored stays as it is, but that a finished one replaces an unfinished one.
+-- Comes back: the events that are new, and those that were replaced.
+INSERT INTO event_logs AS stored
+SELECT * FROM staged_events
+ORDER BY organization_id, "timestamp", trace_id, event_id
+ON CONFLICT (organization_id, "timestamp", trace_id, event_id) DO UPDATE SET
+    received_at = EXCLUDED.received_at,
+    workspace_id = EXCLUDED.workspace_id,
+    user_id = EXCLUDED.user_id,
+    event_type = EXCLUDED.event_type,
+    name = EXCLUDED.name,
+    status = EXCLUDED.status,
+    error_type = EXCLUDED.error_type,
+    latency_ms = EXCLUDED.latency_ms,
+    parent_span_id = EXCLUDED.parent_span_id,
+    agent_id = EXCLUDED.agent_id,
+    flow_id = EXCLUDED.flow_id,
+    run_id = EXCLUDED.run_id,
+    conversation_id = EXCLUDED.conversation_id,
+    cost_state = EXCLUDED.cost_state,
+    counted_trace_id = EXCLUDED.counted_trace_id,
+    counted_span_id = EXCLUDED.counted_span_id,
+    inherited = EXCLUDED.inherited,
+    context = EXCLUDED.context
+WHERE stored.latency_ms IS NULL AND EXCLUDED.latency_ms IS NOT NULL
+RETURNING stored.organization_id, stored.trace_id, stored.event_id, stored."timestamp", (xmax <> 0) AS replaced;
+
+-- name: forget_agent_runs
+DELETE FROM agent_trace_history AS t
+USING unnest(%(organization_ids)s::text[], %(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
+    AS gone (organization_id, "timestamp", trace_id, event_id)
+WHERE t.organization_id = gone.organization_id AND t."timestamp" = gone."timestamp"
+    AND t.trace_id = gone.trace_id AND t.event_id = gone.event_id;
+
+-- name: forget_calls
+DELETE FROM model_cost_logs AS t
+USING unnest(%(organization_ids)s::text[], %(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
+    AS gone (organization_id, "timestamp", trace_id, event_id)
+WHERE t.organization_id = gone.organization_id AND t."timestamp" = gone."timestamp"
+    AND t.trace_id = gone.trace_id AND t.event_id = gone.event_id;
+
+-- name: forget_checks
+DELETE FROM prompt_similarity_logs AS t
+USING unnest(%(organization_ids)s::text[], %(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
+    AS gone (organization_id, "timestamp", trace_id, event_id)
+WHERE t.organization_id = gone.organization_id AND t."timestamp" = gone."timestamp"
+    AND t.trace_id = gone.trace_id AND t.event_id = gone.event_id;
+
+-- name: forget_contents
+DELETE FROM span_contents AS t
+USING unnest(%(organization_ids)s::text[], %(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
+    AS gone (organization_id, "timestamp", trace_id, event_id)
+WHERE t.organization_id = gone.organization_id AND t."timestamp" = gone."timestamp"
+    AND t.trace_id = gone.trace_id AND t.event_id = gone.event_id;
+
+-- name: forget_reports
+DELETE FROM call_reports AS t
+USING unnest(%(organization_ids)s::text[], %(trace_ids)s::text[], %(event_ids)s::text[])
+    AS gone (organization_id, trace_id, event_id)
+WHERE t.organization_id = gone.organization_id AND t.trace_id = gone.trace_id AND t.event_id = gone.event_id;
+
+-- name: claim_response_ids
+-- The first report of a response id is counted; whoever comes second waits here for the first one's commit.
+INSERT INTO call_registry (organization_id, response_id, "timestamp", trace_id, event_id)
+SELECT * FROM unnest(
+    %(organization_ids)s::text[], %(response_ids)s::text[], %(timestamps)s::timestamptz[], %(trace_ids)s::text[],
+    %(event_ids)s::text[]
+) AS new (organization_id, response_id, "timestamp", trace_id, event_id)
+ORDER BY organization_id, response_id
+ON CONFLICT (organization_id, response_id) DO NOTHING
+RETURNING organization_id, response_id;
+
+-- name: registered
+SELECT organization_id, response_id, "timestamp", trace_id, event_id
+FROM call_registry
+JOIN unnest(%(organization_ids)s::text[], %(response_ids)s::text[]) AS asked (organization_id, response_id)
+    USING (organization_id, response_id);
+
+-- name: keep_reports
+INSERT INTO call_reports
+    (organization_id, trace_id, event_id, "timestamp", response_id, group_key, counted, is_log, report)
+SELECT * FROM unnest(
+    %(organization_ids)s::text[], %(trace_ids)s::text[], %(event_ids)s::text[], %(timestamps)s::timestamptz[],
+    %(response_ids)s::text[], %(group_keys)s::text[], %(counted)s::boolean[], %(is_log)s::boolean[],
+    %(reports)s::jsonb[]
+) AS new (organization_id, trace_id, event_id, "timestamp", response_id, group_key, counted, is_log, report)
+ORDER BY organization_id, trace_id, event_id
+ON CONFLICT (organization_id, trace_id, event_id) DO UPDATE SET
+    group_key = EXCLUDED.group_key, counted = EXCLUDED.counted, report = EXCLUDED.report;
+
+-- name: set_cost_states
+UPDATE event_logs AS e
+SET cost_state = n.cost_state, counted_trace_id = n.counted_trace_id, counted_span_id = n.counted_span_id
+FROM unnest(
+    %(organization_ids)s::text[], %(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[],
+    %(cost_states)s::text[], %(counted_trace_ids)s::text[], %(counted_span_ids)s::text[]
+) AS n (organization_id, "timestamp", trace_id, event_id, cost_state, counted_trace_id, counted_span_id)
+WHERE e.organization_id = n.organization_id AND e."timestamp" = n."timestamp" AND e.trace_id = n.trace_id
+    AND e.event_id = n.event_id
+    AND (e.cost_state, e.counted_trace_id, e.counted_span_id)
+        IS DISTINCT FROM (n.cost_state, n.counted_trace_id, n.counted_span_id);
+
+-- name: store_quarantined
+INSERT INTO quarantine (organization_id, workspace_id, received_at, signal, reason, detail, payload, sha256)
+SELECT organization_id, workspace_id, received_at, signal, reason, detail, payload, encode(sha256(payload), 'hex')
+FROM unnest(
+    %(organization_ids)s::text[], %(workspace_ids)s::text[], %(received_at)s::timestamptz[], %(signals)s::text[],
+    %(reasons)s::text[], %(details)s::text[], %(payloads)s::bytea[]
+) AS new (organization_id, workspace_id, received_at, signal, reason, detail, payload);

@@ -1,0 +1,144 @@
+"""The store in PostgreSQL: a batch is written once, in one transaction, whatever is sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta, timezone
+from threading import Lock
+
+import psycopg
+from otel_obs.postgres.pool import translated
+from otel_obs.postgres.queries import load
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool
+
+from otel_obs.postgres import partitions
+from otel_obs.postgres.arrays import arrays
+from otel_obs.postgres.copying import copy_batch
+from otel_obs.postgres.merging import merge
+from otel_obs.postgres.reporting import keep_reports
+from otel_obs.postgres.settling import apply, claim, read
+from otel_obs.postgres.tenants import Admitted, Tenants
+from otel_obs.rows.batch import Batch, Changes, TraceRows, Written
+
+_WRITE = load("write")
+_SETTLE = load("settle")
+
+WINDOW = timedelta(days=800)
+"""Weeks this far back get partitions of their own on demand; older rows lie in the early edge partition."""
+
+QUIET = timedelta(seconds=2)
+"""A trace is settled when no span of it came for this long ..."""
+PATIENCE = timedelta(seconds=5)
+"""... and at the latest this long after its first unsettled span."""
+MAX_KNOWN_RESOURCES = 10_000
+"""Resources that this process remembers having stored."""
+
+
+class PostgresStore:
+    """Rows in PostgreSQL."""
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._tenants = Tenants()
+        self._resources: set[tuple[str, str]] = set()
+        self._covered: tuple[datetime, datetime] | None = None
+        self._covering = Lock()
+
+    def write(self, batch: Batch) -> Written:
+        """Store *batch* in one transaction, durable when this returns.
+
+        An event that is stored already changes nothing, except that a finished span replaces an
+        unfinished one. Rows of deleted tenants go to quarantine.
+
+        Raises:
+            StorageUnavailableError: nothing was stored; the same batch may be sent again.
+            StorageRejectedError: nothing was stored; sending it again will not help.
+        """
+        with translated():
+            self._cover(event.timestamp for event in batch.events)
+            with self._pool.connection() as connection, connection.transaction():
+                admitted = self._tenants.admit(connection, batch)
+                written = self._write(connection, admitted.batch)
+            self._committed(admitted)
+        return Written(
+            stored=written.stored,
+            duplicates=written.duplicates,
+            replaced=written.replaced,
+            refused=admitted.refused,
+        )
+
+    def _committed(self, admitted: Admitted) -> None:
+        self._tenants.committed(admitted)
+        if len(self._resources) > MAX_KNOWN_RESOURCES:
+            self._resources.clear()
+        self._resources.update(admitted.batch.resources)
+
+    def _write(self, connection: psycopg.Connection, batch: Batch) -> Written:
+        _mark_unsettled(connection, batch)
+        try:
+            with connection.transaction():
+                copy_batch(connection, batch)
+                keep_reports(connection, batch.reports, {(c.trace_id, c.event_id) for c in batch.calls})
+                written = Written(stored=len(batch.events))
+        except psycopg.Error:
+            if connection.closed or connection.broken:
+                raise
+            written = merge(connection, batch)
+        self._store_resources(connection, batch)
+        _store_quarantined(connection, batch)
+        return written
+
+    def _store_resources(self, connection: psycopg.Connection, batch: Batch) -> None:
+        new = sorted(key for key in batch.resources if key not in self._resources)
+        if new:
+            rows = [(*key, Jsonb(batch.resources[key])) for key in new]
+            connection.execute(_WRITE["store_resources"], arrays(("organization_ids", "hashes", "attributes"), rows))
+
+    def _cover(self, timestamps: Iterable[datetime]) -> None:
+        """See to it that each week inside the window has its partitions."""
+        now = datetime.now(tz=timezone.utc)
+        inside = [at for at in timestamps if at > now - WINDOW]
+        if not inside:
+            return
+        covered = self._covered
+        if covered is not None and covered[0] <= min(inside) and min(max(inside), now) < covered[1]:
+            return
+        with self._covering, self._pool.connection() as connection:
+            partitions.ensure(connection, inside, now)
+            self._covered = partitions.covered(connection)
+
+    def settle(self, settle: Callable[[TraceRows], Changes], *, limit: int, all_now: bool = False) -> int:
+        """Bring up to *limit* quiet traces (*all_now*: any) into their final form; return how many.
+
+        Raises:
+            StorageUnavailableError: nothing was changed.
+        """
+        with translated(), self._pool.connection() as connection, connection.transaction():
+            claimed = claim(connection, limit=limit, all_now=all_now, quiet=QUIET, patience=PATIENCE)
+            for organization_id, trace_ids in claimed.items():
+                apply(connection, organization_id, settle(read(connection, organization_id, trace_ids)))
+                connection.execute(
+                    _SETTLE["claimed"],
+                    {"organization_id": organization_id, "trace_ids": sorted(trace_ids)},
+                )
+        return sum(len(trace_ids) for trace_ids in claimed.values())
+
+
+def _mark_unsettled(connection: psycopg.Connection, batch: Batch) -> None:
+    traces = sorted({(event.organization_id, event.trace_id) for event in batch.events})
+    if traces:
+        connection.execute(_WRITE["mark_unsettled"], arrays(("organization_ids", "trace_ids"), traces))
+
+
+def _store_quarantined(connection: psycopg.Connection, batch: Batch) -> None:
+    if not batch.quarantined:
+        return
+    names = (
+        "organization_ids", "workspace_ids", "received_at", "signals", "reasons", "details", "payloads",
+    )  # fmt: skip
+    rows = [
+        (item.organization_id, item.workspace_id, item.received_at, item.signal, item.reason, item.detail, item.payload)
+        for item in batch.quarantined
+    ]  # fmt: skip
+    connection.execute(_WRITE["store_quarantined"], arrays(names, rows))

@@ -1,0 +1,148 @@
+"""Organizations, workspaces and users of a batch: known, new, or deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+from otel_obs.postgres.queries import load
+
+from otel_obs.postgres.arrays import arrays
+from otel_obs.rows import EventRow
+from otel_obs.rows.batch import Batch, Quarantined, RecordKey
+
+_WRITE = load("write")
+_Pair = tuple[str, str]
+"""(organization_id, workspace or user id)"""
+
+MAX_KNOWN_USERS = 100_000
+"""Users that this process remembers having registered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The part of a batch that may be stored."""
+
+    batch: Batch
+    refused: Mapping[RecordKey, str]
+    users: frozenset[_Pair]
+
+
+class Tenants:
+    """Lets rows of living tenants through, registers new ones, sends those of deleted ones to quarantine."""
+
+    def __init__(self) -> None:
+        self._users: set[_Pair] = set()
+
+    def admit(self, connection: psycopg.Connection, batch: Batch) -> Admitted:
+        """Return what of *batch* may be stored; its organizations and workspaces are locked until commit."""
+        organizations = sorted({event.organization_id for event in batch.events})
+        workspaces = sorted({(event.organization_id, event.workspace_id) for event in batch.events})
+        if not organizations:
+            return Admitted(batch, {}, frozenset())
+        new = _unknown(connection, organizations, workspaces)
+        deleted = _deleted(connection, organizations)
+        refused = _refused(batch.events, deleted) if deleted else {}
+        if any(new):
+            gone = {key[:2] for key in deleted if not key[2]}
+            _register(connection, *new, gone)
+        admitted = _without(batch, refused) if refused else batch
+        users = frozenset(
+            (event.organization_id, event.user_id) for event in admitted.events if event.user_id is not None
+        )
+        unknown = sorted(users - self._users)
+        if unknown:
+            connection.execute(_WRITE["register_users"], arrays(("organization_ids", "ids"), unknown))
+        return Admitted(admitted, refused, users)
+
+    def committed(self, admitted: Admitted) -> None:
+        """Remember what is registered now."""
+        if len(self._users) > MAX_KNOWN_USERS:
+            self._users.clear()
+        self._users |= admitted.users
+
+
+def _unknown(
+    connection: psycopg.Connection, organizations: list[str], workspaces: list[_Pair]
+) -> tuple[list[str], list[_Pair]]:
+    known = {row[0] for row in connection.execute(_WRITE["lock_organizations"], {"organization_ids": organizations})}
+    pairs = set(
+        connection.execute(_WRITE["lock_workspaces"], arrays(("organization_ids", "ids"), workspaces)).fetchall()
+    )
+    return (
+        [organization for organization in organizations if organization not in known],
+        [workspace for workspace in workspaces if workspace not in pairs],
+    )
+
+
+def _deleted(connection: psycopg.Connection, organizations: list[str]) -> set[tuple[str, str, str]]:
+    rows = connection.execute(_WRITE["deleted_tenants"], {"organization_ids": organizations}).fetchall()
+    return {(row[0], row[1], row[2]) for row in rows}
+
+
+def _register(
+    connection: psycopg.Connection, organizations: list[str], workspaces: list[_Pair], gone: set[_Pair]
+) -> None:
+    living = [organization for organization in organizations if (organization, "") not in gone]
+    if living:
+        connection.execute(_WRITE["register_organizations"], {"organization_ids": living})
+    pairs = [pair for pair in workspaces if pair not in gone and (pair[0], "") not in gone]
+    if pairs:
+        connection.execute(_WRITE["register_workspaces"], arrays(("organization_ids", "ids"), pairs))
+
+
+def _refused(events: Any, deleted: set[tuple[str, str, str]]) -> dict[RecordKey, str]:
+    found: dict[RecordKey, str] = {}
+    for event in events:
+        reason = _reason(event, deleted)
+        if reason is not None:
+            found[(event.organization_id, event.trace_id, event.event_id)] = reason
+    return found
+
+
+def _reason(event: EventRow, deleted: set[tuple[str, str, str]]) -> str | None:
+    if (event.organization_id, "", "") in deleted:
+        return "organization_deleted"
+    if (event.organization_id, event.workspace_id, "") in deleted:
+        return "workspace_deleted"
+    if event.user_id is not None and (event.organization_id, "", event.user_id) in deleted:
+        return "user_deleted"
+    return None
+
+
+def _without(batch: Batch, refused: Mapping[RecordKey, str]) -> Batch:
+    def kept(row: Any) -> bool:
+        return (row.organization_id, row.trace_id, row.event_id) not in refused
+
+    quarantined = [
+        _quarantined(event, refused[key])
+        for event in batch.events
+        if (key := (event.organization_id, event.trace_id, event.event_id)) in refused
+    ]
+    return replace(
+        batch,
+        events=_filter(batch.events, kept),
+        calls=_filter(batch.calls, kept),
+        runs=_filter(batch.runs, kept),
+        checks=_filter(batch.checks, kept),
+        contents=_filter(batch.contents, kept),
+        reports={key: report for key, report in batch.reports.items() if kept(report.row)},
+        quarantined=[*batch.quarantined, *quarantined],
+    )
+
+
+def _filter(rows: Any, kept: Callable[[Any], bool]) -> list[Any]:
+    return [row for row in rows if kept(row)]
+
+
+def _quarantined(event: EventRow, reason: str) -> Quarantined:
+    return Quarantined(
+        organization_id=event.organization_id,
+        workspace_id=event.workspace_id,
+        received_at=event.received_at,
+        signal="logs" if event.event_id != event.span_id else "traces",
+        reason=reason,
+        detail=f"{event.trace_id} {event.span_id}",
+    )

@@ -1,0 +1,106 @@
+"""What a store is given to write, what it gives to settle, and what settling gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from otel_obs.rows.report import EventKey, Report
+from otel_obs.rows.tables import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
+
+RecordKey = tuple[str, str, str]
+"""(organization_id, trace_id, event_id)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """Something that was refused, kept with the reason."""
+
+    organization_id: str
+    workspace_id: str
+    received_at: datetime
+    signal: str
+    reason: str
+    detail: str = ""
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Rows that are written in one transaction; each event at most once."""
+
+    events: Sequence[EventRow] = ()
+    calls: Sequence[CallRow] = ()
+    """The counted rows."""
+    runs: Sequence[AgentRunRow] = ()
+    checks: Sequence[CheckRow] = ()
+    contents: Sequence[ContentRow] = ()
+    reports: Mapping[EventKey, Report] = field(default_factory=dict)
+    """Every report of the calls that the batch itself reports more than once."""
+    resources: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    """(organization, hash) -> attributes"""
+    quarantined: Sequence[Quarantined] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What became of a batch."""
+
+    stored: int = 0
+    duplicates: int = 0
+    """Events that were stored before."""
+    replaced: int = 0
+    """Unfinished spans that are finished now."""
+    refused: Mapping[RecordKey, str] = field(default_factory=dict)
+    """Records that are in quarantine now, each with its reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRows:
+    """What a store holds of traces of one organization that are to be settled."""
+
+    organization_id: str
+    trace_ids: frozenset[str]
+    events: Sequence[EventRow]
+    calls: Sequence[CallRow]
+    """Counted rows of these traces and, where a call is shared, of others."""
+    reports: Mapping[EventKey, Report]
+    """Kept reports of these traces, and those of others that share a call with them."""
+    runs: Sequence[AgentRunRow]
+    checks: Sequence[CheckRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChange:
+    """A new cost state of an event of another trace."""
+
+    trace_id: str
+    event_id: str
+    timestamp: datetime
+    cost_state: str
+    counted_trace_id: str | None
+    counted_span_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What settling changes; empty where everything was final already."""
+
+    events: Sequence[EventRow] = ()
+    contexts: Sequence[EventRow] = ()
+    """Those of the events whose context changed."""
+    runs: Sequence[AgentRunRow] = ()
+    dropped_runs: Sequence[AgentRunRow] = ()
+    checks: Sequence[CheckRow] = ()
+    new_calls: Sequence[CallRow] = ()
+    changed_calls: Sequence[CallRow] = ()
+    dropped_calls: Sequence[CallRow] = ()
+    reports: Mapping[EventKey, Report] = field(default_factory=dict)
+    """To be kept."""
+    counted: frozenset[EventKey] = frozenset()
+    """Which of them are counted."""
+    states: Sequence[StateChange] = ()
+    touched_traces: frozenset[str] = frozenset()
+    """Other traces whose calls changed: they are to be settled again."""

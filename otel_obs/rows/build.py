@@ -1,0 +1,454 @@
+"""From one span or log record and its reading to rows: pure, one record at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from otel_obs.model import Call, Content, Cost, LogRecord, Reading, Resource, Scope, Span, SpanEvent
+from otel_obs.rows import context as _context
+from otel_obs.rows.summary import input_context, summary
+from otel_obs.rows.tables import DEFAULTED_WORKSPACE, AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
+from otel_obs.tenancy import Tenant
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+MAX_SPAN_BYTES = 16 * 1024 * 1024
+"""A span whose rows are larger than this is refused."""
+SKEW_PAST = timedelta(days=800)
+SKEW_FUTURE = timedelta(weeks=4)
+ERROR_SEVERITY = 17
+"""Log records from this severity number on (ERROR) count as errors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentPolicy:
+    """What happens to prompts and answers."""
+
+    store: bool = True
+    max_bytes: int = 4 * 1024 * 1024
+    """A part longer than this is cut; its length and hash are those of the whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRows:
+    """Everything that one span or log record becomes."""
+
+    event: EventRow
+    call: CallRow | None = None
+    run: AgentRunRow | None = None
+    check: CheckRow | None = None
+    contents: tuple[ContentRow, ...] = ()
+    extra_events: tuple[EventRow, ...] = ()
+    """Span events that are rows of their own (feature flag evaluations)."""
+    scope: str = ""
+    is_log: bool = False
+    nested_only: bool = False
+    """The run counts only where no run of the same agent is above it."""
+    resource_hash: str = ""
+    resource: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Name the record: organization, trace, event."""
+        return (self.event.organization_id, self.event.trace_id, self.event.event_id)
+
+
+def timestamp_of(time_unix_nano: int) -> datetime:
+    """Return *time_unix_nano* cut to microseconds, in UTC."""
+    return EPOCH + timedelta(microseconds=time_unix_nano // 1000)
+
+
+def latency_of(span: Span) -> float | None:
+    """Return the duration in milliseconds; None for a span that is unfinished or ends before it starts."""
+    if span.end_time_unix_nano < span.start_time_unix_nano or not span.end_time_unix_nano:
+        return None
+    return (span.end_time_unix_nano - span.start_time_unix_nano) / 1e6
+
+
+def span_rows(
+    span: Span,
+    reading: Reading,
+    tenant: Tenant,
+    received_at: datetime,
+    *,
+    cost: Cost | None,
+    policy: ContentPolicy,
+) -> RecordRows:
+    """Return the rows of *span*, which means *reading*; *cost* is that of its call."""
+    timestamp = timestamp_of(span.start_time_unix_nano)
+    latency_ms = latency_of(span)
+    resource_hash, resource = resource_of(span.resource)
+    event = _event(
+        tenant,
+        reading,
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        event_id=span.span_id,
+        timestamp=timestamp,
+        received_at=received_at,
+        name=reading.name or span.name,
+        status="error" if span.status_code == 2 or reading.failed else ("ok" if span.status_code == 1 else "unset"),
+        error_type=reading.error_type or _exception_type(span),
+        latency_ms=latency_ms,
+        parent_span_id=span.parent_span_id,
+        resource=span.resource,
+        resource_hash=resource_hash,
+        context=_span_context(span, reading, timestamp, latency_ms, received_at),
+    )
+    return _rows(event, reading, cost, policy, resource_hash, resource, span.scope, span=span)
+
+
+def log_rows(
+    record: LogRecord,
+    reading: Reading,
+    tenant: Tenant,
+    received_at: datetime,
+    *,
+    cost: Cost | None,
+    policy: ContentPolicy,
+) -> RecordRows:
+    """Return the rows of the log record *record*, which means *reading*."""
+    time = record.time_unix_nano or record.observed_time_unix_nano
+    timestamp = timestamp_of(time) if time else received_at
+    resource_hash, resource = resource_of(record.resource)
+    event = _event(
+        tenant,
+        reading,
+        trace_id=record.trace_id,
+        span_id=record.span_id,
+        event_id=_log_event_id(record),
+        timestamp=timestamp,
+        received_at=received_at,
+        name=reading.name or record.event_name or _body_name(record, reading) or "log",
+        status="error" if record.severity_number >= ERROR_SEVERITY or reading.failed else "unset",
+        error_type=reading.error_type or _text(record.attributes.get("exception.type")),
+        latency_ms=None,
+        parent_span_id=record.span_id or None,
+        resource=record.resource,
+        resource_hash=resource_hash,
+        context=_log_context(record, reading, timestamp, received_at),
+    )
+    return _rows(event, reading, cost, policy, resource_hash, resource, record.scope, span=None)
+
+
+@lru_cache(maxsize=512)
+def _resource_hash(canonical: str) -> str:
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def resource_of(resource: Resource) -> tuple[str, dict[str, Any]]:
+    """Return the hash that names *resource*, and its attributes as JSON."""
+    attributes = _context.attributes_without(resource.attributes, frozenset())
+    return _resource_hash(json.dumps(attributes, sort_keys=True, default=str)), attributes
+
+
+def _event(
+    tenant: Tenant,
+    reading: Reading,
+    *,
+    resource: Resource,
+    name: str,
+    **columns: Any,
+) -> EventRow:
+    attributes = resource.attributes
+    return EventRow(
+        organization_id=tenant.organization_id,
+        workspace_id=tenant.workspace_id,
+        user_id=_context.identifier(reading.user_id),
+        event_type=reading.event_type,
+        name=_context.cut(name, _context.MAX_INDEXED_BYTES),
+        service_name=_indexed(attributes.get("service.name")),
+        service_version=_indexed(attributes.get("service.version")),
+        environment=_indexed(attributes.get("deployment.environment.name") or attributes.get("deployment.environment")),
+        agent_id=_context.identifier(reading.agent_id),
+        flow_id=_context.identifier(reading.flow_id),
+        run_id=_context.identifier(reading.run_id),
+        conversation_id=_context.identifier(reading.conversation_id),
+        cost_state=_cost_state(reading),
+        counted_trace_id=None,
+        counted_span_id=None,
+        inherited=0 if tenant.workspace_known else DEFAULTED_WORKSPACE,
+        **columns,
+    )
+
+
+def _cost_state(reading: Reading) -> str | None:
+    if reading.call is not None:
+        if reading.call.usage.known:
+            return "counted"
+        return "failed" if reading.call.failed else "no_usage"
+    return "rollup" if reading.is_rollup else None
+
+
+def _rows(
+    event: EventRow,
+    reading: Reading,
+    cost: Cost | None,
+    policy: ContentPolicy,
+    resource_hash: str,
+    resource: dict[str, Any],
+    scope: Scope,
+    *,
+    span: Span | None,
+) -> RecordRows:
+    call = reading.call
+    counted = call is not None and not (call.failed and not call.usage.known)
+    return RecordRows(
+        event=event,
+        call=_call_row(event, call, cost, reading) if call is not None and counted else None,
+        run=_run_row(event, reading, policy) if reading.run is not None and reading.run.kind == "agent" else None,
+        check=_check_row(event, reading),
+        contents=_content_rows(event, reading.contents, policy),
+        extra_events=_evaluations(event, span) if span is not None else (),
+        scope=scope.name,
+        is_log=span is None,
+        nested_only="agent_unless_nested" in reading.flags,
+        resource_hash=resource_hash,
+        resource=resource,
+    )
+
+
+def _call_row(event: EventRow, call: Call, cost: Cost | None, reading: Reading) -> CallRow:
+    usage, cost = call.usage, cost or Cost()
+    reported = call.reported_cost_usd
+    return CallRow(
+        **_identity(event),
+        agent_id=event.agent_id,
+        flow_id=event.flow_id,
+        run_id=event.run_id,
+        conversation_id=event.conversation_id,
+        provider=_context.identifier(call.provider),
+        model_name=_context.identifier(call.response_model or call.request_model),
+        request_model=_context.identifier(call.request_model),
+        operation=call.operation,
+        response_id=_indexed(call.response_id),
+        input_tokens=usage.input_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        billed_units=dict(usage.billed_units) or None,
+        service_tier=call.service_tier,
+        is_batch=call.is_batch,
+        is_stream=call.is_stream,
+        attempts=call.attempts,
+        endpoint=_indexed(call.endpoint),
+        rate_per_1k=cost.rate_per_1k,
+        cost_usd=cost.cents,
+        cost_source=cost.source,
+        cost_reason=cost.reason,
+        reported_cost_cents=None if reported is None else reported * Decimal(100),
+        price_id=cost.price_id,
+        usage_source=call.usage_source,
+        status="error" if call.failed else event.status,
+        latency_ms=event.latency_ms,
+        time_to_first_token_ms=call.time_to_first_token_ms,
+        finish_reason="abandoned" if "abandoned" in reading.flags else _indexed(call.finish_reason),
+        prompt_name=_context.identifier(call.prompt_name),
+        prompt_version=_context.identifier(call.prompt_version),
+        prompt_hash=_prompt_hash(reading.contents),
+        prefix_hashes=None,
+    )
+
+
+def _run_row(event: EventRow, reading: Reading, policy: ContentPolicy) -> AgentRunRow:
+    contents = {content.part: content.body for content in reading.contents} if policy.store else {}
+    return AgentRunRow(
+        **_identity(event),
+        agent_id=event.agent_id,
+        agent_name=_context.identifier(reading.agent_name or (reading.run.name if reading.run else None)),
+        flow_id=event.flow_id,
+        run_id=event.run_id,
+        conversation_id=event.conversation_id,
+        status=event.status,
+        latency_ms=event.latency_ms,
+        input_context=input_context(contents["input"]) if contents.get("input") else None,
+        execution_nodes=[],
+        output_summary=summary(contents["output"]) if contents.get("output") else None,
+        input_tokens=None,
+        output_tokens=None,
+        cost_cents=None,
+    )
+
+
+def _check_row(event: EventRow, reading: Reading) -> CheckRow | None:
+    if reading.check is None:
+        return None
+    return CheckRow(
+        **_identity(event),
+        agent_id=event.agent_id,
+        guardrail_name=_indexed(reading.check.guardrail_name),
+        similarity_score=reading.check.similarity_score,
+        flagged_reference=reading.check.flagged_reference,
+        action_taken=_indexed(reading.check.action_taken),
+    )
+
+
+def _content_rows(event: EventRow, contents: tuple[Content, ...], policy: ContentPolicy) -> tuple[ContentRow, ...]:
+    if not policy.store:
+        return ()
+    rows: dict[str, ContentRow] = {}
+    for content in contents:
+        if content.part in rows or not content.body:
+            continue
+        body = _context.without_media(content.body)
+        data = body.encode()
+        rows[content.part] = ContentRow(
+            **_identity(event),
+            part=content.part,
+            body=body if len(data) <= policy.max_bytes else _context.cut(body, policy.max_bytes),
+            body_encrypted=None,
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            truncated=len(data) > policy.max_bytes,
+        )
+    return tuple(rows.values())
+
+
+def _identity(event: EventRow) -> dict[str, Any]:
+    return {
+        "organization_id": event.organization_id,
+        "workspace_id": event.workspace_id,
+        "user_id": event.user_id,
+        "trace_id": event.trace_id,
+        "span_id": event.span_id,
+        "event_id": event.event_id,
+        "timestamp": event.timestamp,
+        "received_at": event.received_at,
+    }
+
+
+def _evaluations(event: EventRow, span: Span) -> tuple[EventRow, ...]:
+    """Return a row for each feature flag evaluation that the standard hook wrote as a span event."""
+    return tuple(
+        event._replace(
+            event_id=_span_event_id(span, position, item),
+            timestamp=timestamp_of(item.time_unix_nano) if item.time_unix_nano else event.timestamp,
+            event_type="feature_flag",
+            name=_context.cut(_text(item.attributes.get("feature_flag.key")) or item.name, 1024),
+            status="error" if "error.type" in item.attributes else "unset",
+            error_type=_indexed(item.attributes.get("error.type")),
+            latency_ms=None,
+            parent_span_id=span.span_id,
+            cost_state=None,
+            context=_context.bounded({"attributes": _context.attributes_without(item.attributes, frozenset())}),
+        )
+        for position, item in enumerate(span.events)
+        if item.name in ("feature_flag.evaluation", "feature_flag")
+    )
+
+
+def _span_context(
+    span: Span, reading: Reading, timestamp: datetime, latency_ms: float | None, received_at: datetime
+) -> dict[str, Any]:
+    flags = [*span.flags, *(flag for flag in reading.flags if flag not in span.flags)]
+    if not span.end_time_unix_nano:
+        flags.append("unfinished")
+    elif latency_ms is None:
+        flags.append("negative_duration")
+    if not received_at - SKEW_PAST <= timestamp <= received_at + SKEW_FUTURE:
+        flags.append("clock_skew")
+    attributes = _context.attributes_without(span.attributes, reading.content_keys)
+    if span.status_message:
+        attributes.setdefault("otel.status_description", _context.cut(span.status_message, 4096))
+    return _contexts(
+        attributes=attributes,
+        scope=_scope(span.scope),
+        events=[_event_context(item, reading.content_event_keys) for item in span.events],
+        links=[{"trace_id": link.trace_id, "span_id": link.span_id} for link in span.links],
+        flags=flags,
+    )
+
+
+def _log_context(record: LogRecord, reading: Reading, timestamp: datetime, received_at: datetime) -> dict[str, Any]:
+    flags = [*record.flags, *(flag for flag in reading.flags if flag not in record.flags)]
+    if not received_at - SKEW_PAST <= timestamp <= received_at + SKEW_FUTURE:
+        flags.append("clock_skew")
+    attributes = _context.attributes_without(record.attributes, reading.content_keys)
+    if record.body is not None and not reading.body_is_content:
+        attributes.setdefault("log.body", _context.jsonable(record.body))
+    if record.severity_text:
+        attributes.setdefault("log.severity", record.severity_text)
+    return _contexts(attributes=attributes, scope=_scope(record.scope), flags=flags)
+
+
+def _contexts(**parts: Any) -> dict[str, Any]:
+    return _context.bounded({key: value for key, value in parts.items() if value})
+
+
+def _event_context(item: SpanEvent, content_keys: frozenset[str]) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "time": timestamp_of(item.time_unix_nano).isoformat(),
+        "attributes": _context.attributes_without(item.attributes, content_keys),
+    }
+
+
+def _scope(scope: Scope) -> dict[str, Any]:
+    found = {"name": scope.name, "version": scope.version}
+    return {key: value for key, value in found.items() if value}
+
+
+def _exception_type(span: Span) -> str | None:
+    for item in span.events:
+        if item.name == "exception":
+            return _indexed(item.attributes.get("exception.type"))
+    return None
+
+
+def _body_name(record: LogRecord, reading: Reading) -> str | None:
+    """Return a short body as the name of a log record that has no event name; content never is one."""
+    if reading.body_is_content or not isinstance(record.body, str) or len(record.body) > 120:
+        return None
+    return record.body.partition("\n")[0]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _indexed(value: object) -> str | None:
+    text = _text(value)
+    return _context.cut(text, _context.MAX_INDEXED_BYTES) if text else None
+
+
+def _prompt_hash(contents: tuple[Content, ...]) -> str | None:
+    """Return a hash of the whole prompt (system, tools and messages), by which exact repeats are found."""
+    parts = [content for content in contents if content.part in ("system", "tools", "input")]
+    if not parts:
+        return None
+    digest = hashlib.sha256()
+    for content in parts:
+        digest.update(f"{content.part}\x00{len(content.body)}\x00".encode() + content.body.encode(errors="replace"))
+    return digest.hexdigest()[:32]
+
+
+def _log_event_id(record: LogRecord) -> str:
+    identity = [
+        record.trace_id,
+        record.span_id,
+        record.time_unix_nano or record.observed_time_unix_nano,
+        record.event_name,
+        record.severity_number,
+        _context.jsonable(record.body),
+        _context.attributes_without(record.attributes, frozenset()),
+    ]
+    return _digest("log", identity)
+
+
+def _span_event_id(span: Span, position: int, item: SpanEvent) -> str:
+    identity = [
+        span.trace_id, span.span_id, position, item.time_unix_nano, item.name,
+        _context.attributes_without(item.attributes, frozenset()),
+    ]  # fmt: skip
+    return _digest("span_event", identity)
+
+
+def _digest(kind: str, identity: list[Any]) -> str:
+    return hashlib.sha256(json.dumps([kind, identity], sort_keys=True, default=str).encode()).hexdigest()[:32]

@@ -1,0 +1,106 @@
+"""What of a span's attributes goes into ``event_logs.context``, and how long values are cut."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from otel_obs.model import AttributeValue
+
+MAX_VALUE_BYTES = 256 * 1024
+"""An ordinary attribute value longer than this is cut, on a character boundary."""
+MAX_CONTEXT_BYTES = 64 * 1024
+"""A context longer than this has its largest values cut."""
+MAX_INDEXED_BYTES = 1024
+"""A btree refuses entries above about 2.7 KB, so indexed columns stay well below."""
+MAX_ID_BYTES = 200
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,([A-Za-z0-9+/=_-]{64,})")
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/_-]{2048,}={0,2}(?![A-Za-z0-9+/=_-])")
+
+
+def cut(text: str, limit: int) -> str:
+    """Return *text* in at most *limit* bytes of UTF-8, cut between characters."""
+    if len(text) * 4 <= limit:
+        return text
+    data = text.encode()
+    return text if len(data) <= limit else data[:limit].decode(errors="ignore")
+
+
+def identifier(text: str | None) -> str | None:
+    """Return *text* as an id: no control characters, at most 200 bytes; None for an empty one."""
+    if not text:
+        return None
+    if not text.isprintable():
+        text = _CONTROL.sub("", text)
+    return cut(text, MAX_ID_BYTES).strip() or None
+
+
+def without_media(text: str) -> str:
+    """Replace ``data:`` URLs and long base64 by their media type, size and hash."""
+    if len(text) < 64:
+        return text
+    if ";base64," in text:
+        text = _DATA_URL.sub(lambda found: _described(found[1] or "application/octet-stream", found[2]), text)
+    if len(text) >= 2048:
+        text = _BASE64.sub(lambda found: _described("application/octet-stream", found[0]), text)
+    return text
+
+
+def _described(media_type: str, encoded: str) -> str:
+    digest = hashlib.sha256(encoded.encode()).hexdigest()
+    return f"[{media_type}; {len(encoded) * 3 // 4} bytes; sha256 {digest}]"
+
+
+def jsonable(value: AttributeValue) -> Any:
+    """Return *value* as JSON has it; bytes become ``{"base64": ...}``, a long text is cut."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return value if len(value) < 2048 else cut(without_media(value), MAX_VALUE_BYTES)
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value[:MAX_VALUE_BYTES]).decode()}
+    if isinstance(value, Mapping):
+        return {key: jsonable(item) for key, item in value.items()}
+    return [jsonable(item) for item in value]
+
+
+def attributes_without(attributes: Mapping[str, AttributeValue], content_keys: frozenset[str]) -> dict[str, Any]:
+    """Return *attributes* as JSON without those named in *content_keys*."""
+    return {key: jsonable(value) for key, value in attributes.items() if key not in content_keys}
+
+
+def bounded(context: dict[str, Any]) -> dict[str, Any]:
+    """Return *context* in at most 64 KiB of JSON: its largest values are cut, and it says so."""
+    size = _size(context)
+    if size <= MAX_CONTEXT_BYTES:
+        return context
+    flags = list(context.get("flags", ()))
+    if "truncated" not in flags:
+        flags.append("truncated")
+    for limit, count in ((4096, 256), (512, 128), (64, 64), (16, 16)):
+        small = {key: _shortened(value, limit, count) for key, value in context.items()}
+        small["flags"] = flags
+        if _size(small) <= MAX_CONTEXT_BYTES:
+            return small
+    return {"flags": flags}
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _shortened(value: Any, limit: int, count: int) -> Any:
+    if isinstance(value, str):
+        return cut(value, limit)
+    if isinstance(value, Mapping):
+        kept = list(value.items())[:count]
+        return {cut(key, 256): _shortened(item, limit, count) for key, item in kept}
+    if isinstance(value, Sequence):
+        return [_shortened(item, limit, count) for item in value[:count]]
+    return value

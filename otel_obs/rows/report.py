@@ -1,0 +1,88 @@
+"""A report of a call, as it is compared with others and kept while there is more than one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from otel_obs.rows.tables import CallRow, EventRow
+
+EventKey = tuple[str, str]
+"""(trace_id, event_id)"""
+
+_DECIMALS = ("rate_per_1k", "cost_usd", "reported_cost_cents")
+_TIMES = ("timestamp", "received_at")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One span's or log record's claim that a provider served a call."""
+
+    row: CallRow
+    """As its own span tells it, with the attribution of its own trace."""
+    scope: str = ""
+    """The instrumentation scope that made it."""
+    is_log: bool = False
+    workspace_known: bool = True
+    """False where the workspace is only a default."""
+    group: str | None = None
+    """The id of the call that settling found it to speak of, if it names none itself."""
+
+    @property
+    def key(self) -> EventKey:
+        """Name the event that made this report."""
+        return (self.row.trace_id, self.row.event_id)
+
+    @property
+    def call_id(self) -> str | None:
+        """Return the id under which it is compared with other reports."""
+        return self.row.response_id or self.group
+
+    @property
+    def started(self) -> datetime:
+        """Return when the call began, as far as the report tells."""
+        return self.row.timestamp
+
+    @property
+    def ended(self) -> datetime:
+        """Return when the call ended; its start where that is not known."""
+        return self.row.timestamp + timedelta(milliseconds=self.row.latency_ms or 0)
+
+    @property
+    def has_usage(self) -> bool:
+        """Tell whether input or output tokens are known."""
+        return self.row.input_tokens is not None or self.row.output_tokens is not None
+
+
+def report_of(call: CallRow, event: EventRow) -> Report:
+    """Return the report that the counted row *call* is, made by *event*."""
+    return Report(
+        row=call,
+        scope=event.scope,
+        is_log=event.event_id != event.span_id,
+        workspace_known=event.workspace_is_known,
+    )
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """Return *report* as JSON; money as text, so that nothing is rounded."""
+    row: dict[str, Any] = report.row._asdict()
+    row.update({name: None if row[name] is None else str(row[name]) for name in _DECIMALS})
+    row.update({name: row[name].isoformat() for name in _TIMES})
+    return {"row": row, "scope": report.scope, "workspace_known": report.workspace_known}
+
+
+def from_json(stored: dict[str, Any], *, group: str | None, is_log: bool) -> Report:
+    """Return the report that ``to_json`` stored."""
+    row = dict(stored["row"])
+    row.update({name: None if row[name] is None else Decimal(row[name]) for name in _DECIMALS})
+    row.update({name: datetime.fromisoformat(row[name]) for name in _TIMES})
+    return Report(
+        row=CallRow(**row),
+        scope=stored["scope"],
+        is_log=is_log,
+        workspace_known=stored["workspace_known"],
+        group=group,
+    )

@@ -1,0 +1,21 @@
+"""Names that otel_obs writes and reads as its own, with their source.
+
+GenAI names are those of https://github.com/open-telemetry/semantic-conventions-genai.
+"""
+
+from __future__ import annotations
+
+ORGANIZATION_ID = "otel_obs.organization.id"
+WORKSPACE_ID = "otel_obs.workspace.id"
+WORKFLOW_ID = "otel_obs.workflow.id"
+RUN_ID = "otel_obs.workflow.run.id"
+NODE_ID = "otel_obs.node.id"
+GUARDRAIL_NAME = "otel_obs.guardrail.name"
+GUARDRAIL_SIMILARITY_SCORE = "otel_obs.guardrail.similarity_score"
+GUARDRAIL_FLAGGED_REFERENCE = "otel_obs.guardrail.flagged_reference"
+GUARDRAIL_ACTION_TAKEN = "otel_obs.guardrail.action_taken"
+USAGE_COST = "gen_ai.usage.cost"
+"""US dollars; no cost attribute is standard yet, this one is what the field uses."""
+
+WORKSPACE_HEADER = "x-otel-obs-workspace"
+"""Request header that names the workspace of spans which do not."""

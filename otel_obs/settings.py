@@ -1,0 +1,132 @@
+"""What an operator can decide: ``OTEL_OBS_*`` variables, over which options of the command line win."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from otel_obs.errors import ConfigurationError
+
+PREFIX = "OTEL_OBS_"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its variable is ``OTEL_OBS_`` and the name."""
+
+    name: str
+    default: str
+    help: str
+
+
+SETTINGS = (
+    Setting("DATABASE_URL", "", "PostgreSQL to use (libpq URI or key=value); without it the embedded one"),
+    Setting("DIRECT_DATABASE_URL", "", "the same database past any connection pooler, for migrations"),
+    Setting("DATA_DIR", "", "folder of the embedded PostgreSQL and of run.json; default: the user's data folder"),
+    Setting("GRPC_ENDPOINT", "127.0.0.1:4317", "where OTLP/gRPC listens; port 0 takes a free one"),
+    Setting("HTTP_ENDPOINT", "127.0.0.1:4318", "where OTLP/HTTP and the health endpoints listen"),
+    Setting("ORGANIZATION_ID", "default", "organization of spans that name none"),
+    Setting("WORKSPACE_ID", "default", "workspace of spans that name none, nor any span above them"),
+    Setting("CONTENT", "store", "`store` or `drop`: what happens to prompts, answers, tool arguments and results"),
+    Setting("SPANS", "all", "`all`, or `genai` to drop (and count) spans that are not about GenAI"),
+    Setting("MAX_REQUEST_BYTES", str(64 * 1024 * 1024), "largest request, before and after decompression"),
+    Setting("MAX_CONTENT_BYTES", str(4 * 1024 * 1024), "largest part of a span's content; longer ones are cut"),
+)
+"""All settings, as the README lists them."""
+
+_NAMES = frozenset(setting.name for setting in SETTINGS)
+_DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings in force."""
+
+    database_url: str | None
+    direct_database_url: str | None
+    data_dir: Path
+    grpc_endpoint: str
+    http_endpoint: str
+    organization_id: str
+    workspace_id: str
+    content: str
+    spans: str
+    max_request_bytes: int
+    max_content_bytes: int
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], options: Mapping[str, str | None] | None = None) -> Settings:
+        """Return the settings: an option, else the variable, else the default; an empty one counts as absent.
+
+        Raises:
+            ConfigurationError: a value cannot be used; the message names the variable and the value.
+        """
+
+        def value(name: str) -> str:
+            option = (options or {}).get(name)
+            return option or environ.get(PREFIX + name, "") or _DEFAULTS[name]
+
+        return cls(
+            database_url=value("DATABASE_URL") or None,
+            direct_database_url=value("DIRECT_DATABASE_URL") or None,
+            data_dir=Path(value("DATA_DIR") or platformdirs.user_data_dir("otel_obs")).expanduser().absolute(),
+            grpc_endpoint=_endpoint("GRPC_ENDPOINT", value("GRPC_ENDPOINT")),
+            http_endpoint=_endpoint("HTTP_ENDPOINT", value("HTTP_ENDPOINT")),
+            organization_id=_identifier("ORGANIZATION_ID", value("ORGANIZATION_ID")),
+            workspace_id=_identifier("WORKSPACE_ID", value("WORKSPACE_ID")),
+            content=_choice("CONTENT", value("CONTENT"), ("store", "drop")),
+            spans=_choice("SPANS", value("SPANS"), ("all", "genai")),
+            max_request_bytes=_positive("MAX_REQUEST_BYTES", value("MAX_REQUEST_BYTES")),
+            max_content_bytes=_positive("MAX_CONTENT_BYTES", value("MAX_CONTENT_BYTES")),
+        )
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return the variables that look like settings and are none: most likely a slip of the pen."""
+    return sorted(name for name in environ if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in _NAMES)
+
+
+def host_and_port(endpoint: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT``; an IPv6 address stands in brackets."""
+    host, _, port = endpoint.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Tell whether only this machine can reach *endpoint*."""
+    host, _ = host_and_port(endpoint)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _endpoint(name: str, value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: HOST:PORT is expected, such as 127.0.0.1:4318")
+    return value
+
+
+def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: one of {', '.join(choices)} is expected")
+    return value
+
+
+def _positive(name: str, value: str) -> int:
+    if not value.isdecimal() or int(value) <= 0:
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: a positive number of bytes is expected")
+    return int(value)
+
+
+def _identifier(name: str, value: str) -> str:
+    if len(value.encode()) > 200 or not value.isprintable():
+        raise ConfigurationError(f"{PREFIX}{name}: at most 200 bytes without control characters are expected")
+    return value

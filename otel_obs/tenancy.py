@@ -1,0 +1,84 @@
+"""Whose span is it? Organization and workspace, and who may say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from otel_obs.model import Attributes
+from otel_obs.semconv import ORGANIZATION_ID, WORKSPACE_ID
+
+DEFAULT = "default"
+MAX_ID_BYTES = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Who sent a request, as its credential and headers say."""
+
+    organization_id: str | None = None
+    """The credential's; None with authentication off."""
+    workspace_id: str | None = None
+    """The workspace of the header ``x-otel-obs-workspace``."""
+    bound_workspace_id: str | None = None
+    """The only workspace that the credential may write to; None where it may write to any."""
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantDefaults:
+    """Where spans go that name nobody."""
+
+    organization_id: str = DEFAULT
+    workspace_id: str = DEFAULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """Whose span it is."""
+
+    organization_id: str
+    workspace_id: str
+    workspace_known: bool = True
+    """False where nobody named the workspace: one named by a span above then holds."""
+
+
+class TenantRefusedError(ValueError):
+    """The span names a tenant that its sender may not write to."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def tenant_of(attributes: Attributes, resource: Attributes, sender: Sender, defaults: TenantDefaults) -> Tenant:
+    """Return whose span it is.
+
+    The organization is the credential's; without one the span's, the resource's, the default. The
+    workspace is the one that the credential is bound to; else the span's, the resource's, the header's.
+
+    Raises:
+        TenantRefusedError: the span names another workspace than its credential is bound to.
+    """
+    organization = sender.organization_id or _named(ORGANIZATION_ID, (attributes, resource))
+    workspace = _named(WORKSPACE_ID, (attributes, resource))
+    if sender.bound_workspace_id is not None:
+        if workspace not in (None, sender.bound_workspace_id):
+            raise TenantRefusedError("workspace_not_allowed")
+        workspace = sender.bound_workspace_id
+    workspace = workspace or sender.workspace_id
+    return Tenant(
+        organization_id=organization or defaults.organization_id,
+        workspace_id=workspace or defaults.workspace_id,
+        workspace_known=workspace is not None,
+    )
+
+
+def _named(name: str, places: Iterable[Attributes]) -> str | None:
+    for attributes in places:
+        value = attributes.get(name)
+        if isinstance(value, str) and value:
+            if len(value.encode()) > MAX_ID_BYTES or not value.isprintable():
+                raise TenantRefusedError("tenant_id_malformed")
+            return value
+    return None
