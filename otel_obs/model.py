@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Literal, TypeAlias
 
 AttributeValue: TypeAlias = (
-    "None | bool | int | float | str | bytes | Sequence[AttributeValue] | Mapping[str, AttributeValue]"
+    "bool | int | float | str | bytes | Sequence[AttributeValue] | Mapping[str, AttributeValue] | None"
 )
 """An OTLP AnyValue as Python has it; text holds no NUL and no lone surrogate."""
 

@@ -287,7 +287,7 @@ def _pairs(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) -
 
 
 def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -> _Pair | None:
-    if one.row.operation != other.row.operation or not same_model(one.row, other.row):
+    if not _same_request(one.row, other.row):
         return None
     silent = not (one.has_usage and other.has_usage)
     if not silent and not same_totals(one.row, other.row):
@@ -299,6 +299,77 @@ def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -
         return None
     siblings = one.is_log or other.is_log or (paths[one.key][:1] == paths[other.key][:1] != ())
     return _Pair(_SIBLINGS if siblings else _COUSINS, silent, apart, one, other)
+
+
+_GENERATING = frozenset({"chat", "text_completion", "generate_content"})
+"""Emitters do not agree on which of them a request is."""
+
+
+def _same_request(one: CallRow, other: CallRow) -> bool:
+    generating = one.operation in _GENERATING and other.operation in _GENERATING
+    return (generating or one.operation == other.operation) and same_model(one, other)
+
+
+LOST_CONTEXT_WITHIN = timedelta(minutes=5)
+"""How long before a report that has no response id its twin in another trace may have begun."""
+
+
+def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
+    """Find for reports without a call id the report of another trace that speaks of the same call.
+
+    An instrumentation that loses the context reports its call as the root of a trace of its own. If its
+    twin names no response id, what is left is: one sender, two instrumentations, the same model, the same
+    totals, at the same time. Without totals one must lie within the other, and no third may fit.
+    """
+    pairs = sorted((pair for pair in _strangers(reports)), key=lambda pair: pair.order)
+    fits: dict[EventKey, int] = {}
+    for pair in pairs:
+        for key in (pair.one.key, pair.other.key):
+            fits[key] = fits.get(key, 0) + 1
+    groups: dict[EventKey, str] = {}
+    taken: set[EventKey] = set()
+    for pair in pairs:
+        keys = {pair.one.key, pair.other.key}
+        if keys & taken or (pair.silent and any(fits[key] > 1 for key in keys)):
+            continue
+        taken |= keys
+        name = pair.one.call_id or pair.other.call_id or "span:" + ":".join(min(keys))
+        groups.update({report.key: name for report in (pair.one, pair.other) if report.row.response_id is None})
+    return groups
+
+
+def _strangers(reports: Sequence[Report]) -> Iterable[_Pair]:
+    ordered = sorted(reports, key=lambda report: (report.started, report.key))
+    running: list[Report] = []
+    for other in ordered:
+        running = [report for report in running if report.ended + SLACK >= other.started - SLACK]
+        for one in running:
+            if are_strangers(one, other):
+                apart = abs((one.started - other.started).total_seconds())
+                apart += abs((one.ended - other.ended).total_seconds())
+                yield _Pair(_COUSINS, not (one.has_usage and other.has_usage), apart, one, other)
+        running.append(other)
+
+
+def are_strangers(one: Report, other: Report) -> bool:
+    """Tell whether two reports of different traces may speak of one call although no id says so."""
+    if one.row.trace_id == other.row.trace_id or not (one.is_root or other.is_root):
+        return False
+    if (one.call_id is not None and other.call_id is not None) or one.scope == other.scope:
+        return False
+    if one.is_log or other.is_log or one.resource != other.resource or not _same_request(one.row, other.row):
+        return False
+    if one.has_usage and other.has_usage:
+        return bool(one.row.input_tokens and one.row.output_tokens) and _same_sum(one, other) and overlap(one, other)
+    return not one.has_usage and not other.has_usage and (_within(one, other) or _within(other, one))
+
+
+def _same_sum(one: Report, other: Report) -> bool:
+    return (one.row.input_tokens, one.row.output_tokens) == (other.row.input_tokens, other.row.output_tokens)
+
+
+def _within(inner: Report, outer: Report) -> bool:
+    return outer.started <= inner.started and inner.ended <= outer.ended
 
 
 def _rollups(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[EventKey]:

@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from otel_obs.model import Call, Cost, Decoded, LogRecord, Reading, Rejected, Span, Usage
-from otel_obs.pipeline.settle import Forest, Settled, settle
+from otel_obs.pipeline.settle import Settled, settle
+from otel_obs.pipeline.tree import Forest
 from otel_obs.rows import CallRow
 from otel_obs.rows.batch import Batch, Quarantined
 from otel_obs.rows.build import (
@@ -20,7 +21,7 @@ from otel_obs.rows.build import (
     span_rows,
     timestamp_of,
 )
-from otel_obs.rows.report import EventKey, Report
+from otel_obs.rows.report import EventKey, report_of
 from otel_obs.tenancy import Sender, Tenant, TenantDefaults, TenantRefusedError, tenant_of
 
 
@@ -212,17 +213,8 @@ def _forest(records: dict[EventKey, RecordRows]) -> Forest:
     return Forest(
         events={key: record.event for key, record in records.items()},
         reports={
-            key: Report(
-                row=record.call,
-                scope=record.scope,
-                is_log=record.is_log,
-                workspace_known=record.event.workspace_is_known,
-            )
-            for key, record in records.items()
-            if record.call is not None
+            key: report_of(record.call, record.event) for key, record in records.items() if record.call is not None
         },
         runs={key: record.run for key, record in records.items() if record.run is not None},
         checks={key: record.check for key, record in records.items() if record.check is not None},
-        scopes={key: record.scope for key, record in records.items() if record.run is not None},
-        nested_only=frozenset(key for key, record in records.items() if record.nested_only),
     )

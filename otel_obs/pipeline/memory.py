@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from threading import Lock
 
+from otel_obs.pipeline.identity import are_strangers
 from otel_obs.pipeline.settle import PATIENCE, QUIET
 from otel_obs.pipeline.store import Settle
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
@@ -133,6 +134,7 @@ class MemoryStore:
             for name in shared
             if name is not None and (organization_id, name) in self.registry
         }
+        keys |= self._strangers(organization_id, own)
         foreign = [self.calls[key] for key in keys if key in self.calls and not own(key)]
         for call in foreign:
             if (key := _key(call)) not in reports:
@@ -145,11 +147,22 @@ class MemoryStore:
             reports={key[1:]: report for key, report in reports.items()},
             runs=[row for key, row in self.runs.items() if own(key)],
             checks=[row for key, row in self.checks.items() if own(key)],
+            run_contents=[row for key, row in self.contents.items() if own(key[:3]) and key[:3] not in self.runs],
         )
+
+    def _strangers(self, organization_id: str, own: Callable[[RecordKey], bool]) -> set[RecordKey]:
+        """Return the calls of other traces that may be those of these traces although no id says so."""
+        reports = {
+            key: report_of(call, self.events[key]) for key, call in self.calls.items() if key[0] == organization_id
+        }
+        mine = [report for key, report in reports.items() if own(key)]
+        return {
+            key for key, report in reports.items() if not own(key) and any(are_strangers(one, report) for one in mine)
+        }
 
     def _apply(self, organization_id: str, changes: Changes) -> None:
         self.events.update({_key(row): row for row in changes.events})
-        self.runs.update({_key(row): row for row in changes.runs})
+        self.runs.update({_key(row): row for row in (*changes.new_runs, *changes.runs)})
         self.checks.update({_key(row): row for row in changes.checks})
         for event in changes.events:
             for part in [part for part in self.contents if part[:3] == _key(event)]:

@@ -8,21 +8,26 @@ the store holds once a trace has been quiet for two seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
-from otel_obs.pipeline.identity import Cluster, Matches, clusters, match, outermost
+from otel_obs.pipeline.identity import Cluster, Matches, clusters, match, match_across, outermost
+from otel_obs.pipeline.runs import OwnedCall, agents_of, nearest_run, own_runs, with_totals
+from otel_obs.pipeline.tree import Above, Forest, above_of, handed_down, key_of
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, EventRow
 from otel_obs.rows.batch import Changes, StateChange, TraceRows
+from otel_obs.rows.build import run_row
 from otel_obs.rows.report import EventKey, Report, report_of
-from otel_obs.rows.tables import DEFAULTED_WORKSPACE, INHERITED
+from otel_obs.rows.tables import INHERITED
 
 Reprice = Callable[[CallRow], CallRow]
 """Return the row with the cost of its usage."""
 
-MAX_EXECUTION_NODES = 1000
+QUIET = timedelta(seconds=2)
+"""A trace is settled when no span of it came for this long ..."""
+PATIENCE = timedelta(seconds=5)
+"""... and at the latest this long after its first unsettled span."""
 
 _FROM_ABOVE = tuple(INHERITED)
 _TOKENS = (
@@ -34,21 +39,6 @@ _ENRICHED = (
     "endpoint", "reported_cost_cents", "time_to_first_token_ms", "finish_reason", "prompt_name",
     "prompt_version", "prompt_hash", "prefix_hashes",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forest:
-    """Traces of one organization, as far as they are known."""
-
-    events: Mapping[EventKey, EventRow]
-    reports: Mapping[EventKey, Report]
-    """Every report of these traces, and those of other traces that share a response id with them."""
-    runs: Mapping[EventKey, AgentRunRow] = field(default_factory=dict)
-    checks: Mapping[EventKey, CheckRow] = field(default_factory=dict)
-    scopes: Mapping[EventKey, str] = field(default_factory=dict)
-    """Instrumentation scope of each run."""
-    nested_only: frozenset[EventKey] = frozenset()
-    """Runs that count only where no run of the same agent is above them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,31 +79,15 @@ class Settled:
         }
 
 
-def _above(event: EventRow, events: Mapping[EventKey, EventRow]) -> list[EventRow]:
-    """Return the events above *event*, nearest first, up to a missing parent or where a cycle closes."""
-    seen = {(event.trace_id, event.event_id)}
-    found: list[EventRow] = []
-    current: EventRow | None = event
-    while current is not None and current.parent_span_id is not None:
-        key = (event.trace_id, current.parent_span_id)
-        current = None if key in seen else events.get(key)
-        if current is not None:
-            seen.add(key)
-            found.append(current)
-    return found
-
-
 def settle(forest: Forest, reprice: Reprice) -> Settled:
     """Return the final form of *forest*."""
-    above = {key: _above(event, forest.events) for key, event in forest.events.items()}
-    runs = _own_runs(forest, above)
-    events = {key: _attributed(event, above[key], forest) for key, event in forest.events.items()}
+    above = above_of(forest.events)
+    runs = own_runs(forest, above)
+    agents = agents_of(runs, forest.events, above)
+    events = handed_down(forest.events, above, agents)
     reports = _attributed_reports(forest.reports, events)
     matches = _matched(reports, above)
-    reports = {
-        key: replace(report, group=matches.groups.get(key)) if key in events else report
-        for key, report in reports.items()
-    }
+    reports = {key: replace(report, group=matches.groups.get(key)) for key, report in reports.items()}
     found = [
         cluster
         for group in _by_call([report for key, report in reports.items() if key not in matches.rollups])
@@ -122,71 +96,14 @@ def settle(forest: Forest, reprice: Reprice) -> Settled:
     calls = {cluster.counted.key: _counted_row(cluster, reprice) for cluster in found}
     states = dict(_states(found, matches))
     events = {key: _with_state(event, states.get(key)) for key, event in events.items()}
-    owners = _owners(found, calls, above, runs)
     return Settled(
         events=events,
-        runs=_with_totals(runs, events, above, owners),
+        runs=with_totals(runs, events, above, _owned(found, calls, above, runs)),
         checks={key: _attributed_check(row, events[key]) for key, row in forest.checks.items()},
         calls=calls,
         reports=reports,
         states=states,
     )
-
-
-def _own_runs(forest: Forest, above: Mapping[EventKey, list[EventRow]]) -> dict[EventKey, AgentRunRow]:
-    """Return the runs but those that another layer of instrumentation tells as well."""
-    return {key: run for key, run in forest.runs.items() if not _told_above(key, run, forest, above)}
-
-
-def _told_above(key: EventKey, run: AgentRunRow, forest: Forest, above: Mapping[EventKey, list[EventRow]]) -> bool:
-    """Tell whether the nearest run above is the same agent's, told by another layer of instrumentation."""
-    for event in above.get(key, ()):
-        upper_key = (event.trace_id, event.event_id)
-        upper = forest.runs.get(upper_key)
-        if upper is None:
-            continue
-        same_agent = upper.agent_name == run.agent_name or run.agent_name is None
-        other_layer = key in forest.nested_only or forest.scopes.get(key) != forest.scopes.get(upper_key)
-        return same_agent and other_layer
-    return False
-
-
-def _attributed(event: EventRow, above: Iterable[EventRow], forest: Forest) -> EventRow:
-    """Return *event* with what it does not say itself taken from the nearest span above that says it."""
-    own = _own(event)
-    changes: dict[str, Any] = {}
-    inherited = 0
-    for column in _FROM_ABOVE:
-        if own[column] is not None:
-            changes[column] = own[column]
-            continue
-        value = next((found for upper in above if (found := _given(upper, column, forest)) is not None), None)
-        changes[column] = value
-        if value is not None:
-            inherited |= INHERITED[column]
-    if changes["workspace_id"] is None:
-        changes["workspace_id"] = event.workspace_id
-        inherited |= DEFAULTED_WORKSPACE
-    return event._replace(inherited=inherited, **changes)
-
-
-def _own(event: EventRow) -> dict[str, str | None]:
-    own = {column: None if event.inherited & bit else getattr(event, column) for column, bit in INHERITED.items()}
-    if event.inherited & DEFAULTED_WORKSPACE:
-        own["workspace_id"] = None
-    return own
-
-
-def _given(upper: EventRow, column: str, forest: Forest) -> str | None:
-    """Return what the span above says of *column*; only a run says which agent is at work."""
-    if upper.inherited & INHERITED[column]:
-        return None
-    if column == "workspace_id" and upper.inherited & DEFAULTED_WORKSPACE:
-        return None
-    if column == "agent_id" and (upper.trace_id, upper.event_id) not in forest.runs:
-        return None
-    value: str | None = getattr(upper, column)
-    return value
 
 
 def _attributed_check(row: CheckRow, event: EventRow) -> CheckRow:
@@ -207,8 +124,8 @@ def _attributed_reports(
     return found
 
 
-def _matched(reports: Mapping[EventKey, Report], above: Mapping[EventKey, list[EventRow]]) -> Matches:
-    """Match the reports without response id trace by trace (a record of no trace matches nothing)."""
+def _matched(reports: Mapping[EventKey, Report], above: Above) -> Matches:
+    """Match the reports without response id: trace by trace, then across traces."""
     groups: dict[EventKey, str] = {}
     doubtful: set[EventKey] = set()
     rollups: set[EventKey] = set()
@@ -219,6 +136,13 @@ def _matched(reports: Mapping[EventKey, Report], above: Mapping[EventKey, list[E
         groups.update(found.groups)
         doubtful |= found.doubtful
         rollups |= found.rollups
+    grouped = [
+        replace(report, group=groups.get(key) if key in above else report.group)
+        for key, report in reports.items()
+        if key not in rollups
+    ]
+    groups.update({report.key: report.group for report in grouped if report.group is not None})
+    groups.update(match_across(grouped))
     return Matches(groups, frozenset(doubtful), frozenset(rollups))
 
 
@@ -328,173 +252,67 @@ def _with_state(event: EventRow, state: CallState | None) -> EventRow:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Owned:
-    """A call as part of an agent run."""
-
-    run: EventKey | None
-    """The nearest run above the outermost report; None where no agent asked for it."""
-    row: CallRow
-
-
-def _owners(
+def _owned(
     found: Iterable[Cluster],
     calls: Mapping[EventKey, CallRow],
-    above: Mapping[EventKey, list[EventRow]],
+    above: Above,
     runs: Mapping[EventKey, AgentRunRow],
-) -> dict[EventKey, _Owned]:
+) -> dict[EventKey, OwnedCall]:
     """Return the calls that belong to these traces, by the event that shows them in the tree."""
-    owned: dict[EventKey, _Owned] = {}
+    owned: dict[EventKey, OwnedCall] = {}
     for cluster in found:
         outer = min((r for r in cluster.reports if r.key not in cluster.cached), key=outermost).key
         if outer not in above:
             continue
         shown = cluster.counted.key if cluster.counted.key[0] == outer[0] else outer
-        owned[shown] = _Owned(_nearest_run(outer, above, runs), calls[cluster.counted.key])
+        owned[shown] = OwnedCall(nearest_run(outer, above, runs), calls[cluster.counted.key])
     return owned
-
-
-def _nearest_run(
-    key: EventKey, above: Mapping[EventKey, list[EventRow]], runs: Mapping[EventKey, AgentRunRow]
-) -> EventKey | None:
-    return next((found for e in above[key] if (found := (e.trace_id, e.event_id)) in runs), None)
-
-
-def _with_totals(
-    runs: Mapping[EventKey, AgentRunRow],
-    events: Mapping[EventKey, EventRow],
-    above: Mapping[EventKey, list[EventRow]],
-    owners: Mapping[EventKey, _Owned],
-) -> dict[EventKey, AgentRunRow]:
-    if not runs:
-        return {}
-    own: dict[EventKey, list[CallRow]] = {key: [] for key in runs}
-    for owned in owners.values():
-        if owned.run is not None:
-            own[owned.run].append(owned.row)
-    subtree = {key: list(rows) for key, rows in own.items()}
-    for key in runs:
-        for upper in above[key]:
-            if (upper_key := (upper.trace_id, upper.event_id)) in subtree:
-                subtree[upper_key].extend(own[key])
-    nodes: dict[EventKey, list[EventRow]] = {key: [] for key in runs}
-    for key, event in events.items():
-        holder = _nearest_run(key, above, runs)
-        if holder is not None and event.event_type != "log":
-            nodes[holder].append(event)
-    return {
-        key: run._replace(
-            workspace_id=events[key].workspace_id,
-            user_id=events[key].user_id,
-            agent_id=events[key].agent_id or run.agent_id,
-            flow_id=events[key].flow_id,
-            run_id=events[key].run_id,
-            conversation_id=events[key].conversation_id,
-            execution_nodes=_nodes(nodes[key], owners, subtree, above),
-            input_tokens=_sum(row.input_tokens for row in own[key]),
-            output_tokens=_sum(row.output_tokens for row in own[key]),
-            cost_cents=_cents(own[key]),
-        )
-        for key, run in runs.items()
-    }
-
-
-def _nodes(
-    events: list[EventRow],
-    owners: Mapping[EventKey, _Owned],
-    subtree: Mapping[EventKey, list[CallRow]],
-    above: Mapping[EventKey, list[EventRow]],
-) -> list[dict[str, Any]]:
-    ordered = sorted(events, key=lambda event: (event.timestamp, -(event.latency_ms or 0), event.event_id))
-    found = [_node(event, owners, subtree, above) for event in ordered[:MAX_EXECUTION_NODES]]
-    if len(ordered) > MAX_EXECUTION_NODES:
-        found.append({"type": "truncated", "name": f"{len(ordered) - MAX_EXECUTION_NODES} more"})
-    return found
-
-
-def _node(
-    event: EventRow,
-    owners: Mapping[EventKey, _Owned],
-    subtree: Mapping[EventKey, list[CallRow]],
-    above: Mapping[EventKey, list[EventRow]],
-) -> dict[str, Any]:
-    key = (event.trace_id, event.event_id)
-    rows = subtree.get(key) or ([owners[key].row] if key in owners else [])
-    cost = _cents(rows)
-    return {
-        "span_id": event.span_id,
-        "parent_span_id": event.parent_span_id,
-        "type": "span" if _told_by_layer_above(event, above[key]) else event.event_type,
-        "name": event.name,
-        "status": event.status,
-        "latency_ms": event.latency_ms,
-        "tokens": _sum(part for row in rows for part in (row.input_tokens, row.output_tokens)),
-        "cost_cents": None if cost is None else float(cost),
-    }
-
-
-def _told_by_layer_above(event: EventRow, above: list[EventRow]) -> bool:
-    """Tell whether a tool call is the one above seen once more (agent, MCP client, MCP server)."""
-    if event.event_type != "tool" or not above or above[0].event_type != "tool":
-        return False
-    return _tool_name(event) == _tool_name(above[0])
-
-
-def _tool_name(event: EventRow) -> object:
-    attributes = event.context.get("attributes", {})
-    return attributes.get("gen_ai.tool.name") or event.name.rpartition(" ")[2]
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def _cents(rows: Iterable[CallRow]) -> Decimal | None:
-    known = [row.cost_usd for row in rows if row.cost_usd is not None]
-    return sum(known, Decimal(0)) if known else None
-
-
-QUIET = timedelta(seconds=2)
-"""A trace is settled when no span of it came for this long ..."""
-PATIENCE = timedelta(seconds=5)
-"""... and at the latest this long after its first unsettled span."""
 
 
 def forest_of(rows: TraceRows) -> Forest:
     """Return what a store holds of some traces in the form that ``settle`` reads."""
-    events = {(event.trace_id, event.event_id): event for event in rows.events}
+    events = {key_of(event): event for event in rows.events}
     reports = dict(rows.reports)
     for call in rows.calls:
-        key = (call.trace_id, call.event_id)
+        key = key_of(call)
         if key not in reports and key in events:
             reports[key] = report_of(call, events[key])
-    runs = {(run.trace_id, run.event_id): run for run in rows.runs}
     return Forest(
         events=events,
         reports=reports,
-        runs=runs,
-        checks={(check.trace_id, check.event_id): check for check in rows.checks},
-        scopes={key: events[key].scope for key in runs},
-        nested_only=frozenset(key for key in runs if "agent_unless_nested" in events[key].context.get("flags", ())),
+        runs={**_dropped_before(rows), **{key_of(run): run for run in rows.runs}},
+        checks={key_of(check): check for check in rows.checks},
     )
+
+
+def _dropped_before(rows: TraceRows) -> dict[EventKey, AgentRunRow]:
+    """Return anew the runs that were dropped as told twice: what came since may say otherwise."""
+    contents: dict[EventKey, dict[str, str]] = {}
+    for row in rows.run_contents:
+        contents.setdefault((row.trace_id, row.event_id), {})[row.part] = row.body or ""
+    return {
+        key_of(event): run_row(event, contents.get(key_of(event), {}))
+        for event in rows.events
+        if event.event_type == "agent"
+    }
 
 
 def changes(rows: TraceRows, settled: Settled) -> Changes:
     """Return what has to be written so that the store holds *settled* instead of *rows*."""
-    before = {(call.trace_id, call.event_id): call for call in rows.calls}
+    before = {key_of(call): call for call in rows.calls}
     shared = settled.shared()
     new = [call for key, call in settled.calls.items() if key not in before]
     changed = [call for key, call in settled.calls.items() if key in before and before[key] != call]
     dropped = [call for key, call in before.items() if key not in settled.calls]
-    runs = {(run.trace_id, run.event_id): run for run in rows.runs}
-    checks = {(check.trace_id, check.event_id): check for check in rows.checks}
-    own = {(event.trace_id, event.event_id): event for event in rows.events}
+    runs = {key_of(run): run for run in rows.runs}
+    checks = {key_of(check): check for check in rows.checks}
+    own = {key_of(event): event for event in rows.events}
     foreign = [key for key in settled.states if key not in own]
     return Changes(
         events=[event for key, event in settled.events.items() if event != own[key]],
         contexts=[event for key, event in settled.events.items() if event.context is not own[key].context],
-        runs=[run for key, run in settled.runs.items() if run != runs[key]],
+        new_runs=[run for key, run in settled.runs.items() if key not in runs],
+        runs=[run for key, run in settled.runs.items() if key in runs and run != runs[key]],
         dropped_runs=[run for key, run in runs.items() if key not in settled.runs],
         checks=[check for key, check in settled.checks.items() if check != checks[key]],
         new_calls=new,

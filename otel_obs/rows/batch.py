@@ -70,6 +70,8 @@ class TraceRows:
     """Kept reports of these traces, and those of others that share a call with them."""
     runs: Sequence[AgentRunRow]
     checks: Sequence[CheckRow]
+    run_contents: Sequence[ContentRow] = ()
+    """What was said on agents' events that have no run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,8 @@ class Changes:
     events: Sequence[EventRow] = ()
     contexts: Sequence[EventRow] = ()
     """Those of the events whose context changed."""
+    new_runs: Sequence[AgentRunRow] = ()
+    """Dropped before, and now found to be runs after all."""
     runs: Sequence[AgentRunRow] = ()
     dropped_runs: Sequence[AgentRunRow] = ()
     checks: Sequence[CheckRow] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -45,10 +46,7 @@ class RecordRows:
     contents: tuple[ContentRow, ...] = ()
     extra_events: tuple[EventRow, ...] = ()
     """Span events that are rows of their own (feature flag evaluations)."""
-    scope: str = ""
     is_log: bool = False
-    nested_only: bool = False
-    """The run counts only where no run of the same agent is above it."""
     resource_hash: str = ""
     resource: dict[str, Any] | None = None
 
@@ -100,7 +98,7 @@ def span_rows(
         resource_hash=resource_hash,
         context=_span_context(span, reading, timestamp, latency_ms, received_at),
     )
-    return _rows(event, reading, cost, policy, resource_hash, resource, span.scope, span=span)
+    return _rows(event, reading, cost, policy, resource_hash, resource, span=span)
 
 
 def log_rows(
@@ -133,7 +131,7 @@ def log_rows(
         resource_hash=resource_hash,
         context=_log_context(record, reading, timestamp, received_at),
     )
-    return _rows(event, reading, cost, policy, resource_hash, resource, record.scope, span=None)
+    return _rows(event, reading, cost, policy, resource_hash, resource, span=None)
 
 
 @lru_cache(maxsize=512)
@@ -172,9 +170,16 @@ def _event(
         cost_state=_cost_state(reading),
         counted_trace_id=None,
         counted_span_id=None,
+        node_name=_indexed(_node_name(reading)),
         inherited=0 if tenant.workspace_known else DEFAULTED_WORKSPACE,
         **columns,
     )
+
+
+def _node_name(reading: Reading) -> str | None:
+    if reading.run is not None:
+        return reading.agent_name or reading.run.name
+    return reading.step.name if reading.step is not None else None
 
 
 def _cost_state(reading: Reading) -> str | None:
@@ -192,22 +197,20 @@ def _rows(
     policy: ContentPolicy,
     resource_hash: str,
     resource: dict[str, Any],
-    scope: Scope,
     *,
     span: Span | None,
 ) -> RecordRows:
     call = reading.call
+    contents = _content_rows(event, reading.contents, policy)
     counted = call is not None and not (call.failed and not call.usage.known)
     return RecordRows(
         event=event,
         call=_call_row(event, call, cost, reading) if call is not None and counted else None,
-        run=_run_row(event, reading, policy) if reading.run is not None and reading.run.kind == "agent" else None,
+        run=run_row(event, {row.part: row.body or "" for row in contents}) if event.event_type == "agent" else None,
         check=_check_row(event, reading),
-        contents=_content_rows(event, reading.contents, policy),
+        contents=contents,
         extra_events=_evaluations(event, span) if span is not None else (),
-        scope=scope.name,
         is_log=span is None,
-        nested_only="agent_unless_nested" in reading.flags,
         resource_hash=resource_hash,
         resource=resource,
     )
@@ -257,12 +260,12 @@ def _call_row(event: EventRow, call: Call, cost: Cost | None, reading: Reading) 
     )
 
 
-def _run_row(event: EventRow, reading: Reading, policy: ContentPolicy) -> AgentRunRow:
-    contents = {content.part: content.body for content in reading.contents} if policy.store else {}
+def run_row(event: EventRow, contents: Mapping[str, str]) -> AgentRunRow:
+    """Return the row of the agent's run that *event* shows; *contents* is what was said, by part."""
     return AgentRunRow(
         **_identity(event),
         agent_id=event.agent_id,
-        agent_name=_context.identifier(reading.agent_name or (reading.run.name if reading.run else None)),
+        agent_name=_context.identifier(event.node_name),
         flow_id=event.flow_id,
         run_id=event.run_id,
         conversation_id=event.conversation_id,
@@ -337,6 +340,7 @@ def _evaluations(event: EventRow, span: Span) -> tuple[EventRow, ...]:
             latency_ms=None,
             parent_span_id=span.span_id,
             cost_state=None,
+            node_name=None,
             context=_context.bounded({"attributes": _context.attributes_without(item.attributes, frozenset())}),
         )
         for position, item in enumerate(span.events)

@@ -25,6 +25,10 @@ class Report:
     scope: str = ""
     """The instrumentation scope that made it."""
     is_log: bool = False
+    is_root: bool = False
+    """Its span has no parent: perhaps because its instrumentation lost the context."""
+    resource: str = ""
+    """Hash of the resource that sent it."""
     workspace_known: bool = True
     """False where the workspace is only a default."""
     group: str | None = None
@@ -62,6 +66,8 @@ def report_of(call: CallRow, event: EventRow) -> Report:
         row=call,
         scope=event.scope,
         is_log=event.event_id != event.span_id,
+        is_root=event.parent_span_id is None,
+        resource=event.resource_hash or "",
         workspace_known=event.workspace_is_known,
     )
 
@@ -71,7 +77,13 @@ def to_json(report: Report) -> dict[str, Any]:
     row: dict[str, Any] = report.row._asdict()
     row.update({name: None if row[name] is None else str(row[name]) for name in _DECIMALS})
     row.update({name: row[name].isoformat() for name in _TIMES})
-    return {"row": row, "scope": report.scope, "workspace_known": report.workspace_known}
+    return {
+        "row": row,
+        "scope": report.scope,
+        "is_root": report.is_root,
+        "resource": report.resource,
+        "workspace_known": report.workspace_known,
+    }
 
 
 def from_json(stored: dict[str, Any], *, group: str | None, is_log: bool) -> Report:
@@ -83,6 +95,8 @@ def from_json(stored: dict[str, Any], *, group: str | None, is_log: bool) -> Rep
         row=CallRow(**row),
         scope=stored["scope"],
         is_log=is_log,
+        is_root=stored["is_root"],
+        resource=stored["resource"],
         workspace_known=stored["workspace_known"],
         group=group,
     )

@@ -52,17 +52,7 @@ def _texts(value: Any, depth: int) -> Iterator[str]:
     elif depth > 8:
         return
     elif isinstance(value, Mapping):
-        for key in (
-            "content",
-            "parts",
-            "text",
-            "output",
-            "answer",
-            "result",
-            "message",
-            "messages",
-            "response",
-        ):
+        for key in _TEXT_KEYS:
             if value.get(key):
                 yield from _texts(value[key], depth + 1)
                 return

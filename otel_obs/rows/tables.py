@@ -48,6 +48,8 @@ class EventRow(NamedTuple):
     cost_state: str | None
     counted_trace_id: str | None
     counted_span_id: str | None
+    node_name: str | None
+    """What the agent, workflow or tool is called that the event shows, without the words of its instrumentation."""
     inherited: int
     """Bit mask of the columns that came from another span (``INHERITED``) or from a default."""
     resource_hash: str | None

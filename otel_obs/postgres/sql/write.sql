@@ -77,6 +77,7 @@ ON CONFLICT (organization_id, "timestamp", trace_id, event_id) DO UPDATE SET
     cost_state = EXCLUDED.cost_state,
     counted_trace_id = EXCLUDED.counted_trace_id,
     counted_span_id = EXCLUDED.counted_span_id,
+    node_name = EXCLUDED.node_name,
     inherited = EXCLUDED.inherited,
     context = EXCLUDED.context
 WHERE stored.latency_ms IS NULL AND EXCLUDED.latency_ms IS NOT NULL

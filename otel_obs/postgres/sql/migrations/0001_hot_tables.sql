@@ -58,6 +58,7 @@ CREATE TABLE event_logs (
     cost_state       text,
     counted_trace_id text,
     counted_span_id  text,
+    node_name        text,
     inherited        smallint NOT NULL DEFAULT 0,
     resource_hash    text,
     context          jsonb NOT NULL,
@@ -263,6 +264,7 @@ COMMENT ON COLUMN event_logs.environment IS 'deployment.environment.name of the 
 COMMENT ON COLUMN event_logs.cost_state IS 'How it bears on cost: counted, rollup, duplicate, failed, no_usage; NULL where it does not.';
 COMMENT ON COLUMN event_logs.counted_trace_id IS 'For a duplicate: trace of the report that is counted in its place.';
 COMMENT ON COLUMN event_logs.counted_span_id IS 'For a duplicate: span of the report that is counted in its place.';
+COMMENT ON COLUMN event_logs.node_name IS 'Name of the agent, workflow or tool that the event shows; NULL where it shows none.';
 COMMENT ON COLUMN event_logs.inherited IS 'Bits of the columns whose value came from another span of the trace or a default: 1 workspace_id, 2 user_id, 4 agent_id, 8 flow_id, 16 run_id, 32 conversation_id.';
 COMMENT ON COLUMN event_logs.resource_hash IS 'Hash of what sent it: resources.hash.';
 COMMENT ON COLUMN event_logs.context IS 'What else was sent: attributes, scope, events, links, flags; at most 64 KiB, without content.';

@@ -1,0 +1,106 @@
+"""What a provider's answer says of itself, inside the JSON that frameworks put on their spans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from otel_obs.dialects.facts import Facts, mapping_of, text_of
+from otel_obs.dialects.usage import merged, usage_of
+from otel_obs.model import Usage
+
+_ANSWER_KEYS = frozenset({"choices", "output", "content", "usage", "object", "candidates", "data", "stop_reason"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A provider's answer; None where the JSON does not say."""
+
+    response_id: str | None = None
+    model: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: str | None = None
+    service_tier: str | None = None
+
+
+NOTHING = Answer()
+
+
+def answer_of(value: object, facts: Facts) -> Answer:
+    """Return what *value* (JSON of OpenAI, Anthropic, LangChain, Haystack ...) says of the answer."""
+    if not isinstance(value, Mapping):
+        return NOTHING
+    found = [_one(answer, facts) for answer in _answers(value)]
+    return next((answer for answer in found if answer != NOTHING), NOTHING)
+
+
+def _answers(value: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Yield the objects inside *value* that may be an answer, the most telling first."""
+    for message in _messages(value):
+        yield from _framework_message(message)
+    if not _ANSWER_KEYS.isdisjoint(value):
+        yield value
+    raw = value.get("raw")
+    if isinstance(raw, Mapping):
+        yield raw
+
+
+def _messages(value: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Yield LangChain's generations and Haystack's replies."""
+    for generation in _flat(value.get("generations")):
+        message = mapping_of(generation.get("message"))
+        yield mapping_of(message.get("kwargs")) or mapping_of(message.get("data")) or message
+    yield from _flat(value.get("replies"))
+    if "response_metadata" in value:
+        yield value
+    for meta in _flat(value.get("meta")):
+        yield {"meta": meta}
+
+
+def _framework_message(message: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    metadata = dict(mapping_of(message.get("response_metadata")) or mapping_of(message.get("meta")))
+    usage = mapping_of(message.get("usage_metadata")) or mapping_of(metadata.get("token_usage"))
+    metadata.setdefault("model", metadata.get("model_name"))
+    if usage:
+        metadata["usage"] = usage
+    if metadata.get("usage") or metadata.get("id") or metadata.get("model"):
+        yield metadata
+
+
+def _flat(value: object) -> Iterator[Mapping[str, object]]:
+    if isinstance(value, Mapping):
+        yield value
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for item in value:
+            yield from _flat(item)
+
+
+def _one(answer: Mapping[str, object], facts: Facts) -> Answer:
+    usage = Usage()
+    for name in ("usage", "usage_metadata", "usageMetadata"):
+        raw = answer.get(name)
+        if isinstance(raw, Mapping):
+            usage = merged(usage, usage_of(raw, facts, apart=False if name == "usage_metadata" else None))
+    response_id = text_of(answer.get("id"))
+    return Answer(
+        response_id=response_id if response_id and is_response_id(response_id) else None,
+        model=text_of(answer.get("model")),
+        usage=usage,
+        finish_reason=text_of(answer.get("finish_reason"))
+        or text_of(answer.get("stop_reason"))
+        or _choice_reason(answer),
+        service_tier=text_of(answer.get("service_tier")),
+    )
+
+
+def _choice_reason(answer: Mapping[str, object]) -> str | None:
+    for choice in _flat(answer.get("choices")):
+        reason = text_of(choice.get("finish_reason"))
+        if reason:
+            return reason
+    return None
+
+
+def is_response_id(text: str) -> bool:
+    """Tell whether *text* may be a provider's id, not one that a framework gave its own run."""
+    return not text.startswith(("run-", "run--", "lc_run-", "lc_run--"))

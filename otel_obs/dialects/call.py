@@ -1,0 +1,120 @@
+"""When is a span one request that a provider served, and what is true of every such span?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+from urllib.parse import urlsplit
+
+from otel_obs.dialects.facts import Facts, parse
+from otel_obs.model import Call, Reading, Usage
+
+EMBEDDING = "embeddings"
+ZERO_USAGE = "zero_usage"
+ESTIMATED_USAGE = "estimated_usage"
+
+_COSTS = (
+    "gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.usage.cost.amount", "gen_ai.cost.total_cost",
+    "operation.cost", "llm.cost.total", "cost_usd",
+)  # fmt: skip
+"""No cost attribute is standard; these are in the field, all in US dollars."""
+_NOT_COUNTED_IN_TOKENS = frozenset({"image", "speech", "transcription", "moderation", "video", "rerank"})
+
+
+def call_reading(
+    call: Call,
+    facts: Facts,
+    *,
+    dialect: str,
+    total_tokens: int | None = None,
+    has_output: bool,
+    said_usage: bool,
+    agent: tuple[str | None, str | None] = (None, None),
+) -> Reading:
+    """Return the reading of the request *call*, or that of a mere span if nothing proves a request.
+
+    Proof is usage, an output, a response id, or a failure. *said_usage*: usage attributes were sent, even
+    if they are zeros, which is what some emitters send for a stream without usage.
+    """
+    usage, source = _usage(call, total_tokens, facts)
+    call = replace(
+        call,
+        usage=usage,
+        usage_source=source,
+        reported_cost_usd=call.reported_cost_usd or facts.money(*_COSTS),
+        is_batch=call.is_batch or call.service_tier == "batch",
+    )
+    proven = usage.known or has_output or said_usage or call.response_id is not None or call.failed
+    return Reading(
+        event_type="embedding" if call.operation == EMBEDDING else "llm",
+        dialect=dialect,
+        call=call if proven else None,
+        agent_id=agent[0],
+        agent_name=agent[1],
+    )
+
+
+def _usage(
+    call: Call, total_tokens: int | None, facts: Facts
+) -> tuple[Usage, Literal["reported", "split", "estimated"] | None]:
+    usage = call.usage
+    if usage.known:
+        if not usage.input_tokens and not usage.output_tokens and call.operation not in _NOT_COUNTED_IN_TOKENS:
+            # No model answers without having read a single token: zeros stand for what was not sent.
+            facts.flag(ZERO_USAGE)
+            return Usage(), None
+        return usage, call.usage_source or "reported"
+    if not total_tokens:
+        return usage, None
+    if call.operation == EMBEDDING:
+        return replace(usage, input_tokens=total_tokens, output_tokens=0), "reported"
+    half = total_tokens // 2
+    return replace(usage, input_tokens=total_tokens - half, output_tokens=half), "split"
+
+
+def endpoint_of(facts: Facts) -> str | None:
+    """Return host and port that was asked; some emitters put a whole URL where the host belongs."""
+    address = facts.text("server.address")
+    if address is None:
+        return None
+    if "://" in address:
+        parts = urlsplit(address)
+        return parts.netloc.rpartition("@")[2] or None
+    port = facts.tokens("server.port")
+    return address if port is None else f"{address}:{port}"
+
+
+def finish_reason_of(facts: Facts) -> str | None:
+    """Return the first reason for which the model stopped: a list, a list as JSON text, or one word."""
+    for name in (
+        "gen_ai.response.finish_reasons",
+        "gen_ai.response.finish_reason",
+        "llm.finish_reason",
+        "gen_ai.completion.0.finish_reason",
+        "anthropic.message.stop_reason",
+    ):
+        reason = _first_reason(facts.attributes.get(name))
+        if reason:
+            return reason
+    return None
+
+
+def _first_reason(value: object) -> str | None:
+    if isinstance(value, str):
+        reasons = parse(value)
+        if not isinstance(reasons, list):
+            return value.rpartition(".")[2].lower() if value.startswith("FinishReason.") else value or None
+        value = reasons
+    if isinstance(value, Sequence) and not isinstance(value, bytes) and value and isinstance(value[0], str):
+        return value[0]
+    return None
+
+
+_RESPONSE_ID = re.compile(r"^(?:resp_|chatcmpl-|msg_)")
+
+
+def is_conversation(text: str) -> bool:
+    """Tell whether *text* may name a conversation: some emitters send the previous response id."""
+    return not _RESPONSE_ID.match(text)

@@ -1,0 +1,286 @@
+"""Which attributes hold what was said: prompts, answers, tool arguments and results.
+
+They go to ``span_contents`` and nowhere else, so every attribute of any known instrumentation that can
+hold content is named here, whichever dialect a span turns out to speak.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from otel_obs.model import Attributes, AttributeValue, Content, SpanEvent
+
+Part = Literal["input", "output", "system", "tools", "tool_arguments", "tool_result", "reference"]
+
+_NAMES: dict[str, Part | None] = {
+    "gen_ai.input.messages": "input",
+    "gen_ai.output.messages": "output",
+    "gen_ai.system_instructions": "system",
+    "gen_ai.tool.definitions": "tools",
+    "gen_ai.tool.call.arguments": "tool_arguments",
+    "gen_ai.tool.call.result": "tool_result",
+    "gen_ai.tool.args": "tool_arguments",
+    "gen_ai.prompt": "input",
+    "gen_ai.completion": "output",
+    "gen_ai.task.input": "input",
+    "gen_ai.task.output": "output",
+    "gen_ai.retrieval.query.text": "input",
+    "gen_ai.retrieval.documents": "output",
+    "gen_ai.memory.query.text": "input",
+    "gen_ai.memory.records": "output",
+    "gen_ai.request.structured_output_schema": None,
+    "input.value": "input",
+    "output.value": "output",
+    "llm.prompts": "input",
+    "tool_call.function.arguments": "tool_arguments",
+    "traceloop.entity.input": "input",
+    "traceloop.entity.output": "output",
+    "ai.prompt.messages": "input",
+    "ai.prompt": "input",
+    "ai.prompt.tools": "tools",
+    "ai.value": "input",
+    "ai.values": "input",
+    "ai.embedding": None,
+    "ai.embeddings": None,
+    "ai.schema": None,
+    "ai.response.text": "output",
+    "ai.response.object": "output",
+    "ai.response.toolCalls": "output",
+    "ai.response.reasoning": None,
+    "ai.response.files": None,
+    "ai.result.text": "output",
+    "ai.result.object": "output",
+    "ai.result.toolCalls": "output",
+    "ai.toolCall.args": "tool_arguments",
+    "ai.toolCall.result": "tool_result",
+    "mlflow.spanInputs": "input",
+    "mlflow.spanOutputs": "output",
+    "mlflow.chat.messages": "input",
+    "mlflow.chat.tools": "tools",
+    "langfuse.observation.input": "input",
+    "langfuse.observation.output": "output",
+    "langfuse.trace.input": "input",
+    "langfuse.trace.output": "output",
+    "haystack.component.input": "input",
+    "haystack.component.output": "output",
+    "haystack.agent.input": "input",
+    "haystack.agent.output": "output",
+    "haystack.agent.tools": "tools",
+    "haystack.agent.step.llm.input": "input",
+    "haystack.agent.step.llm.output": "output",
+    "haystack.agent.step.tool.input": "tool_arguments",
+    "haystack.agent.step.tool.output": "tool_result",
+    "haystack.pipeline.input_data": "input",
+    "haystack.pipeline.output_data": "output",
+    "pydantic_ai.all_messages": "input",
+    "all_messages_events": "input",
+    "final_result": "output",
+    "tool_arguments": "tool_arguments",
+    "tool_response": "tool_result",
+    "model_request_parameters": "tools",
+    "request_data": None,
+    "response_data": "output",
+    "gcp.vertex.agent.llm_request": "input",
+    "gcp.vertex.agent.llm_response": "output",
+    "gcp.vertex.agent.tool_call_args": "tool_arguments",
+    "gcp.vertex.agent.tool_response": "tool_result",
+    "gcp.vertex.agent.data": None,
+    "crew_agents": None,
+    "crew_tasks": None,
+    "crew_inputs": "input",
+}
+"""Attribute -> the part that it is; None: content that is said elsewhere too, and so is left out."""
+
+_PREFIXES: tuple[tuple[str, Part | None], ...] = (
+    ("gen_ai.prompt.", "input"),
+    ("gen_ai.completion.", "output"),
+    ("llm.input_messages.", "input"),
+    ("llm.output_messages.", "output"),
+    ("llm.prompts.", "input"),
+    ("llm.completions.", "output"),
+    ("llm.choices.", "output"),
+    ("llm.tools.", "tools"),
+    ("llm.request.functions.", "tools"),
+    ("retrieval.documents.", "output"),
+    ("reranker.input_documents.", "input"),
+    ("reranker.output_documents.", "output"),
+    ("reranker.query", "input"),
+    ("embedding.embeddings.", None),
+    ("embedding.text", None),
+    ("message.contents.", "input"),
+)
+_NOT_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.prompt.id"})
+_RAW_REQUEST = re.compile(
+    r"^llm\.[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions)$"
+)
+_INDEXED = re.compile(r"\.(\d+)(?:\.|$)")
+
+_EVENTS: dict[str, Part] = {
+    "gen_ai.system.message": "system",
+    "gen_ai.user.message": "input",
+    "gen_ai.assistant.message": "input",
+    "gen_ai.tool.message": "input",
+    "gen_ai.choice": "output",
+    "gen_ai.content.prompt": "input",
+    "gen_ai.content.completion": "output",
+}
+"""Span event or log event -> the part that it is."""
+_DETAILS = "gen_ai.client.inference.operation.details"
+_EVENT_METADATA = frozenset(
+    {"gen_ai.system", "gen_ai.provider.name", "gen_ai.operation.name", "index", "finish_reason"}
+)
+
+_AS_TOOL: dict[Part, Part] = {"input": "tool_arguments", "output": "tool_result"}
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What was said, and the names under which it was sent."""
+
+    parts: tuple[Content, ...] = ()
+    keys: frozenset[str] = frozenset()
+    event_keys: frozenset[str] = frozenset()
+
+    def of(self, part: Part) -> str | None:
+        """Return the body of *part*."""
+        return next((content.body for content in self.parts if content.part == part), None)
+
+
+NOTHING = Contents()
+
+
+def contents_of(
+    attributes: Attributes,
+    events: Sequence[SpanEvent] = (),
+    *,
+    more: Mapping[str, Part | None] | None = None,
+    is_tool: bool = False,
+) -> Contents:
+    """Return the content among *attributes* and span *events*.
+
+    *more* names attributes that hold content in one dialect only. What went into a tool are its arguments.
+    """
+    found: dict[Part, list[tuple[str, AttributeValue]]] = {}
+    keys: set[str] = set()
+    for key, value in attributes.items():
+        is_content, part = _part(key, more)
+        if not is_content:
+            continue
+        keys.add(key)
+        if part is not None:
+            found.setdefault(part, []).append((key, value))
+    event_keys = _from_events(events, found)
+    if not keys and not event_keys:
+        return NOTHING
+    parts = []
+    for part, sent in found.items():
+        body = _body(sent)
+        if body:
+            parts.append(Content(_AS_TOOL.get(part, part) if is_tool else part, body))
+    return Contents(_once(parts), frozenset(keys), frozenset(event_keys))
+
+
+def _part(key: str, more: Mapping[str, Part | None] | None) -> tuple[bool, Part | None]:
+    if key in _NAMES:
+        return True, _NAMES[key]
+    if more is not None and key in more:
+        return True, more[key]
+    if key not in _NOT_CONTENT:
+        for prefix, part in _PREFIXES:
+            if key.startswith(prefix):
+                return True, part
+        if key.startswith("llm.") and _RAW_REQUEST.match(key):
+            return True, None
+    return False, None
+
+
+def _once(parts: Iterable[Content]) -> tuple[Content, ...]:
+    found: dict[str, Content] = {}
+    for content in parts:
+        found.setdefault(content.part, content)
+    return tuple(found.values())
+
+
+def _from_events(events: Sequence[SpanEvent], found: dict[Part, list[tuple[str, AttributeValue]]]) -> set[str]:
+    """Add what span events say to *found*; return the names of their attributes that hold content."""
+    keys: set[str] = set()
+    messages: dict[Part, list[AttributeValue]] = {}
+    for event in events:
+        if event.name in _EVENTS:
+            keys.update(key for key in event.attributes if key not in _EVENT_METADATA)
+            messages.setdefault(_EVENTS[event.name], []).append({"event": event.name, **event.attributes})
+        elif event.name == _DETAILS:
+            for key, value in event.attributes.items():
+                part = _NAMES.get(key)
+                if part is not None:
+                    keys.add(key)
+                    found.setdefault(part, []).append((key, value))
+        else:
+            keys.update(key for key in event.attributes if key.startswith(("mlflow.chunk.", "gen_ai.event.content")))
+    for part, said in messages.items():
+        found.setdefault(part, []).append(("events", said))
+    return keys
+
+
+def _body(sent: list[tuple[str, AttributeValue]]) -> str:
+    """Return the first whole text, else the messages that were sent one by one."""
+    for key, value in sent:
+        if not _INDEXED.search(key) and (body := body_of(value)):
+            return body
+    numbered = {key: value for key, value in sent if _INDEXED.search(key)}
+    return body_of(assembled(numbered)) if numbered else ""
+
+
+def body_of(value: AttributeValue) -> str:
+    """Return *value* as text: a text as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    if value is None or value in ([], {}):
+        return ""
+    return json.dumps(value, ensure_ascii=False, default=_described)
+
+
+def _described(value: object) -> str:
+    return f"[{len(value)} bytes]" if isinstance(value, bytes) else str(value)
+
+
+def assembled(attributes: Mapping[str, AttributeValue]) -> list[Any]:
+    """Return the list that keys such as ``llm.input_messages.0.message.role`` spell out."""
+    root: dict[Any, Any] = {}
+    for key, value in attributes.items():
+        match = _INDEXED.search(key)
+        if match is None:
+            continue
+        steps: list[str] = [match[1], *key[match.end() :].split(".")]
+        _place(root, [step for step in steps if step], value)
+    found = _lists(root)
+    return found if isinstance(found, list) else [found]
+
+
+def _place(node: dict[Any, Any], steps: list[str], value: AttributeValue) -> None:
+    for step in steps[:-1]:
+        inner = node.setdefault(step, {})
+        if not isinstance(inner, dict):
+            return
+        node = inner
+    node.setdefault(steps[-1], value)
+
+
+def _lists(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    inner = {key: _lists(value) for key, value in node.items()}
+    if set(inner) == {"message"}:
+        return inner["message"]
+    if inner and all(key.isdecimal() for key in inner):
+        return [inner[key] for key in sorted(inner, key=int)]
+    return inner
+
+
+def event_part(name: str) -> Part | None:
+    """Return the part that the body of the log event *name* is; None where it is none."""
+    return _EVENTS.get(name)

@@ -1,0 +1,289 @@
+"""OpenTelemetry GenAI conventions, in all their ages.
+
+https://github.com/open-telemetry/semantic-conventions-genai and, before it,
+https://github.com/open-telemetry/semantic-conventions/tree/v1.36.0/docs/gen-ai
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from otel_obs.dialects.call import call_reading, endpoint_of, finish_reason_of
+from otel_obs.dialects.content import Contents
+from otel_obs.dialects.facts import Facts
+from otel_obs.dialects.guardrail import check_of
+from otel_obs.dialects.provider import bills_cache_apart, provider_name
+from otel_obs.dialects.usage import Counts, merged, usage, usage_of
+from otel_obs.model import Call, EventType, Reading, Run, Span, Step, Usage
+
+OPERATIONS = {
+    "chat": "chat",
+    "completion": "text_completion",
+    "completions": "text_completion",
+    "text_completion": "text_completion",
+    "generate_content": "generate_content",
+    "embedding": "embeddings",
+    "embeddings": "embeddings",
+    "rerank": "rerank",
+    "reranking": "rerank",
+    "image": "image",
+    "image_generation": "image",
+    "generate_image": "image",
+    "speech": "speech",
+    "text_to_speech": "speech",
+    "audio": "speech",
+    "transcription": "transcription",
+    "speech_to_text": "transcription",
+    "moderation": "moderation",
+    "video": "video",
+    "video_generation": "video",
+}
+"""What is asked of a model, under the names that emitters use."""
+
+_ROLES: dict[str, EventType] = {
+    "invoke_agent": "agent",
+    "invoke_workflow": "workflow",
+    "execute_tool": "tool",
+    "retrieval": "retrieval",
+    "apply_guardrail": "guardrail",
+    "run_guardrail": "guardrail",
+    "guardrail": "guardrail",
+    "evaluate": "evaluation",
+    "evaluation": "evaluation",
+}
+"""Operations that are no request to a model. Any other operation is a step of a framework: a span."""
+
+_USAGE_PREFIX = "gen_ai.usage."
+_INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
+_OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
+_TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "gen_ai.client.token.usage")
+_READ = (
+    "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens",
+    "gen_ai.usage.input_tokens.cached", "gen_ai.usage.cached_input_tokens",
+    "gen_ai.usage.details.cache_read_tokens", "gen_ai.usage.details.cache_read_input_tokens",
+    "gen_ai.usage.details.cached_tokens",
+)  # fmt: skip
+_WRITE = (
+    "gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
+    "gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.cache_write_input_tokens",
+    "gen_ai.usage.input_tokens.cache_write", "gen_ai.usage.details.cache_write_tokens",
+    "gen_ai.usage.details.cache_creation_input_tokens",
+)  # fmt: skip
+_WRITE_1H = (
+    "anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
+    "gen_ai.usage.cache_creation.ephemeral_1h_input_tokens",
+    "gen_ai.usage.details.ephemeral_1h_input_tokens",
+)
+_REASONING = (
+    "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens", "gen_ai.usage.output_tokens.reasoning",
+    "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
+    "gen_ai.usage.details.thoughts_tokens",
+)  # fmt: skip
+_UNITS = {
+    "input_audio_tokens": ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens"),
+    "output_audio_tokens": ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens"),
+    "input_image_tokens": ("gen_ai.usage.image.input_tokens",),
+    "input_video_tokens": ("gen_ai.usage.video.input_tokens",),
+    "web_searches": ("gen_ai.usage.details.web_search_requests", "gen_ai.usage.web_searches"),
+}
+_STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
+"""An id with a UUID in it was made for one object or one run, and names no agent."""
+
+
+def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
+    """Return what *span* means by its GenAI attributes; None if it has none."""
+    operation = facts.text("gen_ai.operation.name")
+    if operation is None:
+        return _without_operation(span, facts, contents)
+    if operation in OPERATIONS:
+        return read_call(span, facts, contents, OPERATIONS[operation])
+    return read_role(span, facts, _ROLES.get(operation, "span"))
+
+
+def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading | None:
+    """Read a span of an emitter older than ``gen_ai.operation.name``, or one that forgot it."""
+    if facts.has("gen_ai.tool.name") and facts.has("gen_ai.tool.call.id", "gen_ai.tool.call.arguments"):
+        return read_role(span, facts, "tool")
+    if facts.has("gen_ai.request.model", "gen_ai.response.model"):
+        return read_call(span, facts, contents, "chat")
+    if any(key.startswith("gen_ai.") for key in span.attributes):
+        return read_role(span, facts, "span")
+    return None
+
+
+def read_call(
+    span: Span,
+    facts: Facts,
+    contents: Contents,
+    operation: str,
+    *,
+    found: Usage | None = None,
+    apart: bool = False,
+    dialect: str = "gen_ai",
+) -> Reading:
+    """Return the reading of a request to a model.
+
+    *found* is what the dialect knows of its usage beyond the convention; *apart* says that the emitter
+    leaves cached tokens out of the input tokens.
+    """
+    call = Call(
+        operation=operation,
+        provider=provider_of(facts),
+        request_model=facts.text("gen_ai.request.model"),
+        response_model=facts.text("gen_ai.response.model"),
+        response_id=facts.text("gen_ai.response.id"),
+        usage=merged(usage_by_convention(facts, apart=apart), found or Usage()),
+        failed=span.status_code == 2,
+        service_tier=facts.text(
+            "openai.response.service_tier",
+            "gen_ai.openai.response.service_tier",
+            "anthropic.response.service_tier",
+            "gen_ai.response.service_tier",
+        ),
+        is_batch=False,
+        is_stream=facts.truth("gen_ai.request.stream", "llm.is_streaming", "gen_ai.is_streaming"),
+        attempts=_attempts(facts),
+        endpoint=endpoint_of(facts),
+        finish_reason=finish_reason_of(facts),
+        time_to_first_token_ms=_first_token_ms(facts),
+        prompt_name=facts.text("gen_ai.prompt.name"),
+        prompt_version=facts.text("gen_ai.prompt.version"),
+    )
+    return call_reading(
+        call,
+        facts,
+        dialect=dialect,
+        total_tokens=facts.tokens(*_TOTAL),
+        has_output=contents.of("output") is not None,
+        said_usage=_said_usage(facts),
+        agent=agent_of(facts),
+    )
+
+
+def read_role(span: Span, facts: Facts, role: EventType, *, dialect: str = "gen_ai") -> Reading:
+    """Return the reading of a span that is no request to a model."""
+    agent_id, agent_name = agent_of(facts)
+    reading = Reading(
+        event_type=role,
+        dialect=dialect,
+        is_rollup=_said_usage(facts),
+        agent_id=agent_id,
+        agent_name=agent_name,
+    )
+    return with_role(reading, role, _component(span, facts, role), facts)
+
+
+def with_role(reading: Reading, role: EventType, name: str | None, facts: Facts) -> Reading:
+    """Return *reading* as that of a *role* called *name*."""
+    fields = {slot: getattr(reading, slot) for slot in Reading.__slots__}
+    fields["event_type"] = role
+    if role == "agent":
+        agent_id = reading.agent_id or name
+        fields.update(
+            run=Run(kind="agent", name=reading.agent_name or name, agent_id=agent_id),
+            agent_id=agent_id,
+            agent_name=reading.agent_name or name,
+        )
+    elif role == "workflow":
+        fields.update(run=Run(kind="workflow", name=name))
+    elif role in ("tool", "retrieval"):
+        fields.update(step=Step(kind=role, name=name, call_id=facts.text("gen_ai.tool.call.id", "ai.toolCall.id")))
+    elif role == "guardrail":
+        fields.update(check=check_of(facts, name))
+    return Reading(**fields)
+
+
+class Agent(NamedTuple):
+    """An agent's stable id and its name."""
+
+    agent_id: str | None
+    agent_name: str | None
+
+
+def agent_of(facts: Facts) -> Agent:
+    """Return the agent that a span names: a stable id, else the name is the id."""
+    name = facts.text("gen_ai.agent.name")
+    agent_id = facts.text("gen_ai.agent.id")
+    if agent_id is None or not _STABLE_ID.match(agent_id):
+        agent_id = name
+    return Agent(agent_id, name)
+
+
+def provider_of(facts: Facts) -> str | None:
+    """Return who serves the model, as the span says it in its new or old attribute."""
+    return provider_name(facts.text("gen_ai.provider.name")) or provider_name(facts.text("gen_ai.system"))
+
+
+def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
+    """Return the tokens that the ``gen_ai.usage.*`` attributes report.
+
+    By the convention cached tokens are inside ``gen_ai.usage.input_tokens``; with *apart* they are beside it
+    where the provider itself counts so.
+    """
+    counts = Counts(
+        input=facts.tokens(*_INPUT),
+        output=facts.tokens(*_OUTPUT),
+        cache_read=facts.tokens(*_READ),
+        cache_write=facts.tokens(*_WRITE),
+        cache_write_1h=facts.tokens(*_WRITE_1H),
+        reasoning=facts.tokens(*_REASONING),
+        billed_units={unit: count for unit, names in _UNITS.items() if (count := facts.tokens(*names))},
+    )
+    if apart:
+        apart = bills_cache_apart(provider_of(facts), facts.text("gen_ai.response.model", "gen_ai.request.model"))
+    found = usage(counts, apart=apart)
+    if not found.known:
+        found = usage(
+            Counts(
+                input=facts.tokens("gen_ai.usage.details.input_tokens"),
+                output=facts.tokens("gen_ai.usage.details.output_tokens"),
+                cache_read=counts.cache_read,
+                cache_write=counts.cache_write,
+                cache_write_1h=counts.cache_write_1h,
+                reasoning=counts.reasoning,
+            ),
+            apart=True,
+        )
+    raw = facts.mapping("gen_ai.usage.raw")
+    return merged(found, usage_of(raw, facts)) if raw else found
+
+
+def _said_usage(facts: Facts) -> bool:
+    return any(
+        key.startswith((_USAGE_PREFIX, "llm.usage.", "gen_ai.aggregated_usage.")) and value not in (None, "")
+        for key, value in facts.attributes.items()
+    )
+
+
+def _component(span: Span, facts: Facts, role: EventType) -> str | None:
+    """Return the name of the agent, workflow, tool ... that *span* is."""
+    if role == "agent":
+        return facts.text("gen_ai.agent.name") or _from_span_name(span, "invoke_agent", facts)
+    if role == "workflow":
+        return facts.text("gen_ai.workflow.name") or _from_span_name(span, "invoke_workflow", facts) or span.name
+    if role == "tool":
+        return facts.text("gen_ai.tool.name") or _from_span_name(span, "execute_tool", facts) or span.name
+    if role == "retrieval":
+        return facts.text("gen_ai.data_source.id") or _from_span_name(span, "retrieval", facts) or span.name
+    return None
+
+
+def _from_span_name(span: Span, operation: str, facts: Facts) -> str | None:
+    """Return X of a span that is called ``{operation} X``, unless X is only the model."""
+    head, _, name = span.name.partition(" ")
+    return name if head == operation and name and name != facts.text("gen_ai.request.model") else None
+
+
+def _attempts(facts: Facts) -> int | None:
+    resent = facts.tokens("http.request.resend_count")
+    return None if resent is None else min(resent + 1, 1_000_000)
+
+
+def _first_token_ms(facts: Facts) -> float | None:
+    seconds = facts.number(
+        "gen_ai.response.time_to_first_chunk",
+        "gen_ai.client.operation.time_to_first_chunk",
+        "gen_ai.server.time_to_first_token",
+    )
+    return None if seconds is None or seconds < 0 else seconds * 1000

@@ -1,0 +1,69 @@
+"""Haystack (https://docs.haystack.deepset.ai/docs/tracing): calls show in the output of generator components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from otel_obs.dialects.answer import answer_of
+from otel_obs.dialects.call import call_reading
+from otel_obs.dialects.content import Contents
+from otel_obs.dialects.facts import Facts, mapping_of
+from otel_obs.dialects.gen_ai import with_role
+from otel_obs.model import Call, Reading, Span
+
+_COMPONENT = "haystack.component."
+_STEP = "haystack.agent.step.llm"
+
+
+def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
+    """Return what *span* means to Haystack; None if it is not one of its spans."""
+    if not any(key.startswith("haystack.") for key in span.attributes):
+        return None
+    reading = Reading(dialect="haystack")
+    kind = facts.text(_COMPONENT + "type") or ""
+    name = facts.text(_COMPONENT + "name")
+    if span.name == _STEP or facts.has(_STEP + ".output"):
+        return _call(span, facts, contents, _STEP + ".output", "chat")
+    if kind.endswith(("Generator", "ChatGenerator")):
+        return _call(span, facts, contents, _COMPONENT + "output", "chat")
+    if kind.endswith("Embedder"):
+        return _call(span, facts, contents, _COMPONENT + "output", "embeddings")
+    if facts.has("haystack.tool.name"):
+        return with_role(reading, "tool", facts.text("haystack.tool.name"), facts)
+    if kind.endswith("Retriever"):
+        return with_role(reading, "retrieval", name or kind, facts)
+    if span.name == "haystack.agent.run":
+        # The class of all its agents is called so; they have no other name.
+        return with_role(replace(reading, agent_id="Agent", agent_name="Agent"), "agent", "Agent", facts)
+    if span.name == "haystack.pipeline.run":
+        return with_role(reading, "workflow", facts.text("haystack.pipeline.name") or "haystack.pipeline", facts)
+    return reading
+
+
+def _call(span: Span, facts: Facts, contents: Contents, output: str, operation: str) -> Reading:
+    said = facts.mapping(output)
+    answer = answer_of(said, facts)
+    call = Call(
+        operation=operation,
+        response_model=answer.model,
+        response_id=answer.response_id,
+        usage=answer.usage,
+        failed=span.status_code == 2,
+        service_tier=answer.service_tier,
+        finish_reason=answer.finish_reason or _finish_reason(said),
+    )
+    return call_reading(
+        call, facts, dialect="haystack", has_output=contents.of("output") is not None, said_usage=answer.usage.known
+    )
+
+
+def _finish_reason(said: Mapping[str, object]) -> str | None:
+    replies = said.get("replies")
+    if not isinstance(replies, Sequence) or isinstance(replies, str):
+        return None
+    for reply in replies:
+        reason = mapping_of(mapping_of(reply).get("meta")).get("finish_reason")
+        if isinstance(reason, str):
+            return reason
+    return None

@@ -1,0 +1,41 @@
+"""LiteLLM's OpenTelemetry callback (https://docs.litellm.ai/docs/observability/opentelemetry_integration)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from otel_obs.dialects.content import Contents
+from otel_obs.dialects.facts import Facts
+from otel_obs.dialects.gen_ai import OPERATIONS, read_call
+from otel_obs.dialects.provider import provider_name
+from otel_obs.dialects.usage import usage_of
+from otel_obs.model import Call, Reading, Span, Usage
+
+
+def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
+    """Return what *span* means to LiteLLM; None if it is not one of its spans."""
+    if span.name == "raw_gen_ai_request":
+        # The same request once more, as it went over the wire.
+        return Reading(dialect="litellm", is_rollup=True)
+    if not facts.has("litellm.call_id", "litellm.provider.model"):
+        return None
+    operation = OPERATIONS.get(facts.text("gen_ai.operation.name") or facts.text("llm.request.type") or "", "chat")
+    reported = facts.mapping("metadata.usage_object")
+    found = usage_of(reported, facts, apart=False) if reported else Usage()
+    reading = read_call(span, facts, contents, operation, found=found, dialect="litellm")
+    reading = replace(reading, user_id=_user(facts))
+    return reading if reading.call is None else replace(reading, call=_mended(reading.call, facts))
+
+
+def _mended(call: Call, facts: Facts) -> Call:
+    """Return *call* with its provider; where that gave no id LiteLLM puts its own in its place."""
+    prefix, slash, _ = (facts.text("litellm.provider.model") or "").partition("/")
+    return replace(
+        call,
+        provider=call.provider or (provider_name(prefix) if slash else None),
+        response_id=None if call.response_id == facts.text("litellm.call_id") else call.response_id,
+    )
+
+
+def _user(facts: Facts) -> str | None:
+    return facts.text("llm.user", "metadata.user_api_key_end_user_id", "metadata.user_api_key_user_id")

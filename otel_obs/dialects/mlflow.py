@@ -1,0 +1,82 @@
+"""MLflow Tracing exported by OTLP (https://mlflow.org/docs/latest/genai/tracing/): values are JSON, quotes and all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from otel_obs.dialects.answer import answer_of
+from otel_obs.dialects.call import call_reading
+from otel_obs.dialects.content import Contents
+from otel_obs.dialects.facts import Facts, text_of
+from otel_obs.dialects.gen_ai import with_role
+from otel_obs.dialects.provider import bills_cache_apart, provider_name
+from otel_obs.dialects.usage import merged, usage_of
+from otel_obs.model import Call, EventType, Reading, Span, Usage
+
+_REQUESTS = {"CHAT_MODEL": "chat", "LLM": "chat", "EMBEDDING": "embeddings", "RERANKER": "rerank"}
+_ROLES: dict[str, EventType] = {
+    "AGENT": "agent",
+    "TOOL": "tool",
+    "RETRIEVER": "retrieval",
+    "GUARDRAIL": "guardrail",
+    "WORKFLOW": "workflow",
+    "EVALUATOR": "evaluation",
+}
+
+
+def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
+    """Return what *span* means to MLflow; None if it is not one of its spans."""
+    kind = _said(facts, "mlflow.spanType")
+    if kind is None:
+        return None
+    reading = Reading(dialect="mlflow")
+    if kind in _REQUESTS:
+        reading = _call(span, facts, contents, _REQUESTS[kind])
+    elif kind in _ROLES:
+        if kind == "AGENT":
+            reading = replace(reading, agent_id=span.name, agent_name=span.name)
+        reading = with_role(reading, _ROLES[kind], span.name, facts)
+    elif kind == "CHAIN" and span.parent_span_id is None:
+        reading = with_role(reading, "workflow", span.name, facts)
+    return replace(
+        reading,
+        conversation_id=_said(facts, "mlflow.trace.session"),
+        user_id=_said(facts, "mlflow.trace.user"),
+    )
+
+
+def _call(span: Span, facts: Facts, contents: Contents, operation: str) -> Reading:
+    answer = answer_of(facts.parsed("mlflow.spanOutputs"), facts)
+    request = facts.mapping("mlflow.spanInputs")
+    provider = provider_name(_said(facts, "mlflow.llm.provider") or _said(facts, "mlflow.message.format"))
+    model = answer.model or _said(facts, "mlflow.llm.model")
+    reported = facts.mapping("mlflow.chat.tokenUsage")
+    usage = usage_of(reported, facts, apart=bills_cache_apart(provider, model)) if reported else Usage()
+    call = Call(
+        operation=operation,
+        provider=provider,
+        request_model=_said(facts, "model") or text_of(request.get("model")),
+        response_model=model,
+        response_id=answer.response_id,
+        usage=merged(usage, answer.usage),
+        failed=span.status_code == 2,
+        service_tier=answer.service_tier,
+        is_stream=True if _said(facts, "stream") == "true" else None,
+        finish_reason=answer.finish_reason,
+    )
+    return call_reading(
+        call,
+        facts,
+        dialect="mlflow",
+        has_output=contents.of("output") not in (None, "null", '""'),
+        said_usage=bool(reported),
+    )
+
+
+def _said(facts: Facts, name: str) -> str | None:
+    """Return the text that *name* holds as JSON."""
+    value = facts.text(name)
+    if value is None:
+        return None
+    parsed = facts.parsed(name)
+    return text_of(parsed) if isinstance(parsed, str) else value

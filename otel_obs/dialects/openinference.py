@@ -1,0 +1,230 @@
+"""OpenInference (Arize Phoenix and its instrumentations).
+
+https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
+"""
+
+from __future__ import annotations
+
+import re
+
+from otel_obs.dialects.answer import NOTHING, Answer, answer_of
+from otel_obs.dialects.call import call_reading
+from otel_obs.dialects.content import Contents
+from otel_obs.dialects.facts import Facts, parse, text_of
+from otel_obs.dialects.gen_ai import with_role
+from otel_obs.dialects.provider import provider_name
+from otel_obs.dialects.usage import Counts, merged, usage
+from otel_obs.model import Call, EventType, Reading, Span, Usage
+
+_ROLES: dict[str, EventType] = {
+    "AGENT": "agent",
+    "TOOL": "tool",
+    "RETRIEVER": "retrieval",
+    "GUARDRAIL": "guardrail",
+    "EVALUATOR": "evaluation",
+}
+_METHOD = re.compile(r"\.(?:a?run(?:_stream)?|a?kickoff|_execute_core|a?invoke|a?call)$|\.[\w-]+\._execute_core$")
+"""Instrumentations of classes name a span after the method: ``Researcher.research._execute_core``."""
+_PRIVATE_STEP = re.compile(r"(?:^|\.)_[a-z]\w*$")
+"""A private method prepares a request; it sends none."""
+_AGENT_RUN = re.compile(r"(?:Agent|AgentWorkflow)\.a?run$")
+_CURRENT_AGENT = re.compile(r"current_agent_name=(['\"])(.{1,200}?)\1")
+
+
+def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
+    """Return what *span* means by its OpenInference attributes; None if it has none."""
+    kind = facts.text("openinference.span.kind")
+    if kind is None:
+        return None
+    kind = kind.upper()
+    if kind == "LLM" and not _is_private_step(span, facts):
+        return _with_owner(_llm(span, facts, contents), facts)
+    if kind == "EMBEDDING":
+        return _with_owner(_embedding(span, facts, contents), facts)
+    if kind == "RERANKER":
+        return _with_owner(_rerank(span, facts, contents), facts)
+    role, name = _role(span, facts, kind, contents)
+    agent = _current_agent(contents) if kind == "CHAIN" else None
+    reading = Reading(
+        dialect="openinference",
+        is_rollup=facts.has("llm.token_count.prompt", "llm.token_count.total"),
+        agent_id=agent,
+        agent_name=agent,
+    )
+    return _with_owner(with_role(reading, role, name, facts), facts)
+
+
+def _is_private_step(span: Span, facts: Facts) -> bool:
+    return bool(_PRIVATE_STEP.search(span.name)) and not facts.has("llm.token_count.prompt", "llm.token_count.total")
+
+
+def _role(span: Span, facts: Facts, kind: str, contents: Contents) -> tuple[EventType, str | None]:
+    if kind == "AGENT":
+        if _is_bare_root(span):
+            return "workflow", span.name
+        return "agent", _agent_name(span, facts)
+    if kind == "CHAIN":
+        if _AGENT_RUN.search(span.name):
+            # A class is no name; the steps below name the agent.
+            return "agent", _current_agent(contents)
+        return ("workflow", _METHOD.sub("", span.name)) if span.parent_span_id is None else ("span", None)
+    if kind == "TOOL":
+        if not facts.has("tool.name") and span.name.startswith("handoff"):
+            return "span", None
+        return "tool", facts.text("tool.name") or _METHOD.sub("", span.name)
+    return _ROLES.get(kind, "span"), span.name
+
+
+def _is_bare_root(span: Span) -> bool:
+    """Tell whether *span* is the frame that an agent framework puts around its agents: it says nothing itself."""
+    return span.parent_span_id is None and not (
+        span.attributes.keys() - {"openinference.span.kind", "session.id", "user.id", "metadata"}
+    )
+
+
+def _agent_name(span: Span, facts: Facts) -> str:
+    return (
+        facts.text("agent.name", "graph.node.id", "gen_ai.agent.name")
+        or text_of(facts.mapping("metadata").get("lc_agent_name"))
+        or _METHOD.sub("", span.name)
+    )
+
+
+def _current_agent(contents: Contents) -> str | None:
+    """Return the agent that LlamaIndex names in what goes through a step of its run."""
+    for content in contents.parts:
+        found = _CURRENT_AGENT.search(content.body)
+        if found is not None:
+            return found[2]
+    return None
+
+
+def _llm(span: Span, facts: Facts, contents: Contents) -> Reading:
+    answer = _answer(facts)
+    parameters = facts.mapping("llm.invocation_parameters")
+    model = facts.text("llm.model_name")
+    request_model = text_of(parameters.get("model")) or text_of(parameters.get("model_name"))
+    apart = _streams_apart(span, answer)
+    call = Call(
+        operation="chat",
+        provider=provider_name(facts.text("llm.provider")) or provider_name(facts.text("llm.system")),
+        request_model=request_model or model,
+        response_model=answer.model or model,
+        response_id=answer.response_id,
+        usage=merged(_usage(facts, apart=apart), answer.usage),
+        failed=span.status_code == 2,
+        service_tier=answer.service_tier,
+        is_stream=_is_stream(span, parameters.get("stream")),
+        finish_reason=facts.text("llm.finish_reason") or answer.finish_reason,
+        prompt_name=facts.text("llm.prompt_template.name"),
+        prompt_version=facts.text("llm.prompt_template.version"),
+    )
+    if span.status_code == 0 and call.is_stream and not call.usage.known:
+        facts.flag("abandoned")
+    return call_reading(
+        call,
+        facts,
+        dialect="openinference",
+        total_tokens=facts.tokens("llm.token_count.total"),
+        has_output=contents.of("output") is not None,
+        said_usage=facts.has("llm.token_count.prompt", "llm.token_count.completion", "llm.token_count.total"),
+    )
+
+
+def _answer(facts: Facts) -> Answer:
+    value = parse(facts.attributes.get("output.value"))
+    return answer_of(value, facts) if isinstance(value, dict) else NOTHING
+
+
+def _is_stream(span: Span, parameter: object) -> bool | None:
+    if isinstance(parameter, bool):
+        return parameter
+    return True if any(event.name == "First Token Stream Event" for event in span.events) else None
+
+
+def _streams_apart(span: Span, answer: Answer) -> bool:
+    """Tell whether cached tokens are beside the input tokens.
+
+    Measured: 0.1.x of the Anthropic instrumentation reports streams (which it cannot give a response id)
+    as Anthropic counts, everything else with cached tokens inside; 3.1 always has them inside.
+    """
+    scope = span.scope
+    return (
+        scope.name == "openinference.instrumentation.anthropic"
+        and scope.version.startswith("0.")
+        and answer.response_id is None
+    )
+
+
+def _usage(facts: Facts, *, apart: bool) -> Usage:
+    prefix = "llm.token_count."
+    units = {
+        "input_audio_tokens": facts.tokens(prefix + "prompt_details.audio"),
+        "output_audio_tokens": facts.tokens(prefix + "completion_details.audio"),
+    }
+    counts = Counts(
+        input=facts.tokens(prefix + "prompt"),
+        output=facts.tokens(prefix + "completion"),
+        cache_read=facts.tokens(prefix + "prompt_details.cache_read", prefix + "prompt_details.cache_input"),
+        cache_write=facts.tokens(prefix + "prompt_details.cache_write"),
+        reasoning=facts.tokens(prefix + "completion_details.reasoning"),
+        billed_units={unit: count for unit, count in units.items() if count},
+    )
+    return usage(counts, apart=apart)
+
+
+def _embedding(span: Span, facts: Facts, contents: Contents) -> Reading:
+    answer = _answer(facts)
+    model = facts.text("embedding.model_name", "llm.model_name")
+    parameters = facts.mapping("embedding.invocation_parameters", "llm.invocation_parameters")
+    call = Call(
+        operation="embeddings",
+        provider=provider_name(facts.text("llm.provider")) or provider_name(facts.text("llm.system")),
+        request_model=text_of(parameters.get("model")) or model,
+        response_model=answer.model or model,
+        usage=merged(_usage(facts, apart=False), answer.usage),
+        failed=span.status_code == 2,
+    )
+    return call_reading(
+        call,
+        facts,
+        dialect="openinference",
+        total_tokens=facts.tokens("llm.token_count.total"),
+        has_output=contents.of("output") is not None
+        or any(key.endswith(".embedding.vector") for key in span.attributes),
+        said_usage=facts.has("llm.token_count.prompt", "llm.token_count.total"),
+    )
+
+
+def _rerank(span: Span, facts: Facts, contents: Contents) -> Reading:
+    call = Call(
+        operation="rerank",
+        provider=provider_name(facts.text("llm.provider")) or provider_name(facts.text("llm.system")),
+        request_model=facts.text("reranker.model_name"),
+        response_model=facts.text("reranker.model_name"),
+        usage=_usage(facts, apart=False),
+        failed=span.status_code == 2,
+    )
+    return call_reading(
+        call,
+        facts,
+        dialect="openinference",
+        has_output=contents.of("output") is not None,
+        said_usage=facts.has("llm.token_count.prompt"),
+    )
+
+
+def _with_owner(reading: Reading, facts: Facts) -> Reading:
+    """Return *reading* with the session and the user that LangChain puts into ``metadata``."""
+    metadata = facts.mapping("metadata")
+    if not metadata:
+        return reading
+    fields = {slot: getattr(reading, slot) for slot in Reading.__slots__}
+    fields["conversation_id"] = (
+        reading.conversation_id
+        or text_of(metadata.get("session_id"))
+        or text_of(metadata.get("thread_id"))
+        or text_of(metadata.get("conversation_id"))
+    )
+    fields["user_id"] = reading.user_id or text_of(metadata.get("user_id"))
+    return Reading(**fields)

@@ -1,0 +1,104 @@
+"""OpenLLMetry and the Traceloop SDK.
+
+https://www.traceloop.com/docs/openllmetry/contributing/semantic-conventions; since about 0.50 most of it is
+said by the GenAI convention, which then is believed first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from otel_obs.dialects.content import Contents
+from otel_obs.dialects.facts import Facts
+from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role, with_role
+from otel_obs.model import Attributes, EventType, Reading, Span
+
+_ASSOCIATION = "traceloop.association.properties."
+_ROLES: dict[str, EventType] = {"workflow": "workflow", "agent": "agent", "tool": "tool", "task": "span"}
+_REQUESTS = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings", "rerank": "rerank"}
+_AGENT_NODES = frozenset({"model", "agent", "tools", "call_model"})
+"""Nodes of the graph that LangChain's ready-made agents are; other graphs are workflows."""
+
+TOLD_AGAIN = "agent_unless_nested"
+"""The span is an agent's run only where no other span tells the same run."""
+
+
+def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
+    """Return what *span* means to OpenLLMetry; None if it is not one of its spans."""
+    if not _is_mine(span.attributes, span.scope.name):
+        return None
+    request = facts.text("llm.request.type")
+    operation = facts.text("gen_ai.operation.name")
+    if operation in OPERATIONS or (operation is None and request in _REQUESTS):
+        asked = OPERATIONS.get(operation or "") or _request(span, request or "")
+        reading = read_call(span, facts, contents, asked, dialect="openllmetry")
+    else:
+        reading = _role(span, facts, operation)
+    return _with_owner(reading, facts)
+
+
+def _is_mine(attributes: Attributes, scope: str) -> bool:
+    return any(key.startswith("traceloop.") for key in attributes) or (
+        ("llm.request.type" in attributes or "gen_ai.workflow.nodes" in attributes) and not scope.startswith("litellm")
+    )
+
+
+def _request(span: Span, request: str) -> str:
+    """Return the operation; for Anthropic's chats 0.40 says ``completion``."""
+    return "chat" if span.name.endswith(".chat") else _REQUESTS[request]
+
+
+def _role(span: Span, facts: Facts, operation: str | None) -> Reading:
+    kind = facts.text("traceloop.span.kind")
+    name = facts.text("traceloop.entity.name", "gen_ai.agent.name")
+    reading = read_role(span, facts, "span", dialect="openllmetry")
+    if _is_langchain_agent(facts, kind, name):
+        return with_role(replace(reading, flags=(TOLD_AGAIN,), agent_id=name, agent_name=name), "agent", name, facts)
+    if operation == "invoke_agent":
+        graph = kind == "workflow" or _is_plain_graph(facts)
+        return with_role(reading, "workflow" if graph else "agent", name, facts)
+    if operation is not None:
+        return read_role(span, facts, _by_operation(operation), dialect="openllmetry")
+    role = _ROLES.get(kind or "", "span")
+    if role == "tool":
+        name = facts.text("gen_ai.tool.name") or name
+    if role == "agent":
+        reading = replace(reading, agent_id=name, agent_name=name)
+    return with_role(reading, role, name or span.name, facts)
+
+
+def _by_operation(operation: str) -> EventType:
+    roles: dict[str, EventType] = {
+        "invoke_workflow": "workflow",
+        "execute_tool": "tool",
+        "retrieval": "retrieval",
+        "apply_guardrail": "guardrail",
+    }
+    return roles.get(operation, "span")
+
+
+def _is_langchain_agent(facts: Facts, kind: str | None, name: str | None) -> bool:
+    """Tell whether the span of a graph or a node is the run of an agent that LangChain made."""
+    agent = facts.text(_ASSOCIATION + "lc_agent_name")
+    return agent is not None and agent == name and kind in {"workflow", "task"}
+
+
+def _is_plain_graph(facts: Facts) -> bool:
+    nodes = facts.attributes.get("gen_ai.workflow.nodes")
+    if not isinstance(nodes, list | tuple):
+        return False
+    return _AGENT_NODES.isdisjoint(node for node in nodes if isinstance(node, str))
+
+
+def _with_owner(reading: Reading, facts: Facts) -> Reading:
+    return replace(
+        reading,
+        conversation_id=facts.text(
+            "gen_ai.conversation.id",
+            _ASSOCIATION + "session_id",
+            _ASSOCIATION + "thread_id",
+            _ASSOCIATION + "chat_id",
+            _ASSOCIATION + "conversation_id",
+        ),
+        user_id=facts.text(_ASSOCIATION + "user_id", _ASSOCIATION + "user"),
+    )
