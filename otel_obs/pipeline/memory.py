@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from threading import Lock
 
-from otel_obs.pipeline.identity import are_strangers
-from otel_obs.pipeline.settle import PATIENCE, QUIET
-from otel_obs.pipeline.store import Settle
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
-from otel_obs.rows.batch import Batch, Changes, Quarantined, RecordKey, TraceRows, Written
+from otel_obs.rows.batch import Batch, Changes, Quarantined, RecordKey, Settling, TraceRows, Written
 from otel_obs.rows.report import EventKey, Report, report_of
 
 
@@ -100,23 +97,23 @@ class MemoryStore:
         now = self.clock()
         self.unsettled.setdefault((organization_id, trace_id), _Unsettled(now, now)).last = now
 
-    def settle(self, settle: Settle, *, limit: int, all_now: bool = False) -> int:
+    def settle(self, settling: Settling, *, limit: int, all_now: bool = False) -> int:
         """Bring up to *limit* quiet traces into their final form; return how many."""
         with self._lock:
             now = self.clock()
             due = [
                 key
                 for key, since in self.unsettled.items()
-                if all_now or since.last <= now - QUIET or since.first <= now - PATIENCE
+                if all_now or since.last <= now - settling.quiet or since.first <= now - settling.patience
             ][:limit]
             for organization_id in sorted({key[0] for key in due}):
                 traces = frozenset(trace for organization, trace in due if organization == organization_id)
                 for trace_id in traces:
                     del self.unsettled[(organization_id, trace_id)]
-                self._apply(organization_id, settle(self._rows(organization_id, traces)))
+                self._apply(organization_id, settling.settle(self._rows(organization_id, traces, settling)))
             return len(due)
 
-    def _rows(self, organization_id: str, traces: frozenset[str]) -> TraceRows:
+    def _rows(self, organization_id: str, traces: frozenset[str], settling: Settling) -> TraceRows:
         def own(key: RecordKey) -> bool:
             return key[0] == organization_id and key[1] in traces
 
@@ -134,30 +131,30 @@ class MemoryStore:
             for name in shared
             if name is not None and (organization_id, name) in self.registry
         }
-        keys |= self._strangers(organization_id, own)
+        keys |= self._strangers(organization_id, own, settling)
         foreign = [self.calls[key] for key in keys if key in self.calls and not own(key)]
-        for call in foreign:
-            if (key := _key(call)) not in reports:
-                reports[key] = report_of(call, self.events[key])
         return TraceRows(
             organization_id=organization_id,
             trace_ids=traces,
             events=[row for key, row in self.events.items() if own(key)],
             calls=[row for key, row in self.calls.items() if own(key)] + foreign,
             reports={key[1:]: report for key, report in reports.items()},
+            foreign=[report_of(call, self.events[_key(call)]) for call in foreign],
             runs=[row for key, row in self.runs.items() if own(key)],
             checks=[row for key, row in self.checks.items() if own(key)],
             run_contents=[row for key, row in self.contents.items() if own(key[:3]) and key[:3] not in self.runs],
         )
 
-    def _strangers(self, organization_id: str, own: Callable[[RecordKey], bool]) -> set[RecordKey]:
+    def _strangers(self, organization_id: str, own: Callable[[RecordKey], bool], settling: Settling) -> set[RecordKey]:
         """Return the calls of other traces that may be those of these traces although no id says so."""
         reports = {
             key: report_of(call, self.events[key]) for key, call in self.calls.items() if key[0] == organization_id
         }
         mine = [report for key, report in reports.items() if own(key)]
         return {
-            key for key, report in reports.items() if not own(key) and any(are_strangers(one, report) for one in mine)
+            key
+            for key, report in reports.items()
+            if not own(key) and any(settling.may_be_one_call(one, report) for one in mine)
         }
 
     def _apply(self, organization_id: str, changes: Changes) -> None:

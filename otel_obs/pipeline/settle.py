@@ -12,11 +12,21 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from otel_obs.pipeline.identity import Cluster, Matches, clusters, match, match_across, outermost
+from otel_obs.pipeline.identity import (
+    LOST_CONTEXT_WITHIN,
+    SLACK,
+    Cluster,
+    Matches,
+    are_strangers,
+    clusters,
+    match,
+    match_across,
+    outermost,
+)
 from otel_obs.pipeline.runs import OwnedCall, agents_of, nearest_run, own_runs, with_totals
 from otel_obs.pipeline.tree import Above, Forest, above_of, handed_down, key_of
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, EventRow
-from otel_obs.rows.batch import Changes, StateChange, TraceRows
+from otel_obs.rows.batch import Changes, Settling, StateChange, TraceRows
 from otel_obs.rows.build import run_row
 from otel_obs.rows.report import EventKey, Report, report_of
 from otel_obs.rows.tables import INHERITED
@@ -77,6 +87,18 @@ class Settled:
             for key, report in self.reports.items()
             if key not in self.calls or (report.call_id is not None and count[report.call_id] > 1)
         }
+
+
+def settling(reprice: Reprice) -> Settling:
+    """Return how a store settles traces."""
+    return Settling(
+        settle=lambda rows: changes(rows, settle(forest_of(rows), reprice)),
+        may_be_one_call=are_strangers,
+        quiet=QUIET,
+        patience=PATIENCE,
+        lookback=LOST_CONTEXT_WITHIN,
+        slack=SLACK,
+    )
 
 
 def settle(forest: Forest, reprice: Reprice) -> Settled:
@@ -272,7 +294,7 @@ def _owned(
 def forest_of(rows: TraceRows) -> Forest:
     """Return what a store holds of some traces in the form that ``settle`` reads."""
     events = {key_of(event): event for event in rows.events}
-    reports = dict(rows.reports)
+    reports = {**{report.key: report for report in rows.foreign}, **rows.reports}
     for call in rows.calls:
         key = key_of(call)
         if key not in reports and key in events:

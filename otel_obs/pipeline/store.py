@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
-from otel_obs.rows.batch import Batch, Changes, TraceRows, Written
-
-Settle = Callable[[TraceRows], Changes]
+from otel_obs.rows.batch import Batch, Settling, Written
 
 
 class Store(Protocol):
@@ -25,7 +22,7 @@ class Store(Protocol):
         """
         ...
 
-    def settle(self, settle: Settle, *, limit: int, all_now: bool = False) -> int:
+    def settle(self, settling: Settling, *, limit: int, all_now: bool = False) -> int:
         """Bring up to *limit* quiet traces (*all_now*: any) into their final form; return how many.
 
         Raises:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import psycopg
-from otel_obs.postgres.queries import load
 
 from otel_obs.postgres.arrays import arrays
 from otel_obs.postgres.copying import copy_derived, copy_rows
+from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports
 from otel_obs.rows import CallRow, EventRow
 from otel_obs.rows.batch import Batch, RecordKey, Written

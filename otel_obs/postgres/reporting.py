@@ -7,10 +7,10 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 import psycopg
-from otel_obs.postgres.queries import load
 from psycopg.types.json import Jsonb
 
 from otel_obs.postgres.arrays import arrays
+from otel_obs.postgres.queries import load
 from otel_obs.rows.report import EventKey, Report, from_json, to_json
 
 _WRITE = load("write")

@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg
-from otel_obs.postgres.queries import load
 
 from otel_obs.postgres.arrays import arrays, recordset
+from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports, kept_report
-from otel_obs.rows import AgentRunRow, CallRow, CheckRow, EventRow
-from otel_obs.rows.batch import Changes, StateChange, TraceRows
+from otel_obs.rows import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
+from otel_obs.rows.batch import Changes, Settling, StateChange, TraceRows
 from otel_obs.rows.report import EventKey, Report, report_of
 
 _SETTLE = load("settle")
@@ -35,64 +35,124 @@ def claim(
     return {organization_id: frozenset(found[organization_id]) for organization_id in sorted(found)}
 
 
-def read(connection: psycopg.Connection, organization_id: str, trace_ids: frozenset[str]) -> TraceRows:
+def read(
+    connection: psycopg.Connection, organization_id: str, trace_ids: frozenset[str], settling: Settling
+) -> TraceRows:
     """Return what is known of these traces; calls that several reports share are locked."""
     asked = {"organization_id": organization_id, "trace_ids": sorted(trace_ids)}
     events = _rows(connection, "events_of_traces", asked, EventRow)
     calls = _rows(connection, "calls_of_traces", asked, CallRow)
     reports = _reports(connection.execute(_SETTLE["reports_of_traces"], asked).fetchall())
-    foreign_calls, foreign_reports = _shared(connection, organization_id, trace_ids, calls, reports)
-    keys = {
-        "organization_id": organization_id,
-        **_event_keys([event for event in events if event.event_type in ("agent", "guardrail")]),
-    }
+    strangers = _strangers(connection, asked, events, calls, settling)
+    shared = _shared(connection, asked, calls, reports, strangers)
+    runs, lost = _runs(connection, organization_id, [event for event in events if event.event_type == "agent"])
     return TraceRows(
         organization_id=organization_id,
         trace_ids=trace_ids,
         events=events,
-        calls=[*calls, *foreign_calls],
-        reports={**foreign_reports, **reports},
-        runs=_rows(connection, "agent_runs_of_events", keys, AgentRunRow),
-        checks=_rows(connection, "checks_of_events", keys, CheckRow),
+        calls=[*calls, *(report.row for report in shared.counted)],
+        reports={**shared.kept, **reports},
+        foreign=shared.counted,
+        runs=runs,
+        checks=_of_events(
+            connection,
+            "checks_of_events",
+            organization_id,
+            [event for event in events if event.event_type == "guardrail"],
+            CheckRow,
+        ),
+        run_contents=lost,
     )
+
+
+def _runs(
+    connection: psycopg.Connection, organization_id: str, events: Sequence[EventRow]
+) -> tuple[list[AgentRunRow], list[ContentRow]]:
+    """Return the runs of agents' events, and what was said on those that have none."""
+    runs = _of_events(connection, "agent_runs_of_events", organization_id, events, AgentRunRow)
+    known = {(run.trace_id, run.event_id) for run in runs}
+    lost = [event for event in events if (event.trace_id, event.event_id) not in known]
+    return runs, _of_events(connection, "contents_of_events", organization_id, lost, ContentRow)
+
+
+def _strangers(
+    connection: psycopg.Connection,
+    asked: Mapping[str, Any],
+    events: Sequence[EventRow],
+    calls: Sequence[CallRow],
+    settling: Settling,
+) -> list[Report]:
+    """Return reports of other traces that may speak of the calls of these although no id says so."""
+    by_key = {(event.trace_id, event.event_id): event for event in events}
+    mine = [report_of(call, by_key[key]) for call in calls if (key := (call.trace_id, call.event_id)) in by_key]
+    found: dict[EventKey, CallRow] = {}
+    for name, reports in (
+        ("calls_near", [report for report in mine if report.row.response_id is None]),
+        ("nameless_calls_near", [report for report in mine if report.row.response_id is not None and report.is_root]),
+    ):
+        for window in _windows(reports, settling):
+            rows = _rows(connection, name, {**asked, **window}, CallRow)
+            found.update({(row.trace_id, row.event_id): row for row in rows})
+    if not found:
+        return []
+    foreign = _of_events(connection, "events_of_keys", asked["organization_id"], list(found.values()), EventRow)
+    reports = [report_of(found[key], event) for event in foreign if (key := (event.trace_id, event.event_id)) in found]
+    return [report for report in reports if any(settling.may_be_one_call(one, report) for one in mine)]
+
+
+def _windows(reports: Iterable[Report], settling: Settling) -> Iterable[dict[str, Any]]:
+    """Yield the times around *reports* in which a twin may have begun, those that overlap joined."""
+    window: dict[str, Any] | None = None
+    for report in sorted(reports, key=lambda report: report.started):
+        since, until = report.started - settling.lookback, report.ended + settling.slack
+        if window is None or window["until"] < since:
+            if window is not None:
+                yield window
+            window = {"since": since, "until": until, "models": set(), "totals": set()}
+        window["until"] = max(window["until"], until)
+        window["models"] |= {report.row.model_name, report.row.request_model}
+        window["totals"].add((report.row.input_tokens, report.row.output_tokens))
+    if window is not None:
+        yield window
+
+
+class _Shared(NamedTuple):
+    counted: list[Report]
+    """What the counted rows of other traces report."""
+    kept: dict[EventKey, Report]
 
 
 def _shared(
     connection: psycopg.Connection,
-    organization_id: str,
-    trace_ids: frozenset[str],
+    asked: Mapping[str, Any],
     calls: Sequence[CallRow],
     reports: Mapping[EventKey, Report],
-) -> tuple[list[CallRow], dict[EventKey, Report]]:
-    """Return the counted rows and the reports of other traces that share a call with these traces."""
-    names = {call.response_id for call in calls} | {report.call_id for report in reports.values()}
+    strangers: Sequence[Report],
+) -> _Shared:
+    """Return what speaks of the same calls in other traces."""
+    names = {call.response_id for call in calls}
+    names |= {report.call_id for report in (*reports.values(), *strangers)}
     call_ids = sorted(name for name in names if name is not None)
-    if not call_ids:
-        return [], {}
-    asked = {"organization_id": organization_id, "call_ids": call_ids}
-    shared = _reports(connection.execute(_SETTLE["reports_of_calls"], asked).fetchall())
-    if not shared and not reports:
-        return [], {}
-    asked["call_ids"] = sorted({str(report.call_id) for report in (*shared.values(), *reports.values())})
-    registered = connection.execute(_SETTLE["lock_calls"], asked).fetchall()
-    shared = _reports(connection.execute(_SETTLE["reports_of_calls"], asked).fetchall())
+    parameters = {**asked, "call_ids": call_ids}
+    shared = _reports(connection.execute(_SETTLE["reports_of_calls"], parameters).fetchall()) if call_ids else {}
+    if not shared and not reports and not strangers:
+        return _Shared([], {})
+    parameters["call_ids"] = sorted({*call_ids, *(str(report.call_id) for report in shared.values())})
+    registered = connection.execute(_SETTLE["lock_calls"], parameters).fetchall()
+    shared = _reports(connection.execute(_SETTLE["reports_of_calls"], parameters).fetchall())
     keys = {(report.row.timestamp, *key) for key, report in shared.items()} | {row[1:] for row in registered}
-    foreign = sorted(key for key in keys if key[1] not in trace_ids)
+    keys |= {(report.row.timestamp, *report.key) for report in strangers}
+    foreign = sorted(key for key in keys if key[1] not in asked["trace_ids"])
     if not foreign:
-        return [], shared
-    parameters = {
-        "organization_id": organization_id,
-        **arrays(("timestamps", "trace_ids", "event_ids"), foreign),
-    }
-    counted = _rows(connection, "calls_of_events", parameters, CallRow)
+        return _Shared([], shared)
+    wanted = {"organization_id": asked["organization_id"], **arrays(("timestamps", "trace_ids", "event_ids"), foreign)}
+    counted = _rows(connection, "calls_of_events", wanted, CallRow)
     events = {
-        (event.trace_id, event.event_id): event for event in _rows(connection, "events_of_keys", parameters, EventRow)
+        (event.trace_id, event.event_id): event for event in _rows(connection, "events_of_keys", wanted, EventRow)
     }
-    for call in counted:
-        key = (call.trace_id, call.event_id)
-        if key not in shared and key in events:
-            shared[key] = report_of(call, events[key])
-    return counted, shared
+    return _Shared(
+        [report_of(call, events[key]) for call in counted if (key := (call.trace_id, call.event_id)) in events], shared
+    )
 
 
 def _reports(rows: Iterable[tuple[Any, ...]]) -> dict[EventKey, Report]:
@@ -100,14 +160,31 @@ def _reports(rows: Iterable[tuple[Any, ...]]) -> dict[EventKey, Report]:
 
 
 def _rows(connection: psycopg.Connection, name: str, parameters: Mapping[str, Any], kind: type[_T]) -> list[_T]:
-    return [kind(*row) for row in connection.execute(_SETTLE[name], parameters).fetchall()]
+    return [kind(*row) for row in connection.execute(_SETTLE[name], _bindable(parameters)).fetchall()]
 
 
-def _event_keys(events: Iterable[EventRow]) -> dict[str, list[object]]:
-    return arrays(
-        ("timestamps", "trace_ids", "event_ids"),
-        [(event.timestamp, event.trace_id, event.event_id) for event in events],
-    )
+def _bindable(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *parameters* with sets as arrays."""
+    found = dict(parameters)
+    if "models" in found:
+        found["models"] = sorted(model for model in found["models"] if model is not None)
+        totals = sorted(found.pop("totals"), key=str)
+        found.update(arrays(("inputs", "outputs"), totals))
+    return found
+
+
+def _of_events(
+    connection: psycopg.Connection,
+    name: str,
+    organization_id: str,
+    events: Sequence[EventRow] | Sequence[CallRow],
+    kind: type[_T],
+) -> list[_T]:
+    if not events:
+        return []
+    keys = [(event.timestamp, event.trace_id, event.event_id) for event in events]
+    parameters = {"organization_id": organization_id, **arrays(("timestamps", "trace_ids", "event_ids"), keys)}
+    return _rows(connection, name, parameters, kind)
 
 
 def apply(connection: psycopg.Connection, organization_id: str, changes: Changes) -> None:
@@ -116,10 +193,12 @@ def apply(connection: psycopg.Connection, organization_id: str, changes: Changes
     _forget(connection, "forget_agent_runs", changes.dropped_runs)
     for name, rows, without in (
         ("insert_calls", changes.new_calls, ()),
+        ("move_registry", [call for call in changes.new_calls if call.response_id is not None], ()),
         ("update_calls", changes.changed_calls, ()),
         ("update_events", changes.events, ("context",)),
         ("update_contents", changes.events, ("context",)),
         ("update_contexts", changes.contexts, ()),
+        ("insert_agent_runs", changes.new_runs, ()),
         ("update_agent_runs", changes.runs, ("input_context", "output_summary")),
         ("update_checks", changes.checks, ()),
     ):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterable
+from datetime import datetime, timezone
 from threading import Lock
 
 import psycopg
-from otel_obs.postgres.pool import translated
-from otel_obs.postgres.queries import load
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
@@ -16,21 +14,16 @@ from otel_obs.postgres import partitions
 from otel_obs.postgres.arrays import arrays
 from otel_obs.postgres.copying import copy_batch
 from otel_obs.postgres.merging import merge
+from otel_obs.postgres.pool import translated
+from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports
 from otel_obs.postgres.settling import apply, claim, read
 from otel_obs.postgres.tenants import Admitted, Tenants
-from otel_obs.rows.batch import Batch, Changes, TraceRows, Written
+from otel_obs.rows.batch import Batch, Settling, Written
 
 _WRITE = load("write")
 _SETTLE = load("settle")
 
-WINDOW = timedelta(days=800)
-"""Weeks this far back get partitions of their own on demand; older rows lie in the early edge partition."""
-
-QUIET = timedelta(seconds=2)
-"""A trace is settled when no span of it came for this long ..."""
-PATIENCE = timedelta(seconds=5)
-"""... and at the latest this long after its first unsettled span."""
 MAX_KNOWN_RESOURCES = 10_000
 """Resources that this process remembers having stored."""
 
@@ -98,26 +91,26 @@ class PostgresStore:
     def _cover(self, timestamps: Iterable[datetime]) -> None:
         """See to it that each week inside the window has its partitions."""
         now = datetime.now(tz=timezone.utc)
-        inside = [at for at in timestamps if at > now - WINDOW]
+        inside = [at for at in timestamps if at > now - partitions.WINDOW]
         if not inside:
             return
         covered = self._covered
         if covered is not None and covered[0] <= min(inside) and min(max(inside), now) < covered[1]:
             return
         with self._covering, self._pool.connection() as connection:
-            partitions.ensure(connection, inside, now)
-            self._covered = partitions.covered(connection)
+            self._covered = partitions.ensure(connection, inside, now)
 
-    def settle(self, settle: Callable[[TraceRows], Changes], *, limit: int, all_now: bool = False) -> int:
+    def settle(self, settling: Settling, *, limit: int, all_now: bool = False) -> int:
         """Bring up to *limit* quiet traces (*all_now*: any) into their final form; return how many.
 
         Raises:
             StorageUnavailableError: nothing was changed.
         """
         with translated(), self._pool.connection() as connection, connection.transaction():
-            claimed = claim(connection, limit=limit, all_now=all_now, quiet=QUIET, patience=PATIENCE)
+            claimed = claim(connection, limit=limit, all_now=all_now, quiet=settling.quiet, patience=settling.patience)
             for organization_id, trace_ids in claimed.items():
-                apply(connection, organization_id, settle(read(connection, organization_id, trace_ids)))
+                rows = read(connection, organization_id, trace_ids, settling)
+                apply(connection, organization_id, settling.settle(rows))
                 connection.execute(
                     _SETTLE["claimed"],
                     {"organization_id": organization_id, "trace_ids": sorted(trace_ids)},

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
-from otel_obs.postgres.queries import load
 
 from otel_obs.postgres.arrays import arrays
+from otel_obs.postgres.queries import load
 from otel_obs.rows import EventRow
 from otel_obs.rows.batch import Batch, Quarantined, RecordKey
 

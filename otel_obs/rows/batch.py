@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from otel_obs.rows.report import EventKey, Report
@@ -68,6 +68,8 @@ class TraceRows:
     """Counted rows of these traces and, where a call is shared, of others."""
     reports: Mapping[EventKey, Report]
     """Kept reports of these traces, and those of others that share a call with them."""
+    foreign: Sequence[Report]
+    """Reports that are not kept: those that counted rows of other traces are."""
     runs: Sequence[AgentRunRow]
     checks: Sequence[CheckRow]
     run_contents: Sequence[ContentRow] = ()
@@ -108,3 +110,20 @@ class Changes:
     states: Sequence[StateChange] = ()
     touched_traces: frozenset[str] = frozenset()
     """Other traces whose calls changed: they are to be settled again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settling:
+    """How a store settles: it finds the rows, this decides what they become."""
+
+    settle: Callable[[TraceRows], Changes]
+    may_be_one_call: Callable[[Report, Report], bool]
+    """Tell whether two reports of different traces may speak of one call although no id says so."""
+    quiet: timedelta
+    """A trace is settled when no span of it came for this long ..."""
+    patience: timedelta
+    """... and at the latest this long after its first unsettled span."""
+    lookback: timedelta
+    """How long before a call its report in another trace may have begun ..."""
+    slack: timedelta
+    """... and how long after it."""

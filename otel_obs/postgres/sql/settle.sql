@@ -37,6 +37,32 @@ JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s:
     AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
 WHERE t.organization_id = %(organization_id)s;
 
+-- name: contents_of_events
+SELECT t.* FROM span_contents AS t
+JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
+    AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
+WHERE t.organization_id = %(organization_id)s;
+
+-- name: calls_near
+-- Calls of other traces that may be those that name no response id: same model, same totals, about the same time.
+SELECT t.* FROM model_cost_logs AS t
+WHERE t.organization_id = %(organization_id)s AND t.model_name = ANY(%(models)s::text[])
+    AND t."timestamp" BETWEEN %(since)s AND %(until)s AND NOT t.trace_id = ANY(%(trace_ids)s::text[])
+    AND EXISTS (
+        SELECT FROM unnest(%(inputs)s::bigint[], %(outputs)s::bigint[]) AS n (input_tokens, output_tokens)
+        WHERE (t.input_tokens, t.output_tokens) IS NOT DISTINCT FROM (n.input_tokens, n.output_tokens)
+    );
+
+-- name: nameless_calls_near
+-- The same the other way round; few calls name no response id, and an index holds just those.
+SELECT t.* FROM model_cost_logs AS t
+WHERE t.organization_id = %(organization_id)s AND t.response_id IS NULL
+    AND t."timestamp" BETWEEN %(since)s AND %(until)s AND NOT t.trace_id = ANY(%(trace_ids)s::text[])
+    AND EXISTS (
+        SELECT FROM unnest(%(inputs)s::bigint[], %(outputs)s::bigint[]) AS n (input_tokens, output_tokens)
+        WHERE (t.input_tokens, t.output_tokens) IS NOT DISTINCT FROM (n.input_tokens, n.output_tokens)
+    );
+
 -- name: calls_of_events
 SELECT t.* FROM model_cost_logs AS t
 JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
@@ -98,8 +124,8 @@ WHERE c.organization_id = n.organization_id AND c."timestamp" = n."timestamp" AN
 
 -- name: update_agent_runs
 UPDATE agent_trace_history AS t
-SET workspace_id = n.workspace_id, user_id = n.user_id, agent_id = n.agent_id, flow_id = n.flow_id,
-    run_id = n.run_id, conversation_id = n.conversation_id, execution_nodes = n.execution_nodes,
+SET workspace_id = n.workspace_id, user_id = n.user_id, agent_id = n.agent_id, agent_name = n.agent_name,
+    flow_id = n.flow_id, run_id = n.run_id, conversation_id = n.conversation_id, execution_nodes = n.execution_nodes,
     input_tokens = n.input_tokens, output_tokens = n.output_tokens, cost_cents = n.cost_cents
 FROM jsonb_populate_recordset(NULL::agent_trace_history, %(rows)s) AS n
 WHERE t.organization_id = n.organization_id AND t."timestamp" = n."timestamp" AND t.trace_id = n.trace_id
@@ -115,6 +141,18 @@ WHERE t.organization_id = n.organization_id AND t."timestamp" = n."timestamp" AN
 -- name: insert_calls
 INSERT INTO model_cost_logs
 SELECT * FROM jsonb_populate_recordset(NULL::model_cost_logs, %(rows)s)
+ON CONFLICT DO NOTHING;
+
+-- name: move_registry
+-- Another report is counted now.
+UPDATE call_registry AS r
+SET "timestamp" = n."timestamp", trace_id = n.trace_id, event_id = n.event_id
+FROM jsonb_populate_recordset(NULL::model_cost_logs, %(rows)s) AS n
+WHERE r.organization_id = n.organization_id AND r.response_id = n.response_id;
+
+-- name: insert_agent_runs
+INSERT INTO agent_trace_history
+SELECT * FROM jsonb_populate_recordset(NULL::agent_trace_history, %(rows)s)
 ON CONFLICT DO NOTHING;
 
 -- name: update_calls

@@ -57,31 +57,41 @@ CREATE TEMP TABLE staged_events (LIKE event_logs INCLUDING DEFAULTS) ON COMMIT D
 -- name: merge_events
 -- A span that is stored stays as it is, but that a finished one replaces an unfinished one.
 -- Comes back: the events that are new, and those that were replaced.
-INSERT INTO event_logs AS stored
-SELECT * FROM staged_events
-ORDER BY organization_id, "timestamp", trace_id, event_id
-ON CONFLICT (organization_id, "timestamp", trace_id, event_id) DO UPDATE SET
-    received_at = EXCLUDED.received_at,
-    workspace_id = EXCLUDED.workspace_id,
-    user_id = EXCLUDED.user_id,
-    event_type = EXCLUDED.event_type,
-    name = EXCLUDED.name,
-    status = EXCLUDED.status,
-    error_type = EXCLUDED.error_type,
-    latency_ms = EXCLUDED.latency_ms,
-    parent_span_id = EXCLUDED.parent_span_id,
-    agent_id = EXCLUDED.agent_id,
-    flow_id = EXCLUDED.flow_id,
-    run_id = EXCLUDED.run_id,
-    conversation_id = EXCLUDED.conversation_id,
-    cost_state = EXCLUDED.cost_state,
-    counted_trace_id = EXCLUDED.counted_trace_id,
-    counted_span_id = EXCLUDED.counted_span_id,
-    node_name = EXCLUDED.node_name,
-    inherited = EXCLUDED.inherited,
-    context = EXCLUDED.context
-WHERE stored.latency_ms IS NULL AND EXCLUDED.latency_ms IS NOT NULL
-RETURNING stored.organization_id, stored.trace_id, stored.event_id, stored."timestamp", (xmax <> 0) AS replaced;
+WITH unfinished AS (
+    SELECT organization_id, "timestamp", trace_id, event_id
+    FROM event_logs AS e
+    JOIN staged_events AS s USING (organization_id, "timestamp", trace_id, event_id)
+    WHERE e.latency_ms IS NULL AND s.latency_ms IS NOT NULL
+), merged AS (
+    INSERT INTO event_logs AS stored
+    SELECT * FROM staged_events
+    ORDER BY organization_id, "timestamp", trace_id, event_id
+    ON CONFLICT (organization_id, "timestamp", trace_id, event_id) DO UPDATE SET
+        received_at = EXCLUDED.received_at,
+        workspace_id = EXCLUDED.workspace_id,
+        user_id = EXCLUDED.user_id,
+        event_type = EXCLUDED.event_type,
+        name = EXCLUDED.name,
+        status = EXCLUDED.status,
+        error_type = EXCLUDED.error_type,
+        latency_ms = EXCLUDED.latency_ms,
+        parent_span_id = EXCLUDED.parent_span_id,
+        agent_id = EXCLUDED.agent_id,
+        flow_id = EXCLUDED.flow_id,
+        run_id = EXCLUDED.run_id,
+        conversation_id = EXCLUDED.conversation_id,
+        cost_state = EXCLUDED.cost_state,
+        counted_trace_id = EXCLUDED.counted_trace_id,
+        counted_span_id = EXCLUDED.counted_span_id,
+        node_name = EXCLUDED.node_name,
+        inherited = EXCLUDED.inherited,
+        context = EXCLUDED.context
+    WHERE stored.latency_ms IS NULL AND EXCLUDED.latency_ms IS NOT NULL
+    RETURNING stored.organization_id, stored.trace_id, stored.event_id, stored."timestamp"
+)
+SELECT m.organization_id, m.trace_id, m.event_id, m."timestamp", u.event_id IS NOT NULL AS replaced
+FROM merged AS m
+LEFT JOIN unfinished AS u USING (organization_id, "timestamp", trace_id, event_id);
 
 -- name: forget_agent_runs
 DELETE FROM agent_trace_history AS t

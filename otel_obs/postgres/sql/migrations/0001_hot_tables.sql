@@ -207,6 +207,9 @@ CREATE INDEX model_cost_logs_agent_idx ON model_cost_logs (organization_id, agen
 CREATE INDEX model_cost_logs_flow_idx ON model_cost_logs (organization_id, flow_id, "timestamp")
     WHERE flow_id IS NOT NULL;
 
+-- A call without a response id may be one that another trace tells with it: settling looks for those.
+CREATE INDEX model_cost_logs_nameless_idx ON model_cost_logs (organization_id, "timestamp") WHERE response_id IS NULL;
+
 CREATE INDEX agent_trace_history_workspace_idx ON agent_trace_history (organization_id, workspace_id, "timestamp");
 CREATE INDEX agent_trace_history_agent_idx ON agent_trace_history (organization_id, agent_id, "timestamp");
 

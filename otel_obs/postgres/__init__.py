@@ -1,0 +1,1 @@
+"""Rows in PostgreSQL: schema, partitions, writing, settling, and the embedded server."""

@@ -1,0 +1,103 @@
+"""Connections, and what a driver's error means to the sender."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+from otel_obs.errors import ObsError, SchemaTooOldError, StorageRejectedError, StorageUnavailableError
+
+SCHEMA = "otel_obs"
+
+_CONNECTION = {
+    "connect_timeout": "3",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "8000",
+    "application_name": "otel_obs",
+}
+"""A server that has vanished is noticed within ten seconds."""
+
+_SESSION = {
+    "search_path": SCHEMA,
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "idle_in_transaction_session_timeout": "30s",
+}
+"""An acknowledged row survives a crash: ``synchronous_commit=off`` lost rows in a kill -9 test."""
+
+
+def conninfo(database_url: str, *, settings: Mapping[str, str] | None = None) -> str:
+    """Return *database_url* with the schema's search path and with time-outs that it does not set itself.
+
+    Raises:
+        psycopg.ProgrammingError: it is no connection string.
+    """
+    given = conninfo_to_dict(database_url)
+    options = " ".join(f"-c {name}={value}" for name, value in {**_SESSION, **(settings or {})}.items())
+    merged = {**_CONNECTION, **{name: value for name, value in given.items() if value is not None}}
+    merged["options"] = f"{given.get('options') or ''} {options}".strip()
+    return make_conninfo("", **merged)
+
+
+def open_pool(database_url: str, *, max_size: int = 4, statement_timeout_s: float = 3.0) -> ConnectionPool:
+    """Return a pool of connections; it does not wait for a server that is down, it keeps trying."""
+    url = conninfo(database_url, settings={"statement_timeout": f"{int(statement_timeout_s * 1000)}ms"})
+    pool = ConnectionPool(
+        url,
+        min_size=1,
+        max_size=max_size,
+        open=False,
+        timeout=1.0,
+        max_waiting=64,
+        reconnect_timeout=1.0,
+        num_workers=1,
+        check=ConnectionPool.check_connection,
+        kwargs={"prepare_threshold": None},
+        name="otel-obs",
+    )
+    pool.open(wait=False)
+    return pool
+
+
+_RETRYABLE = (
+    "08", "25006", "25P03", "40001", "40P01", "53", "55P03", "57014", "57P01", "57P02", "57P03", "57P05",
+)  # fmt: skip
+"""SQLSTATEs (or their beginnings) after which the same data may succeed."""
+_SCHEMA_MISSING = ("3F000", "42P01", "42703", "42883")
+_DATA = ("22", "23", "54")
+
+
+def error_of(error: Exception) -> ObsError:
+    """Return what *error* means to the sender; without the driver's detail, which holds row contents."""
+    if isinstance(error, PoolTimeout | TooManyRequests | PoolClosed):
+        return StorageUnavailableError()
+    if isinstance(error, UnicodeError):
+        return StorageRejectedError("text that PostgreSQL cannot store")
+    if not isinstance(error, psycopg.Error):
+        return StorageUnavailableError(f"storing failed: {type(error).__name__}")
+    state = error.sqlstate
+    if state is None:
+        return StorageRejectedError() if isinstance(error, errors.DataError) else StorageUnavailableError()
+    if state.startswith(_RETRYABLE):
+        return StorageUnavailableError(f"PostgreSQL is not accepting writes (SQLSTATE {state})")
+    if state in _SCHEMA_MISSING:
+        return SchemaTooOldError()
+    if state.startswith(_DATA):
+        return StorageRejectedError(f"PostgreSQL refuses this data (SQLSTATE {state})")
+    return StorageUnavailableError(f"PostgreSQL failed (SQLSTATE {state})")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what the driver raises into errors of ours."""
+    try:
+        yield
+    except (psycopg.Error, UnicodeError) as error:
+        raise error_of(error) from error
