@@ -1,0 +1,149 @@
+"""What a call costs, exactly: Decimal throughout, never rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+
+from genai_prices import Usage as PricedUsage
+
+from otel_obs.model import Call, Cost, Usage
+from otel_obs.pricing.catalog import Catalog, PriceRow, UnitPrice
+
+_MILLION = Decimal(1_000_000)
+_HUNDRED = Decimal(100)
+_THOUSAND = Decimal(1000)
+
+_BEYOND_TEXT = frozenset(
+    {
+        "input_audio_tokens", "output_audio_tokens", "cache_audio_read_tokens", "input_image_tokens",
+        "output_image_tokens", "input_video_tokens", "web_searches", "requests", "images", "characters", "seconds",
+    }
+)  # fmt: skip
+_UNITS = {
+    "input_audio_tokens": ("input_audio_tokens", "input_audio_mtok"),
+    "output_audio_tokens": ("output_audio_tokens", "output_audio_mtok"),
+    "cache_audio_read_tokens": ("cache_audio_read_tokens", "cache_audio_read_mtok"),
+    "input_image_tokens": ("input_image_tokens", "input_image_mtok"),
+    "output_image_tokens": ("output_image_tokens", "output_image_mtok"),
+    "input_video_tokens": ("input_video_tokens", "input_video_mtok"),
+    "characters": ("input_characters", "input_mchars"),
+    "seconds": ("audio_seconds", "audio_hours"),
+    "web_searches": ("web_searches", "web_searches_kcount"),
+    "searches": ("rerank_searches", "rerank_searches_kcount"),
+}
+"""Our name of a billed unit -> the library's name, and the key of its price."""
+
+
+def price(call: Call, at: datetime, catalog: Catalog, organization_id: str) -> Cost:
+    """Return what *call*, made at *at*, costs.
+
+    Where no price is known a cost that the emitter reports is taken; a call without usage, and an unknown
+    model, cost nobody knows how much.
+    """
+    if not call.usage.known and not call.usage.billed_units:
+        return _reported(call) or Cost(reason="no_usage")
+    row = catalog.find(call, at, organization_id)
+    if row is None:
+        return _reported(call) or Cost(reason="unknown_model")
+    dollars = _dollars(call, row)
+    if dollars is None:
+        return _reported(call) or Cost(reason="unknown_unit")
+    cents = dollars * _HUNDRED
+    return Cost(
+        cents=cents,
+        rate_per_1k=_rate(cents, call.usage),
+        source="estimated" if call.usage_source == "estimated" else "computed",
+        price_id=row.id,
+    )
+
+
+def _reported(call: Call) -> Cost | None:
+    if not call.reported_cost_usd:
+        return None
+    cents = call.reported_cost_usd * _HUNDRED
+    return Cost(cents=cents, rate_per_1k=_rate(cents, call.usage), source="reported")
+
+
+def _rate(cents: Decimal, usage: Usage) -> Decimal | None:
+    tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
+    return cents * _THOUSAND / tokens if tokens else None
+
+
+def _dollars(call: Call, row: PriceRow) -> Decimal | None:
+    """Return the dollars; None where something was billed in a unit that has no price."""
+    beyond = {name: count for name, count in call.usage.billed_units.items() if count and name in _BEYOND_TEXT}
+    if beyond and row.model_price is not None:
+        return _by_library(call.usage, beyond, row)
+    if not call.usage.known:
+        return None
+    return text_dollars(call.usage, row.unit_prices)
+
+
+def text_dollars(usage: Usage, prices: Mapping[str, UnitPrice]) -> Decimal | None:
+    """Return the dollars for text tokens; None without a price for what there is.
+
+    Cached tokens are part of the input, and cost as much as the rest where they have no price of their own.
+    """
+    total = usage.input_tokens or 0
+    output = usage.output_tokens or 0
+    read = min(usage.cache_read_tokens or 0, total)
+    write = min(usage.cache_write_tokens or 0, total - read)
+    lasting = min(usage.cache_write_1h_tokens or 0, write)
+    reasoning = min(usage.reasoning_tokens or 0, output)
+    input_price = _at(prices, total, "input_mtok", "input_text_mtok")
+    output_price = _at(prices, total, "output_mtok", "output_text_mtok")
+    if (total and input_price is None) or (output and output_price is None):
+        return None
+    input_price = input_price or Decimal(0)
+    output_price = output_price or Decimal(0)
+    read_price = _or(_at(prices, total, "cache_read_mtok"), input_price)
+    write_price = _or(_at(prices, total, "cache_write_5m_mtok", "cache_write_mtok"), input_price)
+    lasting_price = _or(_at(prices, total, "cache_write_1h_mtok"), write_price)
+    reasoning_price = _or(_at(prices, total, "output_reasoning_mtok"), output_price)
+    return (
+        (total - read - write) * input_price
+        + read * read_price
+        + (write - lasting) * write_price
+        + lasting * lasting_price
+        + (output - reasoning) * output_price
+        + reasoning * reasoning_price
+    ) / _MILLION
+
+
+def _at(prices: Mapping[str, UnitPrice], input_tokens: int, *keys: str) -> Decimal | None:
+    for key in keys:
+        found = prices.get(key)
+        if found is not None:
+            return found.at(input_tokens)
+    return None
+
+
+def _or(price: Decimal | None, other: Decimal) -> Decimal:
+    return other if price is None else price
+
+
+def _by_library(usage: Usage, beyond: Mapping[str, int], row: PriceRow) -> Decimal | None:
+    """Return the dollars for audio, images, searches ... as genai-prices computes them."""
+    counts: dict[str, int | None] = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+    }
+    for name, count in beyond.items():
+        library_name, key = _UNITS.get(name, (None, None))
+        is_part = name.endswith("_tokens")
+        if key is None or (key not in row.unit_prices and not is_part):
+            return None
+        if key in row.unit_prices and library_name is not None:
+            counts[library_name] = count
+    priced = {name: count for name, count in counts.items() if count}
+    if not priced or row.model_price is None:
+        return None
+    try:
+        total: Decimal = row.model_price.calc_price(PricedUsage(**priced))["total_price"]
+    except ValueError:
+        return None
+    return total

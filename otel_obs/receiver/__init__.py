@@ -1,0 +1,1 @@
+"""OTLP over gRPC and HTTP: requests in, answers out; what becomes of spans is handed in as a callable."""
