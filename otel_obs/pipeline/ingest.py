@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from otel_obs.model import Call, Cost, Decoded, LogRecord, Reading, Rejected, Span, Usage
 from otel_obs.pipeline.settle import Settled, settle
@@ -24,13 +24,8 @@ from otel_obs.rows.build import (
 from otel_obs.rows.report import EventKey, report_of
 from otel_obs.tenancy import Sender, Tenant, TenantDefaults, TenantRefusedError, tenant_of
 
-
-class Price(Protocol):
-    """Return what a call costs, at the price valid when it was made."""
-
-    def __call__(self, call: Call, at: datetime, organization_id: str) -> Cost:
-        """Return the cost of *call*, made at *at* by *organization_id*."""
-        ...
+Price = Callable[[Call, datetime, str], Cost]
+"""Return what a call costs that an organization made at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,11 @@ class CommitQueue:
         except FutureTimeoutError:
             raise StorageUnavailableError("PostgreSQL did not commit in time") from None
 
+    @property
+    def size_bytes(self) -> int:
+        """Return about how much memory the waiting rows take."""
+        return self._bytes
+
     def close(self, timeout_s: float = 10.0) -> None:
         """Commit what is waiting, then stop; nothing is accepted any more."""
         with self._wake:

@@ -1,0 +1,68 @@
+"""What the gateway counts: each record received is stored, a duplicate, rejected, dropped, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from otel_obs.errors import ObsError
+from otel_obs.rows.batch import Written
+
+
+class GatewayMetrics:
+    """Counters in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.received = Counter(
+            "otel_obs_records_received", "Spans and log records that were decoded.", ["signal"], registry=self.registry
+        )
+        self.stored = Counter("otel_obs_records_stored", "Records that are new rows.", registry=self.registry)
+        self.duplicates = Counter(
+            "otel_obs_records_duplicate", "Records that were stored before.", registry=self.registry
+        )
+        self.replaced = Counter(
+            "otel_obs_records_replaced", "Unfinished spans that a finished one replaced.", registry=self.registry
+        )
+        self.rejected = Counter(
+            "otel_obs_records_rejected", "Records in quarantine, by reason.", ["reason"], registry=self.registry
+        )
+        self.dropped = Counter(
+            "otel_obs_records_dropped",
+            "Records left out by configuration, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            "otel_obs_requests_refused",
+            "Requests of which nothing was stored, by error.",
+            ["error"],
+            registry=self.registry,
+        )
+        self.settled = Counter(
+            "otel_obs_traces_settled", "Traces brought into their final form.", registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "otel_obs_request_seconds", "From a decoded request to its commit.", registry=self.registry
+        )
+
+    def watch_queue(self, size_bytes: Callable[[], int]) -> None:
+        """Report how much waits to be written."""
+        Gauge("otel_obs_queue_bytes", "Rows that wait to be written.", registry=self.registry).set_function(size_bytes)
+
+    def committed(self, written: Written) -> None:
+        """Count what became of a batch."""
+        self.stored.inc(written.stored)
+        self.duplicates.inc(written.duplicates)
+        self.replaced.inc(written.replaced)
+        for reason in written.refused.values():
+            self.rejected.labels(reason).inc()
+
+    def failed(self, error: ObsError) -> None:
+        """Count a request of which nothing was stored."""
+        self.refused.labels(type(error).__name__.removesuffix("Error")).inc()
+
+    def exposition(self) -> bytes:
+        """Return all of them in Prometheus' text format."""
+        return generate_latest(self.registry)

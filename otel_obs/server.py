@@ -1,0 +1,203 @@
+"""The gateway, put together: receivers in front, one writer and one settler behind them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+from psycopg_pool import ConnectionPool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from otel_obs.errors import ConfigurationError, ObsError
+from otel_obs.model import Decoded
+from otel_obs.pipeline.ingest import Received, receive, reprice
+from otel_obs.pipeline.mapping import mapping_of
+from otel_obs.pipeline.queue import CommitQueue, Settler
+from otel_obs.pipeline.settle import settling
+from otel_obs.postgres import schema
+from otel_obs.postgres.pool import open_pool, translated
+from otel_obs.postgres.store import PostgresStore
+from otel_obs.receiver.export import Outcome
+from otel_obs.receiver.grpc import GrpcReceiver
+from otel_obs.receiver.http import HttpReceiver
+from otel_obs.receiver.metrics import GatewayMetrics
+from otel_obs.rows.batch import Written
+from otel_obs.settings import Settings, is_loopback
+from otel_obs.tenancy import Sender
+
+_log = logging.getLogger(__name__)
+
+SETTLE_AT_ONCE = 500
+"""Traces in one settling transaction."""
+_FITS_FOR_S = 5.0
+"""How long a check of the schema is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the gateway can be reached."""
+
+    grpc: str
+    http: str
+
+
+class Gateway:
+    """OTLP in, rows out."""
+
+    def __init__(self, settings: Settings, database_url: str) -> None:
+        for endpoint in (settings.grpc_endpoint, settings.http_endpoint):
+            if not is_loopback(endpoint):
+                raise ConfigurationError(
+                    f"{endpoint} can be reached from other machines, and this version has no credentials: "
+                    "listen on 127.0.0.1, behind a Collector or a proxy that authenticates"
+                )
+        self._settings = settings
+        self._mapping = mapping_of(settings)
+        self._pool: ConnectionPool = open_pool(database_url)
+        self._store = PostgresStore(self._pool)
+        self.metrics = GatewayMetrics()
+        self._queue = CommitQueue(self._store, self._mapping.price, committed=self.metrics.committed)
+        self.metrics.watch_queue(lambda: self._queue.size_bytes)
+        self._settling = settling(partial(reprice, price=self._mapping.price))
+        self._settler = Settler(self._settle_some)
+        self._fits_until = 0.0
+        self._stopping = False
+        limit = settings.max_request_bytes
+        self._grpc = GrpcReceiver(self.export, settings.grpc_endpoint, max_request_bytes=limit)
+        self._http = HttpReceiver(
+            self.export, settings.http_endpoint, max_request_bytes=limit, extra_routes=self._routes()
+        )
+
+    def start(self) -> Listening:
+        """Listen, and return where.
+
+        Raises:
+            ConfigurationError: an address cannot be listened on.
+        """
+        grpc = _with_port(self._settings.grpc_endpoint, self._grpc.start())
+        http = _with_port(self._settings.http_endpoint, self._http.start())
+        return Listening(grpc, http)
+
+    def check(self) -> None:
+        """See to it that rows can be written.
+
+        Raises:
+            ObsError: they cannot; the message says why.
+        """
+        if time.monotonic() < self._fits_until:
+            return
+        with translated(), self._pool.connection() as connection:
+            schema.check(connection)
+        self._fits_until = time.monotonic() + _FITS_FOR_S
+
+    def export(self, decoded: Decoded, sender: Sender) -> Outcome:
+        """Store what was decoded; return once it is committed.
+
+        Raises:
+            ObsError: nothing was stored.
+        """
+        self.metrics.received.labels("traces").inc(len(decoded.spans))
+        self.metrics.received.labels("logs").inc(len(decoded.logs))
+        try:
+            self.check()
+            received = receive(decoded, sender, datetime.now(tz=timezone.utc), self._mapping)
+            if received.dropped:
+                self.metrics.dropped.labels("not_genai").inc(received.dropped)
+            if not received.records and not received.quarantined:
+                return Outcome(0, decoded.warning)
+            with self.metrics.request_seconds.time():
+                written = self._queue.submit(received)
+        except ObsError as error:
+            self.metrics.failed(error)
+            raise
+        for item in received.quarantined:
+            self.metrics.rejected.labels(item.reason).inc()
+        return _outcome(received, written, decoded.warning)
+
+    def settle_all(self) -> None:
+        """Bring every trace into its final form now."""
+        while self._store.settle(self._settling, limit=SETTLE_AT_ONCE, all_now=True):
+            pass
+
+    def _settle_some(self) -> int:
+        count = self._store.settle(self._settling, limit=SETTLE_AT_ONCE)
+        self.metrics.settled.inc(count)
+        return count
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """Accept nothing more, commit what was accepted, settle it, and let go of the database."""
+        self._stopping = True
+        receivers = [threading.Thread(target=receiver.stop, args=(grace_s,)) for receiver in (self._grpc, self._http)]
+        for thread in receivers:
+            thread.start()
+        for thread in receivers:
+            thread.join()
+        self._queue.close(grace_s)
+        self._settler.close()
+        try:
+            self.settle_all()
+        except ObsError as error:
+            _log.warning("traces remain to be settled: %s", error)
+        self._pool.close(1.0)
+
+    def _routes(self) -> list[Route]:
+        return [
+            Route("/healthz", self._healthz, methods=["GET"]),
+            Route("/readyz", self._readyz, methods=["GET"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
+        ]
+
+    def _healthz(self, _: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    def _readyz(self, _: Request) -> Response:
+        try:
+            self.check()
+        except ObsError as error:
+            return JSONResponse({"ready": False, "reason": str(error)}, status_code=503)
+        if self._stopping:
+            return JSONResponse({"ready": False, "reason": "stopping"}, status_code=503)
+        return JSONResponse({"ready": True})
+
+    def _metrics(self, _: Request) -> Response:
+        return Response(self.metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+
+def _outcome(received: Received, written: Written, warning: str) -> Outcome:
+    """Return what is told to the sender of *received*, which was written together with others' requests."""
+    keys = {record.key for record in received.records}
+    reasons = Counter(item.reason for item in received.quarantined)
+    reasons.update(reason for key, reason in written.refused.items() if key in keys)
+    told = ", ".join(f"{count} x {reason}" for reason, count in sorted(reasons.items()))
+    message = f"rejected, kept in quarantine: {told}" if told else warning
+    return Outcome(reasons.total(), message)
+
+
+def _with_port(endpoint: str, port: int) -> str:
+    return f"{endpoint.rpartition(':')[0]}:{port}"
+
+
+def write_run_file(path: Path, listening: Listening, database_url: str) -> None:
+    """Tell other processes of this data folder where everything is."""
+    content = {
+        "pid": os.getpid(),
+        "grpc": listening.grpc,
+        "http": listening.http,
+        "api": None,
+        "database_url": database_url,
+    }
+    half = path.with_suffix(".tmp")
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(content, file)
+    half.replace(path)
