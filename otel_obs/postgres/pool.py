@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import errors
@@ -44,6 +45,29 @@ def conninfo(database_url: str, *, settings: Mapping[str, str] | None = None) ->
     merged = {**_CONNECTION, **{name: value for name, value in given.items() if value is not None}}
     merged["options"] = f"{given.get('options') or ''} {options}".strip()
     return make_conninfo("", **merged)
+
+
+def uri_with_search_path(database_url: str) -> str:
+    """Return *database_url* as a URI whose sessions see the schema, for other programs.
+
+    A ``key=value`` string becomes a URI too.
+    """
+    given = {name: str(value) for name, value in conninfo_to_dict(database_url).items() if value is not None}
+    user, password = quote(given.pop("user", ""), safe=""), given.pop("password", None)
+    database = quote(given.pop("dbname", ""), safe="")
+    host, port = given.pop("host", ""), given.pop("port", "")
+    options = given.pop("options", "")
+    if "search_path" not in options:
+        options = f"{options} -csearch_path={SCHEMA}".strip()
+    credentials = user if password is None else f"{user}:{quote(password, safe='')}"
+    address = ""
+    if host.startswith("/") or "," in host:
+        given = {"host": host, **({"port": port} if port else {}), **given}
+    else:
+        address = f"[{host}]" if ":" in host else host
+        address += f":{port}" if port else ""
+    query = urlencode({**given, "options": options}, quote_via=quote)
+    return f"postgresql://{credentials}{'@' if credentials else ''}{address}/{database}?{query}"
 
 
 def open_pool(database_url: str, *, max_size: int = 4, statement_timeout_s: float = 3.0) -> ConnectionPool:

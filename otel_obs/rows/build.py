@@ -179,6 +179,8 @@ def _event(
 def _node_name(reading: Reading) -> str | None:
     if reading.run is not None:
         return reading.agent_name or reading.run.name
+    if reading.check is not None:
+        return reading.check.guardrail_name
     return reading.step.name if reading.step is not None else None
 
 

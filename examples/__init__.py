@@ -1,0 +1,1 @@
+"""Programs to learn from, each run by the tests."""

@@ -1,0 +1,1 @@
+"""Answers: what was spent, by whom and on what."""

@@ -1,0 +1,1 @@
+"""The ``otel-obs`` command: one module for each family of subcommands."""

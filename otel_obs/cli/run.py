@@ -1,0 +1,113 @@
+"""``up`` and ``gateway``: processes that run until they are told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import click
+
+from otel_obs.cli.options import database, database_options, listen_options, settings_from
+from otel_obs.errors import ObsError, SchemaTooNewError
+from otel_obs.postgres import schema
+from otel_obs.postgres.pool import uri_with_search_path
+from otel_obs.server import Gateway, Listening, write_run_file
+from otel_obs.settings import Settings
+
+LOOK_EVERY_S = 1.0
+SAY_EVERY_S = 10.0
+
+
+@click.command()
+@database_options
+@listen_options
+def up(**options: str | None) -> None:
+    """Run everything on this machine until Ctrl-C: PostgreSQL, migrations, OTLP."""
+    _log_to_stderr()
+    settings = settings_from(**options)
+    with database(settings) as url:
+        for name in schema.migrate(settings.direct_database_url or url):
+            click.echo(f"applied {name}", err=True)
+        _serve(settings, url, _say_what_next)
+
+
+@click.command()
+@database_options
+@listen_options
+def gateway(**options: str | None) -> None:
+    """Run OTLP only; run as many as you want on one database. It never migrates."""
+    _log_to_stderr()
+    settings = settings_from(**options)
+    with database(settings) as url:
+        _serve(settings, url, lambda *_: None)
+
+
+def _serve(settings: Settings, url: str, say: Callable[[Settings, Listening], None]) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    server = Gateway(settings, url)
+    listening = server.start()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    run_file = settings.data_dir / "run.json"
+    try:
+        if _wait_until_ready(server, stop):
+            write_run_file(run_file, listening, uri_with_search_path(url))
+            click.echo(f"ready grpc={listening.grpc} http={listening.http}")
+            say(settings, listening)
+            stop.wait()
+    finally:
+        click.echo("stopping: finishing what was accepted", err=True)
+        run_file.unlink(missing_ok=True)
+        server.stop()
+
+
+def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:
+    """Return True once rows can be written; meanwhile senders are told to come again.
+
+    Raises:
+        SchemaTooNewError: this program will never fit that database.
+    """
+    said_at = -SAY_EVERY_S
+    while not stop.is_set():
+        waits_for = _waits_for(server)
+        if waits_for is None:
+            return True
+        if time.monotonic() - said_at > SAY_EVERY_S:
+            said_at = time.monotonic()
+            click.echo(f"waiting: {waits_for}", err=True)
+        stop.wait(LOOK_EVERY_S)
+    return False
+
+
+def _waits_for(server: Gateway) -> ObsError | None:
+    try:
+        server.check()
+    except SchemaTooNewError:
+        raise
+    except ObsError as error:
+        return error
+    return None
+
+
+def _say_what_next(settings: Settings, listening: Listening) -> None:
+    where = "" if settings.database_url else f"  the rows are in {settings.data_dir}"
+    lines = (
+        "",
+        "  send OpenTelemetry to",
+        f"    OTEL_EXPORTER_OTLP_ENDPOINT=http://{listening.http}                                    (OTLP/HTTP)",
+        f"    OTEL_EXPORTER_OTLP_ENDPOINT=http://{listening.grpc} OTEL_EXPORTER_OTLP_PROTOCOL=grpc   (OTLP/gRPC)",
+        "  then look at it, in another terminal",
+        "    otel-obs costs --by day,model",
+        "    otel-obs psql -c 'TABLE model_costs'",
+        where,
+        "  Ctrl-C stops",
+    )
+    click.echo("\n".join(line for line in lines if line or line is lines[0]), err=True)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
