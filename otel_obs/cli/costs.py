@@ -126,4 +126,6 @@ def money(cents: Decimal | float | None) -> str:
     if cents is None:
         return "-"
     dollars = Decimal(cents) / 100
-    return f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:.6f}"
+    if dollars >= 1 or not dollars:
+        return f"${dollars:,.2f}"
+    return f"${dollars:.6f}" if dollars >= Decimal("0.000001") else "<$0.000001"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import psycopg
@@ -30,19 +30,13 @@ from otel_obs.cli.options import database, database_options, settings_from
 from otel_obs.errors import ConfigurationError
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import conninfo, translated, uri_with_search_path
+from otel_obs.postgres.queries import load
 from otel_obs.postgres.scratch import scratch_database
 from otel_obs.server import Gateway, Listening
 from otel_obs.settings import Settings
 
-if TYPE_CHECKING:
-    from typing_extensions import LiteralString
-
 ORGANIZATION = "acme"
-_QUESTION = """SELECT agent_id, model_name, sum(input_tokens) AS input, sum(output_tokens) AS output,
-       round(sum(cost_cents), 4) AS cents
-FROM model_costs
-GROUP BY agent_id, model_name
-ORDER BY cents DESC"""
+_QUESTION = load("demo")["question"].strip()
 
 
 @click.command()
@@ -145,7 +139,7 @@ def _show(console: Console, connection: psycopg.Connection, answer: str, served:
     _show_verdicts(console, verdicts(connection, ORGANIZATION, trace_id))
     console.print("\n[bold]The same in SQL[/]")
     console.print(_QUESTION, style="cyan", highlight=False)
-    console.print(_answer_of(connection, _QUESTION))
+    console.print(_answer(connection))
     return _compare(console, found, served)
 
 
@@ -207,8 +201,8 @@ def _show_verdicts(console: Console, found: Sequence[Verdict]) -> None:
         )
 
 
-def _answer_of(connection: psycopg.Connection, question: LiteralString) -> Table:
-    cursor = connection.execute(question)
+def _answer(connection: psycopg.Connection) -> Table:
+    cursor = connection.execute(load("demo")["question"])
     table = Table(box=SIMPLE_HEAD)
     for column in cursor.description or ():
         table.add_column(column.name)

@@ -8,8 +8,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from otel_obs.postgres.queries import load
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
 from otel_obs.rows.batch import Batch
+
+_WRITE = load("write")
 
 TABLES: dict[str, type[tuple[Any, ...]]] = {
     "event_logs": EventRow,
@@ -95,10 +98,7 @@ def copy_registry(connection: psycopg.Connection, calls: Iterable[CallRow]) -> N
             claims.setdefault((call.organization_id, call.response_id), call)
     if not claims:
         return
-    statement = sql.SQL(
-        'COPY call_registry (organization_id, response_id, "timestamp", trace_id, event_id) FROM STDIN (FORMAT BINARY)'
-    )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    with connection.cursor() as cursor, cursor.copy(_WRITE["copy_registry"]) as copy:
         copy.set_types(["text", "text", "timestamptz", "text", "text"])
         for (organization_id, response_id), call in sorted(claims.items(), key=lambda claim: claim[0]):
             copy.write_row((organization_id, response_id, call.timestamp, call.trace_id, call.event_id))

@@ -129,7 +129,7 @@ class EmbeddedPostgres:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         command = [binaries.postgres, "-D", home / "cluster", *arguments]
         with log.open("ab") as output:
-            subprocess.Popen(
+            subprocess.run(
                 [
                     sys.executable, "-m", "otel_obs.postgres.supervisor", str(self._data_dir),
                     str(account.uid), str(account.gid), *map(str, command),
@@ -138,6 +138,7 @@ class EmbeddedPostgres:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                check=True,
                 env={**environment, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "LC_ALL": "C"},
             )  # fmt: skip
 

@@ -80,6 +80,9 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Who stops a user's whole process group means the user; the server goes when all users are gone.
         signal.signal(number, signal.SIG_IGN)
+    if os.fork():
+        # Nobody's child, so that nobody has to wait for us.
+        return 0
     account = Account(int(uid), int(gid), is_other=int(uid) != os.geteuid())
     return supervise(Path(data_dir), account, command)
 

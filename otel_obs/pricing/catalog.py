@@ -36,6 +36,9 @@ from genai_prices.types import (
 from otel_obs.model import Call
 from otel_obs.pricing.models import candidates, is_fine_tune, names_it, provider_id
 
+_VENDORS = ("openai", "anthropic", "google", "mistral", "cohere", "deepseek", "x-ai", "voyageai", "perplexity")
+"""Who makes models and sells them under their own names; asked where nobody says who served."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -165,6 +168,7 @@ def _served_by(provider: str | None, vendor: str | None, known: Mapping[str, Pro
             yield served_by
     elif vendor is None:
         yield None
+        yield from _VENDORS
     named = provider_id(vendor)
     if named is not None and named in known and named != served_by:
         yield named

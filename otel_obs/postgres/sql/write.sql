@@ -175,3 +175,7 @@ FROM unnest(
     %(organization_ids)s::text[], %(workspace_ids)s::text[], %(received_at)s::timestamptz[], %(signals)s::text[],
     %(reasons)s::text[], %(details)s::text[], %(payloads)s::bytea[]
 ) AS new (organization_id, workspace_id, received_at, signal, reason, detail, payload);
+
+-- name: copy_registry
+-- Claims by COPY; a response id that somebody has claimed is an error, and the batch is merged instead.
+COPY call_registry (organization_id, response_id, "timestamp", trace_id, event_id) FROM STDIN (FORMAT BINARY);

@@ -1,0 +1,68 @@
+"""Captures of real instrumentations, and what their providers really served."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "data" / "corpus"
+
+COLUMNS = {
+    "input_total": "input_tokens",
+    "cache_read": "cache_read_tokens",
+    "cache_creation": "cache_write_tokens",
+    "output_total": "output_tokens",
+    "reasoning": "reasoning_tokens",
+}
+"""The truth's name of a sum -> our column."""
+
+NO_USAGE_ON_SPANS = {"autogen"}
+"""Usage is in the JSON of messages only, told many times: nothing is costed from it."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """One request as it was captured."""
+
+    signal: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One program's telemetry, and the truth about it."""
+
+    name: str
+    bodies: tuple[Body, ...]
+    expected: dict[str, Any]
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Return the sums over calls with usage that some span carries."""
+        if self.name in NO_USAGE_ON_SPANS:
+            return dict.fromkeys(("calls", *COLUMNS), 0)
+        found: dict[str, int] = self.expected["totals_derivable_from_spans"]
+        return found
+
+    @property
+    def truth(self) -> dict[tuple[int, int], dict[str, int]]:
+        """Return what the provider billed, by (input, output) tokens, which are distinctive."""
+        return {
+            (call["billed"]["input_total"], call["billed"]["output_total"]): call["billed"]
+            for call in self.expected["llm_calls"]
+            if call.get("billed")
+        }
+
+
+@cache
+def capture(name: str) -> Capture:
+    folder = FOLDER / name
+    traces = [Body("traces", path.read_bytes()) for path in sorted(folder.glob("[0-9]*.pb"))]
+    logs = [Body("logs", path.read_bytes()) for path in sorted(folder.glob("logs_*.pb"))]
+    return Capture(name, (*traces, *logs), json.loads((folder / "expected.json").read_text()))
+
+
+NAMES = sorted(folder.name for folder in FOLDER.iterdir() if (folder / "expected.json").exists())

@@ -1,0 +1,67 @@
+"""The floor plan, and other rules that hold across the package."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "otel_obs"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+READS_ENVIRON = {"cli", "server.py", "exporter.py"}
+"""The edges where the settings come in; the SDK makes the exporter without telling it anything."""
+ENVIRON_FOR_SUBPROCESSES = {"postgres/embedded.py"}
+"""It hands the environment on to PostgreSQL's programs."""
+STATEMENT = re.compile(r"^\s*(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|WITH|TRUNCATE)\s", re.IGNORECASE)
+
+
+def test_imports_go_down_the_floor_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+    assert lint_imports(no_cache=True) == 0
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_environment_is_read_at_the_edges_only(module: Path) -> None:
+    where = module.relative_to(PACKAGE)
+
+    if where.parts[0] in READS_ENVIRON or str(where) in ENVIRON_FOR_SUBPROCESSES:
+        return
+
+    assert "os.environ" not in module.read_text()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_sql_stands_in_its_own_files(module: Path) -> None:
+    """Python may only put together what holds names of tables and partitions (``psycopg.sql``)."""
+    tree = ast.parse(module.read_text())
+    composed = {
+        id(argument)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "SQL"
+        for argument in node.args
+    }
+    texts = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in composed
+    ]
+
+    statements = [str(text.value) for text in texts if STATEMENT.match(str(text.value))]
+
+    assert [text for text in statements if not _is_prose(text)] == []
+
+
+def _is_prose(text: str) -> bool:
+    return text.rstrip().endswith((".", ":")) or "``" in text or "\n\n" in text
+
+
+def test_importing_the_rules_drags_in_no_driver() -> None:
+    for layer in ("dialects", "rows", "pipeline", "otlp"):
+        for module in (PACKAGE / layer).rglob("*.py"):
+            assert "psycopg" not in module.read_text(), module
