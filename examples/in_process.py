@@ -1,6 +1,8 @@
 """The same without a gateway: the application writes its spans to PostgreSQL itself.
 
-Needs ``OTEL_OBS_DATABASE_URL``, or a running ``otel-obs up``. Without a line of code it is
+    python -m examples.in_process
+
+needs ``OTEL_OBS_DATABASE_URL``, or a running ``otel-obs up``. Without a line of code it is
 ``OTEL_TRACES_EXPORTER=otel_obs opentelemetry-instrument python app.py``.
 """
 
@@ -12,18 +14,27 @@ from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from examples.provider import StandIn
 from otel_obs.exporter import PostgresSpanExporter
 
-exporter = PostgresSpanExporter()
-provider = TracerProvider()
-provider.add_span_processor(BatchSpanProcessor(exporter))
-trace.set_tracer_provider(provider)
-OpenAIInstrumentor().instrument()
+from .provider import StandIn
 
-with StandIn() as models, openai.OpenAI(api_key="none", base_url=models.openai_base_url) as client:
-    answer = client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Hello"}])
+
+def main() -> None:
+    """Write one span to PostgreSQL, and print how many were stored."""
+    exporter = PostgresSpanExporter()
+    tracing = TracerProvider()
+    tracing.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(tracing)
+    OpenAIInstrumentor().instrument()
+
+    with StandIn() as models, openai.OpenAI(api_key="none", base_url=models.openai_base_url) as client:
+        question = "Say hello to a new colleague."
+        answer = client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": question}])
+
+    tracing.shutdown()
     print(answer.choices[0].message.content)
+    print(exporter.counts)
 
-provider.shutdown()
-print(exporter.counts)
+
+if __name__ == "__main__":
+    main()

@@ -65,7 +65,9 @@ def embeddings(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "object": "list",
         "model": dated(request["model"]),
-        "data": [{"object": "embedding", "index": index, "embedding": vector} for index, _ in enumerate(_texts(request))],
+        "data": [
+            {"object": "embedding", "index": index, "embedding": vector} for index, _ in enumerate(_texts(request))
+        ],
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
 

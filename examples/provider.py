@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -139,12 +140,11 @@ def _handler(served: list[Served]) -> type[BaseHTTPRequestHandler]:
             self.send_header("connection", "close")
             self.end_headers()
             self.close_connection = True
-            try:
+            # A client that has heard enough goes away; a provider bills the answer all the same.
+            with suppress(ConnectionError):
                 for event in events:
                     self.wfile.write(event.encode())
                     time.sleep(0.0005)
-            except ConnectionError:
-                """The client has heard enough; a provider bills it all the same."""
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -1,32 +1,32 @@
 """A small agent workflow worth looking at: a support ticket is triaged, researched, answered and checked.
 
 The models are asked through the real ``openai`` and ``anthropic`` libraries, whose OpenTelemetry
-instrumentations report each request; the workflow, its agents and tools are spans of its own.
+instrumentations report each request; the workflow, its agents and its tools are reported with
+``opentelemetry-util-genai``, in the names of the GenAI conventions.
 
     python -m examples.support_ticket
 
 runs it against a stand-in of the providers and sends its spans where the standard ``OTEL_EXPORTER_OTLP_*``
-variables say (http://localhost:4318 without them).
+variables say (http://localhost:4318 without them). Prompts and answers are sent only with
+``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only``.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from difflib import SequenceMatcher
 from typing import Any
 
 import anthropic
 import openai
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.util.genai.handler import TelemetryHandler
+from opentelemetry.util.genai.types import InputMessage, OutputMessage, TextPart
 
-TICKET = "I was charged twice for order A-1042! I want the second payment back. Dana"
-LEAKED_ANSWER = "Hello Dana, we have refunded the second charge of $249.00 to the card ending in 4242 of Dana Scully."
-
-_tracer = trace.get_tracer("examples.support_ticket", "1.0.0")
 RESOURCE = {
     "service.name": "support",
     "service.version": "1.0.0",
@@ -35,9 +35,20 @@ RESOURCE = {
 }
 """Whose program this is: every span of it belongs to them."""
 
+TICKET = "I was charged twice for order A-1042! I want the second payment back. Dana"
+
+_SCOPE = "examples.support_ticket"
+_LEAKED = {"incident-2093": "Hello Dana Scully, we refunded $249.00 to your card 4242 4242 4242 4242, expiring 11/27."}
+"""Answers of the past that gave away what they should not, by the incident that they became."""
+_CARD_OR_EMAIL = re.compile(r"\b(?:\d[ -]?){13,16}\b|\b\S+@\S+\.\w+")
+_HANDBOOK = " The handbook: be careful with money, check the invoices, and say what you do not know." * 40
+
 
 def instrument() -> None:
-    """Let the client libraries report their requests."""
+    """Let the client libraries report their requests.
+
+    ``anthropic`` 2.x also reports each by itself: two reports of one call, which is to be counted once.
+    """
     from opentelemetry.instrumentation.genai.anthropic import AnthropicInstrumentor
     from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 
@@ -56,148 +67,130 @@ def uninstrument() -> None:
 
 def run(openai_base_url: str, anthropic_base_url: str) -> str:
     """Return the answer to the ticket."""
-    attributes = {
-        "user.id": "dana",
-        "session.id": "ticket-1042",
-        "gen_ai.operation.name": "invoke_workflow",
-        "gen_ai.workflow.name": "support_ticket",
-        "otel_obs.workflow.id": "support_ticket",
-        "otel_obs.workflow.run.id": f"run-{uuid.uuid4().hex[:8]}",
-    }
+    telemetry = TelemetryHandler(instrumentation_scope_name=_SCOPE, instrumentation_scope_version="1.0.0")
     with (
         openai.OpenAI(api_key="none", base_url=openai_base_url) as gpt,
         anthropic.Anthropic(api_key="none", base_url=anthropic_base_url) as claude,
-        _tracer.start_as_current_span("invoke_workflow support_ticket", attributes=attributes),
+        telemetry.workflow("support_ticket", conversation_id="ticket-1042") as workflow,
     ):
-        ticket = triage(gpt, TICKET)
-        findings = research(claude, gpt, ticket)
-        draft = write(gpt, ticket, findings)
-        return check(draft)
+        workflow.attributes.update(
+            {
+                "user.id": "dana",
+                "session.id": "ticket-1042",
+                "otel_obs.workflow.id": "support_ticket",
+                "otel_obs.workflow.run.id": f"run-{uuid.uuid4().hex[:8]}",
+            }
+        )
+        workflow.input_messages = [_from_user(TICKET)]
+        ticket = triage(telemetry, gpt, TICKET)
+        findings = research(telemetry, claude, gpt, ticket["summary"])
+        answer = check(write(telemetry, gpt, ticket["summary"], findings))
+        workflow.output_messages = [_from_assistant(answer)]
+        return answer
 
 
-def triage(gpt: openai.OpenAI, ticket: str) -> dict[str, str]:
-    """Return what kind of ticket it is."""
-    with _agent("triage", ticket) as span:
+def triage(telemetry: TelemetryHandler, gpt: openai.OpenAI, text: str) -> dict[str, str]:
+    """Return the category, priority and summary of a ticket."""
+    with telemetry.invoke_local_agent(agent_name="triage") as agent:
+        agent.input_messages = [_from_user(text)]
         answer = gpt.chat.completions.create(
             model="gpt-5-mini",
+            response_format=_TICKET_SCHEMA,
             messages=[
-                {
-                    "role": "system",
-                    "content": "You are the triage agent. Answer with JSON: category, priority, summary.",
-                },
-                {"role": "user", "content": ticket},
+                {"role": "system", "content": "You are the triage agent. Say what kind of ticket this is."},
+                {"role": "user", "content": text},
             ],
         )
         said = answer.choices[0].message.content or "{}"
-        _say(span, said)
-        found: dict[str, str] = json.loads(said)
-        return found
+        agent.output_messages = [_from_assistant(said)]
+        ticket: dict[str, str] = json.loads(said)
+        return ticket
 
 
-def research(claude: anthropic.Anthropic, gpt: openai.OpenAI, ticket: dict[str, str]) -> str:
+def research(telemetry: TelemetryHandler, claude: anthropic.Anthropic, gpt: openai.OpenAI, summary: str) -> str:
     """Return what the knowledge base and the order system have to say; the model decides what to ask."""
-    with _agent("researcher", ticket["summary"]) as span:
-        messages: list[Any] = [{"role": "user", "content": ticket["summary"]}]
-        while True:
-            answer = claude.messages.create(
-                model="claude-sonnet-4-5",
-                max_tokens=1024,
-                system=[
-                    {
-                        "type": "text",
-                        "text": "You are the research agent of a support team. Find out what happened." + _HANDBOOK,
-                        "cache_control": {"type": "ephemeral"},
-                    }
-                ],
-                tools=_TOOLS,
-                messages=messages,
-            )
-            asked = [block for block in answer.content if block.type == "tool_use"]
-            if not asked:
-                text = "".join(block.text for block in answer.content if block.type == "text")
-                _say(span, text)
-                return text
+    with telemetry.invoke_local_agent(agent_name="researcher") as agent:
+        agent.input_messages = [_from_user(summary)]
+        messages: list[Any] = [{"role": "user", "content": summary}]
+        while (answer := _ask(claude, messages)).stop_reason == "tool_use":
             results = [
-                {"type": "tool_result", "tool_use_id": block.id, "content": _call_tool(gpt, block)} for block in asked
+                {"type": "tool_result", "tool_use_id": block.id, "content": _use_tool(telemetry, gpt, block)}
+                for block in answer.content
+                if block.type == "tool_use"
             ]
             messages += [{"role": "assistant", "content": answer.content}, {"role": "user", "content": results}]
+        findings = "".join(block.text for block in answer.content if block.type == "text")
+        agent.output_messages = [_from_assistant(findings)]
+        return findings
 
 
-def write(gpt: openai.OpenAI, ticket: dict[str, str], findings: str) -> str:
-    """Return a draft of the answer, streamed."""
-    with _agent("writer", findings) as span:
-        stream = gpt.chat.completions.create(
-            model="gpt-5",
-            stream=True,
-            stream_options={"include_usage": True},
-            messages=[
-                {
-                    "role": "system",
-                    "content": "You are the writer. Be short and kind; promise nothing that is not found.",
-                },
-                {"role": "user", "content": f"{ticket['summary']}\n{findings}"},
-            ],
-        )
-        text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
-        _say(span, text)
-        return text.strip()
+def write(telemetry: TelemetryHandler, gpt: openai.OpenAI, summary: str, findings: str) -> str:
+    """Return a draft of the answer, as it was streamed."""
+    with telemetry.invoke_local_agent(agent_name="writer") as agent:
+        agent.input_messages = [_from_user(findings)]
+        draft = "".join(_stream(gpt, f"{summary}\n{findings}")).strip()
+        agent.output_messages = [_from_assistant(draft)]
+        return draft
 
 
 def check(draft: str) -> str:
-    """Return *draft* if a guardrail finds it unlike answers that leaked personal data."""
-    similarity = SequenceMatcher(None, draft, LEAKED_ANSWER).ratio()
-    flagged = similarity > 0.8
-    attributes: dict[str, Any] = {
-        "gen_ai.operation.name": "apply_guardrail",
-        "otel_obs.guardrail.name": "leaked_answers",
-        "otel_obs.guardrail.similarity_score": round(similarity, 4),
-        "otel_obs.guardrail.flagged_reference": LEAKED_ANSWER,
-        "otel_obs.guardrail.action_taken": "block" if flagged else "allow",
-    }
-    with _tracer.start_as_current_span("apply_guardrail leaked_answers", attributes=attributes):
-        return "A colleague will answer you." if flagged else draft
+    """Return *draft* unless it has personal data in it, or is much like an answer that once leaked some."""
+    tracer = trace.get_tracer(_SCOPE, "1.0.0")
+    with tracer.start_as_current_span("apply_guardrail pii_and_similarity") as span:
+        scores = {name: SequenceMatcher(None, draft, leaked).ratio() for name, leaked in _LEAKED.items()}
+        nearest = max(scores, key=scores.__getitem__)
+        blocked = scores[nearest] > 0.8 or _CARD_OR_EMAIL.search(draft) is not None
+        span.set_attributes(
+            {
+                "gen_ai.operation.name": "apply_guardrail",
+                "otel_obs.guardrail.name": "pii_and_similarity",
+                "otel_obs.guardrail.similarity_score": round(scores[nearest], 4),
+                "otel_obs.guardrail.flagged_reference": nearest,
+                "otel_obs.guardrail.action_taken": "block" if blocked else "allow",
+            }
+        )
+        return "Thank you for your message. A colleague will answer you." if blocked else draft
 
 
-@contextmanager
-def _agent(name: str, asked: str) -> Iterator[Span]:
-    attributes = {
-        "gen_ai.operation.name": "invoke_agent",
-        "gen_ai.agent.name": name,
-        "gen_ai.input.messages": _message("user", asked),
-    }
-    with _tracer.start_as_current_span(f"invoke_agent {name}", attributes=attributes) as span:
-        yield span
+def _ask(claude: anthropic.Anthropic, messages: list[Any]) -> anthropic.types.Message:
+    instructions = "You are the research agent of a support team. Find out what happened." + _HANDBOOK
+    return claude.messages.create(
+        model="claude-haiku-4-5",
+        max_tokens=1024,
+        system=[{"type": "text", "text": instructions, "cache_control": {"type": "ephemeral"}}],
+        tools=_TOOLS,
+        messages=messages,
+    )
 
 
-def _say(span: Span, text: str) -> None:
-    span.set_attribute("gen_ai.output.messages", _message("assistant", text))
+def _stream(gpt: openai.OpenAI, asked: str) -> Iterator[str]:
+    instructions = "You are the writer. Be short and kind; promise nothing that is not found." + _HANDBOOK
+    chunks = gpt.chat.completions.create(
+        model="gpt-5",
+        stream=True,
+        stream_options={"include_usage": True},
+        messages=[{"role": "developer", "content": instructions}, {"role": "user", "content": asked}],
+    )
+    for chunk in chunks:
+        if chunk.choices:
+            yield chunk.choices[0].delta.content or ""
 
 
-def _message(role: str, text: str) -> str:
-    return json.dumps([{"role": role, "parts": [{"type": "text", "content": text}]}])
-
-
-def _call_tool(gpt: openai.OpenAI, block: anthropic.types.ToolUseBlock) -> str:
-    """Return what the tool says; one that fails is called once more."""
+def _use_tool(telemetry: TelemetryHandler, gpt: openai.OpenAI, block: anthropic.types.ToolUseBlock) -> str:
+    """Return what a tool says; one that fails is used once more."""
+    arguments: dict[str, Any] = dict(block.input)
     for attempt in (1, 2):
-        attributes = {
-            "gen_ai.operation.name": "execute_tool",
-            "gen_ai.tool.name": block.name,
-            "gen_ai.tool.call.id": block.id,
-            "gen_ai.tool.call.arguments": json.dumps(block.input),
-        }
-        with _tracer.start_as_current_span(
-            f"execute_tool {block.name}", kind=SpanKind.INTERNAL, attributes=attributes, record_exception=False
-        ) as span:
-            try:
-                result = _look_up_order(attempt) if block.name == "look_up_order" else _search(gpt, dict(block.input))
-            except TimeoutError as error:
-                span.set_attribute("error.type", "TimeoutError")
-                span.set_status(Status(StatusCode.ERROR, str(error)))
-                continue
-            span.set_attribute("gen_ai.tool.call.result", result)
-            return result
-    return "the order system does not answer"
+        with suppress(TimeoutError), telemetry.tool(block.name, tool_type="function", agent_name="researcher") as tool:
+            tool.tool_call_id, tool.arguments = block.id, arguments
+            said = _look_up_order(attempt) if block.name == "look_up_order" else _search(gpt, arguments["query"])
+            tool.tool_result = said
+            return said
+    return "The tool does not answer."
+
+
+def _search(gpt: openai.OpenAI, query: str) -> str:
+    gpt.embeddings.create(model="text-embedding-3-small", input=query, encoding_format="float")
+    return "KB-17: duplicate charges are refunded in full within 5 business days, without approval below $500."
 
 
 def _look_up_order(attempt: int) -> str:
@@ -206,12 +199,27 @@ def _look_up_order(attempt: int) -> str:
     return json.dumps({"order": "A-1042", "charges": [249.0, 249.0], "invoices": 1})
 
 
-def _search(gpt: openai.OpenAI, asked: dict[str, Any]) -> str:
-    gpt.embeddings.create(model="text-embedding-3-small", input=str(asked["query"]), encoding_format="float")
-    return "KB-17: duplicate charges are refunded in full within 5 business days, without approval below $500."
+def _from_user(text: str) -> InputMessage:
+    return InputMessage(role="user", parts=[TextPart(text)])
 
 
-_HANDBOOK = " The handbook: be careful with money, check the invoices, and say what you do not know." * 40
+def _from_assistant(text: str) -> OutputMessage:
+    return OutputMessage(role="assistant", parts=[TextPart(text)])
+
+
+_TICKET_SCHEMA: Any = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "ticket",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {name: {"type": "string"} for name in ("category", "priority", "summary")},
+            "required": ["category", "priority", "summary"],
+            "additionalProperties": False,
+        },
+    },
+}
 _TOOLS: list[Any] = [
     {
         "name": "search_knowledge_base",
@@ -235,13 +243,13 @@ def main() -> None:
 
     from .provider import StandIn
 
-    provider = TracerProvider(resource=Resource.create(RESOURCE))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
+    tracing = TracerProvider(resource=Resource.create(RESOURCE))
+    tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(tracing)
     instrument()
     with StandIn() as models:
         print(run(models.openai_base_url, models.anthropic_base_url))
-    provider.shutdown()
+    tracing.shutdown()
 
 
 if __name__ == "__main__":

@@ -202,8 +202,8 @@ def _node(
 
 
 def _node_type(event: EventRow, above: Sequence[EventRow], runs: Mapping[EventKey, Any]) -> str:
-    """Return the event's type; ``span`` for a run or a tool call that a layer above or beside tells already."""
-    if event.event_type == "agent" and key_of(event) not in runs:
+    """Return the event's type; ``span`` for what another layer tells already: a run, a call, a tool's call."""
+    if event.cost_state == "duplicate" or (event.event_type == "agent" and key_of(event) not in runs):
         return "span"
     if event.event_type == "tool" and above and above[0].event_type == "tool" and above[0].node_name == event.node_name:
         return "span"
