@@ -210,6 +210,6 @@ def _keys(received: Received) -> list[tuple[str, str, str]]:
 _retrying = tenacity.Retrying(
     retry=tenacity.retry_if_exception(lambda error: isinstance(error, ObsError) and error.retryable),
     stop=tenacity.stop_after_delay(RETRY_FOR_S),
-    wait=tenacity.wait_exponential_jitter(initial=0.2, max=3.0, jitter=0.2),
+    wait=tenacity.wait_random_exponential(multiplier=0.2, max=3.0),
     reraise=True,
 )

@@ -101,7 +101,7 @@ def ask(port: int, path: str, body: bytes, headers: dict[str, str], method: str 
 
 
 def trailers_of(error: Any) -> dict[str, Any]:
-    return {key: value for key, value in error.trailing_metadata() or ()}
+    return dict(error.trailing_metadata() or ())
 
 
 def body_of(count: int = 1, padding: int = 0) -> bytes:
@@ -131,8 +131,8 @@ def test_the_exporters_of_the_sdk_are_understood(
     over_grpc = GrpcExporter(endpoint=f"127.0.0.1:{grpc_port}", insecure=True, compression=grpc.Compression.Gzip)
 
     results = [over_http.export(spans), over_grpc.export(spans)]
-    over_http.shutdown()
-    over_grpc.shutdown()  # type: ignore[no-untyped-call]
+    over_http.shutdown()  # type: ignore[no-untyped-call]
+    over_grpc.shutdown()
 
     assert results == [SpanExportResult.SUCCESS] * 2
     assert [decoded.spans[0].name for decoded, _ in backend.requests] == ["one", "one"]
@@ -145,7 +145,7 @@ def test_the_grpc_exporter_comes_again_when_it_is_told_to(
     exporter = GrpcExporter(endpoint=f"127.0.0.1:{grpc_port}", insecure=True)
 
     result = exporter.export(spans)
-    exporter.shutdown()  # type: ignore[no-untyped-call]
+    exporter.shutdown()
 
     assert result == SpanExportResult.SUCCESS
     assert len(backend.requests) == 1

@@ -1,0 +1,275 @@
+"""The command as scripts use it: output, exit codes, ``ready``, ``run.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from otel_obs.postgres import schema
+from otel_obs.postgres.embedded import running_dsn
+from otel_obs.postgres.schema import Migration
+from tests.corpus import capture
+from tests.fix_postgres import short_folder
+from tests.integration.test_embedded import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+NO_SERVER = "postgresql://nobody@127.0.0.1:1/none"
+PORTS = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+
+
+def environment(**more: str) -> dict[str, str]:
+    known = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    return {**known, "PYTHONPATH": str(ROOT), **more}
+
+
+def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "otel_obs", *arguments],
+        env=environment(**more), capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+class Running:
+    """A command that runs until it is told to stop."""
+
+    def __init__(self, *arguments: str, **more: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "otel_obs", *arguments],
+            env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ready(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("ready"), line
+        return line
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    running: list[Running] = []
+
+    def begin(*arguments: str, **more: str) -> Running:
+        running.append(Running(*arguments, **more))
+        return running[-1]
+
+    yield begin
+    for found in running:
+        found.process.kill()
+        found.process.communicate()
+
+
+def get(address: str, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}") as answer:  # our own gateway
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def post(address: str, signal_name: str, body: bytes) -> None:
+    asked = urllib.request.Request(  # our own gateway
+        f"http://{address}/v1/{signal_name}", body, {"content-type": "application/x-protobuf"}
+    )
+    with urllib.request.urlopen(asked) as answer:  # noqa: S310
+        assert answer.status == 200
+
+
+def test_up_runs_everything_says_where_and_stops_cleanly(start: Callable[..., Running]) -> None:
+    with short_folder() as folder:
+        running = start("up", "--data-dir", str(folder), *PORTS)
+        running.ready()
+        told: dict[str, Any] = json.loads((folder / "run.json").read_text())
+        for found in capture("claude-code").bodies:
+            post(told["http"], found.signal, found.data)
+
+        assert told.keys() == {"pid", "grpc", "http", "api", "database_url"}
+        assert told["pid"] == running.process.pid
+        assert get(told["http"], "/healthz")[0] == 200
+        assert get(told["http"], "/readyz") == (200, '{"ready":true}')
+        assert "otel_obs_records_stored_total 18.0" in get(told["http"], "/metrics")[1]
+
+        dsn = run("dsn", "--data-dir", str(folder))
+        assert (dsn.returncode, dsn.stdout.strip()) == (0, told["database_url"])
+        with psycopg.connect(dsn.stdout.strip(), autocommit=True) as connection:
+            assert connection.execute("SELECT count(*) FROM event_logs").fetchone() == (18,)
+            # Two spans, and two log records of the same calls: which they are shows when the trace is quiet.
+            eventually(lambda: connection.execute("SELECT count(*) FROM model_costs").fetchone() == (2,))
+        rows = run("psql", "--data-dir", str(folder), "-Atc", "SELECT count(*) FROM model_costs")
+        assert rows.stdout.strip() == "2"
+
+        code, errors = running.stop(signal.SIGINT)
+        assert code == 0
+        assert "OTEL_EXPORTER_OTLP_ENDPOINT" in errors
+        assert "Traceback" not in errors
+        assert not (folder / "run.json").exists()
+        eventually(lambda: running_dsn(folder) is None)
+
+
+def test_what_was_accepted_before_a_stop_is_settled_by_it(start: Callable[..., Running], database: str) -> None:
+    with short_folder() as folder:
+        running = start("gateway", "--data-dir", str(folder), "--database-url", database, *PORTS)
+        running.ready()
+        http = json.loads((folder / "run.json").read_text())["http"]
+        for found in capture("openinference-crewai").bodies:
+            post(http, found.signal, found.data)
+
+        code, _ = running.stop()
+
+    assert code == 0
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM otel_obs.unsettled_traces").fetchone() == (0,)
+
+
+def test_costs_in_json_have_the_shape_that_scripts_rely_on(start: Callable[..., Running], database: str) -> None:
+    with short_folder() as folder:
+        running = start("gateway", "--data-dir", str(folder), "--database-url", database, *PORTS)
+        running.ready()
+        for found in capture("anthropic-genai-latest").bodies:
+            post(json.loads((folder / "run.json").read_text())["http"], found.signal, found.data)
+        running.stop()
+
+    done = run("costs", "--by", "day,model", "--json", "--since", "2026-11-01", "--database-url", database)
+
+    found = json.loads(done.stdout)
+    figures = {
+        "calls", "calls_with_usage", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens",
+        "reasoning_tokens", "cost_cents", "unpriced_calls", "estimated_calls",
+    }  # fmt: skip
+    assert found.keys() == {"since", "until", "by", "rows", "total"}
+    assert (found["since"], found["until"], found["by"]) == ("2026-11-01T00:00:00Z", None, ["day", "model"])
+    assert [row.keys() for row in found["rows"]] == [figures | {"day", "model"}] * 2
+    assert found["total"].keys() == figures
+    expected = capture("anthropic-genai-latest").totals
+    assert (found["total"]["calls"], found["total"]["input_tokens"]) == (expected["calls"], expected["input_total"])
+    assert found["total"]["cost_cents"] == pytest.approx(sum(row["cost_cents"] for row in found["rows"]))
+
+
+def test_costs_of_nothing_are_unknown_not_zero(database: str) -> None:
+    found = json.loads(run("costs", "--json", "--database-url", database).stdout)
+
+    assert found["rows"] == []
+    assert (found["total"]["calls"], found["total"]["input_tokens"], found["total"]["cost_cents"]) == (0, None, None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("costs", "--by", "colour"), ("costs", "--since", "yesterday"), ("nonsense",), ("gateway", "--grpc", "here")],
+    ids=["unknown key", "no time", "unknown command", "no address"],
+)
+def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], database: str) -> None:
+    done = run(*arguments, *(("--database-url", database) if len(arguments) > 1 else ()))
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr
+
+
+@pytest.mark.parametrize("command", [("costs",), ("migrate",), ("migrate", "--check"), ("dsn",)], ids=" ".join)
+def test_without_a_server_commands_exit_with_3(command: tuple[str, ...]) -> None:
+    done = run(*command, "--database-url", NO_SERVER)
+
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+
+def test_the_dsn_is_printed_even_if_nobody_answers(tmp_path: Path) -> None:
+    done = run("dsn", "--data-dir", str(tmp_path))
+
+    assert (done.returncode, done.stdout.count("\n")) == (3, 1)
+    assert done.stdout.startswith("postgresql://otel_obs@/otel_obs?host=")
+    assert "search_path" in done.stdout
+    assert "otel-obs up" in done.stderr
+
+
+def test_migrate_applies_and_check_says(empty_database: str) -> None:
+    before = run("migrate", "--check", "--json", "--database-url", empty_database)
+    applied = run("migrate", "--database-url", empty_database)
+    after = run("migrate", "--check", "--json", "--database-url", empty_database)
+
+    latest = schema.packaged()[-1].version
+    assert before.returncode == 4
+    assert json.loads(before.stdout).keys() == {"current", "latest", "pending"}
+    assert json.loads(before.stdout)["current"] == 0
+    assert (applied.returncode, applied.stdout.count("applied")) == (0, len(schema.packaged()))
+    assert after.returncode == 0
+    assert json.loads(after.stdout) == {"current": latest, "latest": latest, "pending": []}
+
+
+@pytest.mark.parametrize("command", [("costs",), ("migrate",), ("gateway", *PORTS)], ids=lambda found: found[0])
+def test_a_schema_newer_than_the_program_exits_with_4(command: tuple[str, ...], empty_database: str) -> None:
+    schema.migrate(empty_database, (*schema.packaged(), Migration(9000, "new", "SELECT 1")))
+
+    done = run(*command, "--database-url", empty_database)
+
+    assert done.returncode == 4
+    assert "upgrade otel_obs" in done.stderr
+
+
+def test_a_gateway_on_a_schema_too_old_answers_that_it_is_not_ready(
+    start: Callable[..., Running], empty_database: str
+) -> None:
+    with short_folder() as folder:
+        running = start(
+            "gateway", "--data-dir", str(folder), "--database-url", empty_database,
+            "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:45318",
+        )  # fmt: skip
+        assert running.process.stderr is not None
+        assert "otel-obs migrate" in running.process.stderr.readline()
+        status, told = get("127.0.0.1:45318", "/readyz")
+        assert (status, json.loads(told)["ready"]) == (503, False)
+        assert get("127.0.0.1:45318", "/healthz")[0] == 200
+        with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+            post("127.0.0.1:45318", "traces", capture("claude-code").bodies[0].data)
+        refused.value.close()
+
+        schema.migrate(empty_database)
+
+        running.ready()
+
+
+def test_an_address_that_others_can_reach_is_refused_while_there_are_no_credentials(database: str) -> None:
+    done = run("gateway", "--http", "0.0.0.0:0", "--database-url", database)
+
+    assert done.returncode == 2
+    assert "credentials" in done.stderr
+
+
+def test_a_variable_that_is_no_setting_is_pointed_out(database: str) -> None:
+    assert "OTEL_OBS_DATABASE_ULR" in run("dsn", "--database-url", database, OTEL_OBS_DATABASE_ULR="x").stderr
+
+
+def test_the_demo_accounts_for_every_token(server_dsn: str) -> None:
+    done = run("demo", OTEL_OBS_DATABASE_URL=server_dsn)
+
+    assert done.returncode == 0, done.stderr
+    assert "every token is accounted for, once" in " ".join(done.stdout.split())
+    assert "support_ticket" in done.stdout
+
+
+def test_the_demo_needs_no_server_at_all() -> None:
+    done = run("demo")
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "up", "gateway", "migrate", "dsn", "psql", "costs"])
+def test_help_needs_nothing(command: str) -> None:
+    assert run(command, "--help").returncode == 0
