@@ -109,7 +109,7 @@ def _flow(event: EventRow, above: Sequence[EventRow]) -> tuple[str | None, bool]
 
 
 def _is_name(span: EventRow, flow_id: str) -> bool:
-    return span.event_type != "workflow" or span.node_name == flow_id
+    return span.event_type == "workflow" and span.node_name == flow_id
 
 
 def children_of(events: Iterable[EventRow]) -> dict[EventKey, list[EventRow]]:

@@ -1,0 +1,244 @@
+"""Settling depends on the set of spans, never on their order; and one call is one row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_obs.model import Decoded, LogRecord, Span
+from otel_obs.otlp.decode import decode_logs, decode_traces
+from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.memory import MemoryStore
+from otel_obs.rows import CallRow
+from otel_obs.tenancy import Sender
+from tests.builders import agent, chat, make_span, tool
+from tests.corpus import capture
+from tests.rows import MAPPING, RECEIVED_AT, SETTLING, price
+
+Record = Span | LogRecord
+HARD = ("openinference-langgraph-stacked", "openllmetry-langgraph-stacked", "pydantic-ai-native-v2", "claude-code",
+        "logfire-openai", "traceloop-workflow")  # fmt: skip
+"""Captures in which calls and runs are told more than once."""
+
+
+def records_of(name: str) -> list[Record]:
+    found: list[Record] = []
+    for body in capture(name).bodies:
+        decoded = decode_traces(body.data) if body.signal == "traces" else decode_logs(body.data)
+        found += [*decoded.spans, *decoded.logs]
+    return found
+
+
+def write(store: MemoryStore, records: Sequence[Record]) -> None:
+    decoded = Decoded(
+        spans=[record for record in records if isinstance(record, Span)],
+        logs=[record for record in records if isinstance(record, LogRecord)],
+    )
+    store.write(batch_of([receive(decoded, Sender(), RECEIVED_AT, MAPPING)], price))
+
+
+def settle(store: MemoryStore) -> None:
+    while store.settle(SETTLING, limit=1000, all_now=True):
+        pass
+
+
+def rows_of(store: MemoryStore) -> tuple[dict[Any, Any], ...]:
+    return (store.events, store.calls, store.runs, store.checks, store.contents)
+
+
+def settled(*requests: Sequence[Record]) -> MemoryStore:
+    store = MemoryStore()
+    for request in requests:
+        write(store, request)
+    settle(store)
+    return store
+
+
+def calls_of(*spans: Span) -> list[CallRow]:
+    return list(settled(spans).calls.values())
+
+
+@pytest.mark.parametrize("name", HARD)
+@given(data=st.data())
+@settings(max_examples=12, deadline=None)
+def test_captures_settle_to_the_same_rows_in_any_order_split_and_repeated(name: str, data: st.DataObject) -> None:
+    records = records_of(name)
+    reference = settled(records)
+    order = data.draw(st.permutations(range(len(records))))
+    again = data.draw(st.lists(st.sampled_from(range(len(records))), max_size=5))
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(records) - 1), max_size=6)))
+
+    store = MemoryStore()
+    positions = [*order, *again]
+    for start, end in zip([0, *cuts], [*cuts, len(positions)], strict=True):
+        write(store, [records[position] for position in positions[start:end]])
+        if data.draw(st.booleans()):
+            settle(store)
+    settle(store)
+
+    assert rows_of(store) == rows_of(reference)
+
+
+def test_a_request_is_right_before_it_is_settled() -> None:
+    outer = make_span(chat(), scope="framework")
+    inner = make_span(chat(), scope="client", parent=outer, start_ms=1, duration_ms=98)
+    store = MemoryStore()
+
+    write(store, [outer, inner])
+
+    assert len(store.calls) == 1
+
+
+def test_a_nested_report_of_the_same_request_is_not_counted() -> None:
+    outer = make_span(chat(), scope="framework")
+    inner = make_span(chat(), scope="client", parent=outer, start_ms=1, duration_ms=98)
+
+    assert [call.span_id for call in calls_of(outer, inner)] == [inner.span_id]
+
+
+def test_wrapper_and_request_of_one_instrumentation_are_one_call() -> None:
+    """The AI SDK calls both ``embeddings``."""
+    outer = make_span(chat(80, None), scope="gen_ai")
+    inner = make_span(chat(80, None), scope="gen_ai", parent=outer, start_ms=1, duration_ms=98)
+
+    assert len(calls_of(outer, inner)) == 1
+
+
+def test_siblings_of_two_instrumentations_are_one_call() -> None:
+    parent = make_span(agent("a"), duration_ms=500)
+    one = make_span(chat(), scope="one", parent=parent)
+    other = make_span(chat(), scope="other", parent=parent, start_ms=2)
+
+    assert len(calls_of(parent, one, other)) == 1
+
+
+def test_siblings_of_one_instrumentation_are_two_calls_however_alike() -> None:
+    parent = make_span(agent("a"), duration_ms=500)
+    spans = [make_span(chat(), scope="one", parent=parent, start_ms=position) for position in range(3)]
+
+    assert len(calls_of(parent, *spans)) == 3
+
+
+def test_two_calls_of_other_totals_are_two() -> None:
+    parent = make_span(agent("a"), duration_ms=500)
+    one = make_span(chat(100, 20), scope="one", parent=parent)
+    other = make_span(chat(101, 20), scope="other", parent=parent)
+
+    assert len(calls_of(parent, one, other)) == 2
+
+
+def test_without_an_ancestor_or_a_common_parent_two_reports_stay_two_and_the_later_is_flagged() -> None:
+    root = make_span(agent("a"), duration_ms=500)
+    branch, other_branch = make_span(parent=root), make_span(parent=root)
+    one = make_span(chat(), scope="one", parent=branch)
+    other = make_span(chat(), scope="other", parent=other_branch, start_ms=5)
+
+    store = settled([root, branch, other_branch, one, other])
+
+    flags = {event.span_id: event.context.get("flags") for event in store.events.values()}
+    assert len(store.calls) == 2
+    assert flags[other.span_id] == ["possible_duplicate"]
+
+
+def test_a_server_with_five_ids_for_a_hundred_calls_has_a_hundred() -> None:
+    spans = [
+        make_span(chat(100 + position, 10, response_id=f"r{position % 5}"), start_ms=position * 10_000,
+                  trace_id=f"{position + 1:032x}")
+        for position in range(100)
+    ]  # fmt: skip
+
+    assert len(calls_of(*spans)) == 100
+
+
+def test_a_stream_told_with_its_id_in_another_trace_is_one_call_of_the_agent_that_asked() -> None:
+    run = make_span(agent("writer"), duration_ms=900)
+    told = make_span(chat(1303, 83), scope="framework", parent=run, start_ms=10, duration_ms=200)
+    lost = make_span(chat(1303, 83, response_id="r1"), scope="client", trace_id="e" * 32, start_ms=12, duration_ms=190)
+
+    for order in ([run, told], [lost]), ([lost], [run, told]):
+        found = list(settled(*order).calls.values())
+        assert [(call.response_id, call.agent_id) for call in found] == [("r1", "writer")]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"attributes": chat(1303, 84, response_id="r1")},
+        {"attributes": chat(1303, 83, response_id="r1", model="gpt-5")},
+        {"start_ms": 60_000},
+        {"resource": {"service.name": "another"}},
+        {"parent": "00000000000000ff"},
+        {"scope": "framework"},
+    ],
+    ids=["other totals", "another model", "another time", "another sender", "no root", "the same instrumentation"],
+)
+def test_reports_in_two_traces_that_differ_are_two_calls(other: dict[str, Any]) -> None:
+    told = make_span(chat(1303, 83), scope="framework", parent="00000000000000aa", start_ms=10, duration_ms=200)
+    known: dict[str, Any] = {
+        "attributes": chat(1303, 83, response_id="r1"), "scope": "client", "trace_id": "e" * 32, "start_ms": 12,
+    }  # fmt: skip
+
+    assert len(calls_of(told, make_span(**{**known, **other}))) == 2
+
+
+def test_a_tool_call_seen_by_agent_client_and_server_is_one_node() -> None:
+    run = make_span(agent("a"), duration_ms=500)
+    used = make_span(tool("search"), parent=run)
+    client = make_span({"mcp.method.name": "tools/call", "gen_ai.tool.name": "search"}, parent=used)
+    server = make_span({"mcp.method.name": "tools/call", "gen_ai.tool.name": "search"}, parent=client)
+
+    nodes = next(iter(settled([run, used, client, server]).runs.values())).execution_nodes
+
+    assert [node["type"] for node in nodes] == ["tool", "span", "span"]
+
+
+def test_a_run_told_by_two_layers_is_one() -> None:
+    outer = make_span(agent("a"), scope="one", duration_ms=500)
+    inner = make_span(agent("a"), scope="other", parent=outer)
+
+    assert [run.span_id for run in settled([outer, inner]).runs.values()] == [outer.span_id]
+
+
+def test_an_agent_that_calls_itself_has_two_runs() -> None:
+    outer = make_span(agent("a"), scope="one", duration_ms=500)
+    inner = make_span(agent("a"), scope="one", parent=outer)
+
+    assert len(settled([outer, inner]).runs) == 2
+
+
+def test_the_name_of_the_outermost_workflow_holds_unless_somebody_gave_an_id() -> None:
+    outer = make_span({"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "outer"}, duration_ms=500)
+    inner = make_span({"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "inner"}, parent=outer)
+    named = make_span({"otel_obs.workflow.id": "w-1"}, parent=inner)
+    leaves = [make_span(parent=inner), make_span(parent=named)]
+
+    events = settled([outer, inner, named, *leaves]).events
+    flows = {event.span_id: event.flow_id for event in events.values()}
+
+    assert [flows[span.span_id] for span in (outer, inner, *leaves)] == ["outer", "outer", "outer", "w-1"]
+
+
+def test_cycles_two_roots_and_missing_parents_come_to_an_end() -> None:
+    one = make_span(agent("a"), span_id="0000000000000a01", parent="0000000000000a02")
+    other = make_span(agent("b"), span_id="0000000000000a02", parent="0000000000000a01")
+    lost = make_span(chat(), parent="0000000000000bad")
+
+    store = settled([one, other, lost, make_span(), make_span()])
+
+    assert len(store.events) == 5
+    assert len(store.calls) == 1
+
+
+def test_a_trace_of_three_thousand_spans_settles() -> None:
+    run = make_span(agent("a"), duration_ms=500_000)
+    spans = [make_span(chat(n, 1, response_id=f"r{n}"), parent=run, start_ms=n) for n in range(1, 3000)]
+
+    found = next(iter(settled([run, *spans]).runs.values()))
+
+    assert found.input_tokens == sum(range(1, 3000))
+    assert len(found.execution_nodes) == 1001
+    assert found.execution_nodes[-1] == {"type": "truncated", "name": "1999 more"}
