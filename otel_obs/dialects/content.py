@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from otel_obs.model import Attributes, AttributeValue, Content, SpanEvent
@@ -185,10 +186,15 @@ def contents_of(
 
 
 def _part(key: str, more: Mapping[str, Part | None] | None) -> tuple[bool, Part | None]:
-    if key in _NAMES:
-        return True, _NAMES[key]
     if more is not None and key in more:
         return True, more[key]
+    return _known_part(key)
+
+
+@lru_cache(maxsize=16_384)
+def _known_part(key: str) -> tuple[bool, Part | None]:
+    if key in _NAMES:
+        return True, _NAMES[key]
     if key not in _NOT_CONTENT:
         for prefix, part in _PREFIXES:
             if key.startswith(prefix):

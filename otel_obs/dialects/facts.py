@@ -31,11 +31,19 @@ _NOTHING = frozenset({"", "null", "None"})
 class Facts:
     """The attributes of one span or log record; ``flags`` collects what could not be read."""
 
-    __slots__ = ("attributes", "flags")
+    __slots__ = ("_namespaces", "attributes", "flags")
 
     def __init__(self, attributes: Attributes) -> None:
         self.attributes = attributes
         self.flags: list[str] = []
+        self._namespaces: frozenset[str] | None = None
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """Return what the names of the attributes begin with, up to the first dot."""
+        if self._namespaces is None:
+            self._namespaces = frozenset([key.partition(".")[0] for key in self.attributes])
+        return self._namespaces
 
     def flag(self, name: str) -> None:
         """Remember *name* once."""

@@ -107,7 +107,7 @@ def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading 
         return read_role(span, facts, "tool")
     if facts.has("gen_ai.request.model", "gen_ai.response.model"):
         return read_call(span, facts, contents, "chat")
-    if any(key.startswith("gen_ai.") for key in span.attributes):
+    if "gen_ai" in facts.namespaces:
         return read_role(span, facts, "span")
     return None
 

@@ -18,7 +18,7 @@ _STEP = "haystack.agent.step.llm"
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to Haystack; None if it is not one of its spans."""
-    if not any(key.startswith("haystack.") for key in span.attributes):
+    if "haystack" not in facts.namespaces:
         return None
     reading = Reading(dialect="haystack")
     kind = facts.text(_COMPONENT + "type") or ""

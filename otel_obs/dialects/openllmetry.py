@@ -11,7 +11,7 @@ from dataclasses import replace
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role, with_role
-from otel_obs.model import Attributes, EventType, Reading, Span
+from otel_obs.model import EventType, Reading, Span
 
 _ASSOCIATION = "traceloop.association.properties."
 _ROLES: dict[str, EventType] = {"workflow": "workflow", "agent": "agent", "tool": "tool", "task": "span"}
@@ -25,7 +25,7 @@ TOLD_AGAIN = "agent_unless_nested"
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to OpenLLMetry; None if it is not one of its spans."""
-    if not _is_mine(span.attributes, span.scope.name):
+    if not _is_mine(span, facts):
         return None
     request = facts.text("llm.request.type")
     operation = facts.text("gen_ai.operation.name")
@@ -37,10 +37,11 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     return _with_owner(reading, facts)
 
 
-def _is_mine(attributes: Attributes, scope: str) -> bool:
-    return any(key.startswith("traceloop.") for key in attributes) or (
-        ("llm.request.type" in attributes or "gen_ai.workflow.nodes" in attributes) and not scope.startswith("litellm")
-    )
+def _is_mine(span: Span, facts: Facts) -> bool:
+    if "traceloop" in facts.namespaces:
+        return True
+    told = "llm.request.type" in span.attributes or "gen_ai.workflow.nodes" in span.attributes
+    return told and not span.scope.name.startswith("litellm")
 
 
 def _request(span: Span, request: str) -> str:

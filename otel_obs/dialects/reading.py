@@ -61,12 +61,21 @@ def read(span: Span) -> Reading:
     """Return what *span* means; a span of no dialect is a mere span."""
     facts = Facts(span.attributes)
     contents = contents_of(span.attributes, span.events, more=_content_names(span))
-    reading = next((found for dialect in DIALECTS if (found := dialect(span, facts, contents)) is not None), None)
-    if reading is None:
-        reading = Reading()
+    reading = _first(span, facts, contents)
     if reading.event_type == "span" and reading.call is None and is_check(facts):
         reading = gen_ai.with_role(reading, "guardrail", None, facts)
     return _completed(reading, span, facts, contents)
+
+
+def _first(span: Span, facts: Facts, contents: Contents) -> Reading:
+    for dialect in DIALECTS:
+        found = dialect(span, facts, contents)
+        if found is not None:
+            return found
+    return NO_DIALECT
+
+
+NO_DIALECT = Reading()
 
 
 def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -> Reading:

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from otel_obs.model import Call, Cost, Decoded, LogRecord, Reading, Rejected, Span, Usage
+from otel_obs.model import Call, Cost, Decoded, LogRecord, Reading, Rejected, Resource, Span, Usage
 from otel_obs.pipeline.settle import Settled, settle
 from otel_obs.pipeline.tree import Forest
 from otel_obs.rows import CallRow
@@ -17,7 +17,9 @@ from otel_obs.rows.build import (
     MAX_SPAN_BYTES,
     ContentPolicy,
     RecordRows,
+    SentBy,
     log_rows,
+    sent_by,
     span_rows,
     timestamp_of,
 )
@@ -61,6 +63,7 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
     records: list[RecordRows] = []
     refused = [_refused(rejected, sender, received_at, mapping) for rejected in decoded.rejected]
     dropped = 0
+    senders = _Senders()
     for span in decoded.spans:
         reading = mapping.read(span)
         if mapping.genai_only and not reading.dialect:
@@ -72,7 +75,8 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
             refused.append(_refused(Rejected(error.reason, "traces"), sender, received_at, mapping))
             continue
         cost = _cost(span.start_time_unix_nano, reading, tenant, mapping)
-        rows = span_rows(span, reading, tenant, received_at, cost=cost, policy=mapping.policy)
+        who = senders.of(span.resource)
+        rows = span_rows(span, reading, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
         if sum(row.bytes for row in rows.contents if not row.truncated) > MAX_SPAN_BYTES:
             refused.append(_refused(Rejected("span_too_large", "traces"), sender, received_at, mapping))
         else:
@@ -85,8 +89,23 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
             refused.append(_refused(Rejected(error.reason, "logs"), sender, received_at, mapping))
             continue
         cost = _cost(record.time_unix_nano or record.observed_time_unix_nano, reading, tenant, mapping)
-        records.append(log_rows(record, reading, tenant, received_at, cost=cost, policy=mapping.policy))
+        who = senders.of(record.resource)
+        records.append(log_rows(record, reading, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who))
     return Received(records=records, quarantined=refused, dropped=dropped)
+
+
+class _Senders:
+    """What rows say of each resource of a request, made once; the decoder shares resources between spans."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Resource, SentBy]] = {}
+
+    def of(self, resource: Resource) -> SentBy:
+        """Return what the rows of *resource* have in common."""
+        found = self._known.get(id(resource))
+        if found is None:
+            found = self._known[id(resource)] = (resource, sent_by(resource))
+        return found[1]
 
 
 def _cost(time_unix_nano: int, reading: Reading, tenant: Tenant, mapping: Mapping) -> Cost | None:
@@ -174,10 +193,10 @@ def batch_of(received: Iterable[Received], price: Price) -> Batch:
         ],
         reports={key: report for forest in settled.values() for key, report in forest.shared().items()},
         resources={
-            (organization, record.resource_hash): record.resource
+            (organization, record.sent_by.hash): record.sent_by.attributes
             for organization, records in tenants.items()
             for record in records.values()
-            if record.resource is not None
+            if record.sent_by is not None
         },
         quarantined=quarantined,
     )

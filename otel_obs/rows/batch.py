@@ -64,6 +64,7 @@ class TraceRows:
     organization_id: str
     trace_ids: frozenset[str]
     events: Sequence[EventRow]
+    """Of their contexts at least ``scope`` and ``flags``."""
     calls: Sequence[CallRow]
     """Counted rows of these traces and, where a call is shared, of others."""
     reports: Mapping[EventKey, Report]
@@ -94,7 +95,7 @@ class Changes:
 
     events: Sequence[EventRow] = ()
     contexts: Sequence[EventRow] = ()
-    """Those of the events whose context changed."""
+    """Those of the events whose flags changed."""
     new_runs: Sequence[AgentRunRow] = ()
     """Dropped before, and now found to be runs after all."""
     runs: Sequence[AgentRunRow] = ()

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from otel_obs.model import Call, Content, Cost, LogRecord, Reading, Resource, Scope, Span, SpanEvent
@@ -36,6 +35,18 @@ class ContentPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SentBy:
+    """Who sent a record: its resource, as rows have it."""
+
+    hash: str
+    """Names the resource: ``resources.hash``."""
+    attributes: dict[str, Any]
+    service_name: str | None
+    service_version: str | None
+    environment: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordRows:
     """Everything that one span or log record becomes."""
 
@@ -47,8 +58,7 @@ class RecordRows:
     extra_events: tuple[EventRow, ...] = ()
     """Span events that are rows of their own (feature flag evaluations)."""
     is_log: bool = False
-    resource_hash: str = ""
-    resource: dict[str, Any] | None = None
+    sent_by: SentBy | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -76,11 +86,11 @@ def span_rows(
     *,
     cost: Cost | None,
     policy: ContentPolicy,
+    sent_by: SentBy,
 ) -> RecordRows:
     """Return the rows of *span*, which means *reading*; *cost* is that of its call."""
     timestamp = timestamp_of(span.start_time_unix_nano)
     latency_ms = latency_of(span)
-    resource_hash, resource = resource_of(span.resource)
     event = _event(
         tenant,
         reading,
@@ -94,11 +104,10 @@ def span_rows(
         error_type=reading.error_type or _exception_type(span),
         latency_ms=latency_ms,
         parent_span_id=span.parent_span_id,
-        resource=span.resource,
-        resource_hash=resource_hash,
+        sent_by=sent_by,
         context=_span_context(span, reading, timestamp, latency_ms, received_at),
     )
-    return _rows(event, reading, cost, policy, resource_hash, resource, span=span)
+    return _rows(event, reading, cost, policy, sent_by, span=span)
 
 
 def log_rows(
@@ -109,11 +118,11 @@ def log_rows(
     *,
     cost: Cost | None,
     policy: ContentPolicy,
+    sent_by: SentBy,
 ) -> RecordRows:
     """Return the rows of the log record *record*, which means *reading*."""
     time = record.time_unix_nano or record.observed_time_unix_nano
     timestamp = timestamp_of(time) if time else received_at
-    resource_hash, resource = resource_of(record.resource)
     event = _event(
         tenant,
         reading,
@@ -127,42 +136,42 @@ def log_rows(
         error_type=reading.error_type or _text(record.attributes.get("exception.type")),
         latency_ms=None,
         parent_span_id=record.span_id or None,
-        resource=record.resource,
-        resource_hash=resource_hash,
+        sent_by=sent_by,
         context=_log_context(record, reading, timestamp, received_at),
     )
-    return _rows(event, reading, cost, policy, resource_hash, resource, span=None)
+    return _rows(event, reading, cost, policy, sent_by, span=None)
 
 
-@lru_cache(maxsize=512)
-def _resource_hash(canonical: str) -> str:
-    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
-
-
-def resource_of(resource: Resource) -> tuple[str, dict[str, Any]]:
-    """Return the hash that names *resource*, and its attributes as JSON."""
+def sent_by(resource: Resource) -> SentBy:
+    """Return what the rows of one resource have in common."""
     attributes = _context.attributes_without(resource.attributes, frozenset())
-    return _resource_hash(json.dumps(attributes, sort_keys=True, default=str)), attributes
+    canonical = json.dumps(attributes, sort_keys=True, default=str)
+    return SentBy(
+        hash=hashlib.sha256(canonical.encode()).hexdigest()[:32],
+        attributes=attributes,
+        service_name=_indexed(attributes.get("service.name")),
+        service_version=_indexed(attributes.get("service.version")),
+        environment=_indexed(attributes.get("deployment.environment.name") or attributes.get("deployment.environment")),
+    )
 
 
 def _event(
     tenant: Tenant,
     reading: Reading,
     *,
-    resource: Resource,
+    sent_by: SentBy,
     name: str,
     **columns: Any,
 ) -> EventRow:
-    attributes = resource.attributes
     return EventRow(
         organization_id=tenant.organization_id,
         workspace_id=tenant.workspace_id,
         user_id=_context.identifier(reading.user_id),
         event_type=reading.event_type,
         name=_context.cut(name, _context.MAX_INDEXED_BYTES),
-        service_name=_indexed(attributes.get("service.name")),
-        service_version=_indexed(attributes.get("service.version")),
-        environment=_indexed(attributes.get("deployment.environment.name") or attributes.get("deployment.environment")),
+        service_name=sent_by.service_name,
+        service_version=sent_by.service_version,
+        environment=sent_by.environment,
         agent_id=_context.identifier(reading.agent_id),
         flow_id=_context.identifier(reading.flow_id),
         run_id=_context.identifier(reading.run_id),
@@ -172,6 +181,7 @@ def _event(
         counted_span_id=None,
         node_name=_indexed(_node_name(reading)),
         inherited=0 if tenant.workspace_known else DEFAULTED_WORKSPACE,
+        resource_hash=sent_by.hash,
         **columns,
     )
 
@@ -197,8 +207,7 @@ def _rows(
     reading: Reading,
     cost: Cost | None,
     policy: ContentPolicy,
-    resource_hash: str,
-    resource: dict[str, Any],
+    sent_by: SentBy,
     *,
     span: Span | None,
 ) -> RecordRows:
@@ -213,8 +222,7 @@ def _rows(
         contents=contents,
         extra_events=_evaluations(event, span) if span is not None else (),
         is_log=span is None,
-        resource_hash=resource_hash,
-        resource=resource,
+        sent_by=sent_by,
     )
 
 

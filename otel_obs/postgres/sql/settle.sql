@@ -20,7 +20,14 @@ ORDER BY trace_id
 ON CONFLICT (organization_id, trace_id) DO NOTHING;
 
 -- name: events_of_traces
-SELECT * FROM event_logs WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[]);
+-- Of the context what settling needs: reading all of it would cost more than everything else.
+SELECT e.organization_id, e.workspace_id, e.user_id, e.trace_id, e.span_id, e.event_id, e."timestamp", e.received_at,
+    e.event_type, e.name, e.status, e.error_type, e.latency_ms, e.parent_span_id, e.service_name, e.service_version,
+    e.environment, e.agent_id, e.flow_id, e.run_id, e.conversation_id, e.cost_state, e.counted_trace_id,
+    e.counted_span_id, e.node_name, e.inherited, e.resource_hash,
+    jsonb_strip_nulls(jsonb_build_object('scope', e.context -> 'scope', 'flags', e.context -> 'flags')) AS context
+FROM event_logs AS e
+WHERE e.organization_id = %(organization_id)s AND e.trace_id = ANY(%(trace_ids)s::text[]);
 
 -- name: calls_of_traces
 SELECT * FROM model_cost_logs WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[]);
@@ -70,10 +77,15 @@ JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s:
 WHERE t.organization_id = %(organization_id)s;
 
 -- name: events_of_keys
-SELECT t.* FROM event_logs AS t
+SELECT e.organization_id, e.workspace_id, e.user_id, e.trace_id, e.span_id, e.event_id, e."timestamp", e.received_at,
+    e.event_type, e.name, e.status, e.error_type, e.latency_ms, e.parent_span_id, e.service_name, e.service_version,
+    e.environment, e.agent_id, e.flow_id, e.run_id, e.conversation_id, e.cost_state, e.counted_trace_id,
+    e.counted_span_id, e.node_name, e.inherited, e.resource_hash,
+    jsonb_strip_nulls(jsonb_build_object('scope', e.context -> 'scope', 'flags', e.context -> 'flags')) AS context
+FROM event_logs AS e
 JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
     AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
-WHERE t.organization_id = %(organization_id)s;
+WHERE e.organization_id = %(organization_id)s;
 
 -- name: reports_of_traces
 SELECT trace_id, event_id, "timestamp", response_id, group_key, counted, is_log, report
@@ -107,9 +119,12 @@ WHERE e.organization_id = n.organization_id AND e."timestamp" = n."timestamp" AN
     AND e.event_id = n.event_id;
 
 -- name: update_contexts
--- Apart from the columns: a context is long, and settling seldom changes it.
+-- Only the flags: the rest of a context was not read.
 UPDATE event_logs AS e
-SET context = n.context
+SET context = CASE
+    WHEN n.context ? 'flags' THEN jsonb_set(e.context, '{flags}', n.context -> 'flags')
+    ELSE e.context - 'flags'
+END
 FROM jsonb_populate_recordset(NULL::event_logs, %(rows)s) AS n
 WHERE e.organization_id = n.organization_id AND e."timestamp" = n."timestamp" AND e.trace_id = n.trace_id
     AND e.event_id = n.event_id;
