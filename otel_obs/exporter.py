@@ -176,6 +176,7 @@ class _Writer:
         self._queue = CommitQueue(self._store, self._mapping.price)
         self._settling = settling(partial(reprice, price=self._mapping.price))
         self._settler = Settler(lambda: self._store.settle(self._settling, limit=SETTLE_AT_ONCE))
+        self._settler.start()
 
     def write(self, decoded: Decoded) -> ExportCounts:
         """Return what became of *decoded* once it is committed."""

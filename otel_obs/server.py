@@ -86,6 +86,7 @@ class Gateway:
         """
         grpc = _with_port(self._settings.grpc_endpoint, self._grpc.start())
         http = _with_port(self._settings.http_endpoint, self._http.start())
+        self._settler.start()
         return Listening(grpc, http)
 
     def check(self) -> None:

@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from otel_obs.postgres.embedded import EmbeddedPostgres
+from otel_obs.postgres.locks import FileLock
 
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 
@@ -28,7 +29,15 @@ def short_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for lock in list(folder.rglob("supervisor.lock")):
+            until_stopped(lock.parent)
+        shutil.rmtree(folder)
+
+
+def until_stopped(data_dir: Path) -> None:
+    """Return once the server of *data_dir* is down, which is a little later than it answers nobody."""
+    with FileLock(data_dir / "supervisor.lock") as supervisor:
+        assert supervisor.exclusive(60)
 
 
 @pytest.fixture(scope="session")

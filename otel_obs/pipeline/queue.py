@@ -200,6 +200,9 @@ class Settler:
         self._stopped = False
         self._wake = Condition()
         self._thread = Thread(target=self._run, name="otel-obs-settler", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
         self._thread.start()
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -207,7 +210,8 @@ class Settler:
         with self._wake:
             self._stopped = True
             self._wake.notify()
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         failed_at = 0.0

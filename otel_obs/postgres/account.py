@@ -9,6 +9,7 @@ import os
 import pwd
 import shutil
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +34,23 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.is_other else {}
 
     def make_private(self, folder: Path) -> None:
-        """Make *folder*, which nobody but this account may enter; never touch what is above it."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.is_other:
-            os.chown(folder, self.uid, self.gid)
+        """Make *folder*, which nobody but this account and root may enter; never touch what is above it.
+
+        Raises:
+            EmbeddedPostgresError: something that is not ours stands there.
+        """
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {self.uid, os.geteuid()}:
+            raise EmbeddedPostgresError(f"{folder} belongs to somebody else: it cannot be used")
+        if self.is_other and found.st_uid == self.uid:
+            # Root changes nothing here: the account could put a link to something else in its place meanwhile.
+            if found.st_mode & 0o077:
+                raise EmbeddedPostgresError(f"{folder} is open to others: its mode must be 0700")
+            return
         folder.chmod(0o700)
+        if self.is_other:
+            os.chown(folder, self.uid, self.gid, follow_symlinks=False)
 
     def reaches(self, path: Path) -> bool:
         """Tell whether this account may enter every folder above *path*."""
@@ -83,28 +96,80 @@ def of_this_process() -> Account:
     )
 
 
+def home_of(data_dir: Path) -> tuple[Account, Path]:
+    """Return who runs the server of *data_dir*, and the folder of its cluster, log and socket.
+
+    A cluster that exists decides both: accounts and the modes of folders may change after it was made.
+
+    Raises:
+        EmbeddedPostgresError: no server can run for this process.
+    """
+    account = of_this_process()
+    near = data_dir / "postgres"
+    if not account.is_other:
+        return account, near
+    # Root's account cannot enter root's own folders.
+    far = SYSTEM_HOME / f"{hash_of(str(data_dir.resolve())):016x}"
+    for home in (near, far):
+        if (home / "cluster").exists():
+            owner = (home / "cluster").stat()
+            return Account(owner.st_uid, owner.st_gid, is_other=True), home
+    return account, near if account.reaches(near) else far
+
+
 def reachable_programs(folder: Path, account: Account) -> Path:
     """Return *folder*, or a copy of its installation that *account* can reach."""
     if account.reaches(folder / "postgres"):
         return folder
     installation = folder.parent
-    copy = SYSTEM_HOME / f"postgresql-{abs(hash_of(str(installation))):x}"
-    if not (copy / folder.name).exists():
-        SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
-        half = copy.with_name(f"{copy.name}.{os.getpid()}")
-        shutil.copytree(installation, half, symlinks=True)
-        half.chmod(0o755)
+    server = (folder / "postgres").stat()
+    # An upgrade in place has another size or time.
+    build = f"{hash_of(f'{installation} {server.st_size} {server.st_mtime_ns}'):016x}"
+    copy = SYSTEM_HOME / f"postgresql-{build}"
+    if not copy.exists():
+        _copy_installation(installation, copy)
+    return copy / installation.parent.name / installation.name / folder.name
+
+
+def _copy_installation(installation: Path, copy: Path) -> None:
+    """Copy *installation* with its libraries, complete or not at all."""
+    make_open(copy.parent)
+    package = installation.parent
+    with tempfile.TemporaryDirectory(prefix=f"{copy.name}.", dir=copy.parent) as scratch:
+        half = Path(scratch) / "half"
+        shutil.copytree(installation, half / package.name / installation.name, symlinks=True)
+        # A wheel's programs look for their libraries in a folder beside their package.
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, half / libraries.name, symlinks=True)
+        for path in (half, *half.rglob("*")):
+            if not path.is_symlink():
+                _open_to_all(path)
         try:
             half.rename(copy)
         except OSError:
-            # Somebody else was faster.
-            shutil.rmtree(half, ignore_errors=True)
-    return copy / folder.name
+            if not copy.exists():
+                raise
+
+
+def make_open(folder: Path) -> None:
+    """Make *folder* and those above it that do not exist, so that any account may go through them."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        path.chmod(0o711)
+
+
+def _open_to_all(path: Path) -> None:
+    """Let everybody read and run what its owner may, whatever the umask was that it was installed with."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    owners = mode & 0o500
+    path.chmod(mode | owners >> 3 | owners >> 6)
 
 
 def hash_of(text: str) -> int:
-    """Return a number that names *text* the same way in every process."""
+    """Return a number of 64 bits that names *text* the same way in every process (FNV-1a)."""
     number = 14695981039346656037
-    for byte in text.encode():
+    for byte in os.fsencode(text):
         number = ((number ^ byte) * 1099511628211) % 2**64
     return number

@@ -7,10 +7,8 @@ folder that nobody but its account may enter, and so it asks for no password.
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +16,11 @@ from urllib.parse import quote
 
 import psycopg
 
+import otel_obs
 from otel_obs.errors import EmbeddedPostgresError
-from otel_obs.postgres.account import SYSTEM_HOME, Account, hash_of, of_this_process, reachable_programs
+from otel_obs.postgres.account import Account, home_of, make_open, reachable_programs
 from otel_obs.postgres.binaries import Binaries, find
+from otel_obs.postgres.cluster import forget_strangers, last_lines, make_cluster, socket_folder
 from otel_obs.postgres.locks import FileLock
 from otel_obs.postgres.queries import load
 
@@ -30,8 +30,6 @@ NAME = "otel_obs"
 """Of the role and of the database."""
 READY_WITHIN_S = 120.0
 """Recovery after a crash may take its time."""
-_SOCKET_PATH_BYTES = 107
-_SOCKET = ".s.PGSQL.5432"
 _LOG_BYTES = 10 * 1024 * 1024
 
 _SETTINGS = {
@@ -53,16 +51,18 @@ _SETTINGS = {
     "log_parameter_max_length_on_error": "0",
 }
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_ENVIRONMENT = ("PATH", "TZ", "TMPDIR", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""What the server's processes get to see: not the caller's keys, nor variables that mean another server."""
 
 
 class EmbeddedPostgres:
     """The server of one data folder, used by this process from ``start()`` to ``close()``."""
 
     def __init__(self, data_dir: Path, *, bin_dir: Path | None = None, durable: bool = True) -> None:
-        self._data_dir = data_dir
+        self._data_dir = data_dir.absolute()
         self._bin_dir = bin_dir
         self._durable = durable
-        self._users = FileLock(data_dir / "users.lock")
+        self._users = FileLock(self._data_dir / "users.lock")
 
     def start(self) -> str:
         """Return the URI of the running server; start it, and make its cluster, if need be.
@@ -70,19 +70,13 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedPostgresError: it cannot run here; the message says what can be done.
         """
-        account = of_this_process()
-        self._data_dir.mkdir(mode=0o711 if account.is_other else 0o700, parents=True, exist_ok=True)
-        home = _home(self._data_dir, account)
-        with FileLock(self._data_dir / "server.lock") as server:
-            if not server.exclusive(READY_WITHIN_S):
-                raise EmbeddedPostgresError(f"another process keeps {self._data_dir} locked")
-            self._users.try_shared()
-            try:
-                self._run(account, home)
-            except BaseException:
-                self._users.release()
-                raise
-        return _uri(_socket_folder(home, account))
+        try:
+            return self._start()
+        except (OSError, subprocess.SubprocessError, psycopg.Error) as error:
+            raise EmbeddedPostgresError(
+                f"no server can run in {self._data_dir} ({error}): choose another folder with OTEL_OBS_DATA_DIR, "
+                "or set OTEL_OBS_DATABASE_URL to a server"
+            ) from error
 
     def close(self) -> None:
         """Use it no longer; the server stops soon after its last user."""
@@ -94,16 +88,49 @@ class EmbeddedPostgres:
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         self.close()
 
-    def _run(self, account: Account, home: Path) -> None:
-        sockets = _socket_folder(home, account)
-        if not _is_supervised(self._data_dir):
-            _make_sockets(sockets, home, account)
-            binaries = self._binaries(home, account)
-            if not (home / "cluster").exists():
-                _make_cluster(binaries, home, account)
-            self._supervise(binaries, home, sockets, account)
-        _wait(self._data_dir, _uri(sockets, database="postgres"), home / "postgres.log")
-        _make_database(_uri(sockets, database="postgres"))
+    def _start(self) -> str:
+        account, _ = home_of(self._data_dir)
+        _make_data_dir(self._data_dir, account)
+        with FileLock(self._data_dir / "server.lock") as server:
+            # A supervisor that is about to end lets go of one lock a moment before the other.
+            if not server.exclusive(READY_WITHIN_S) or not self._users.shared(READY_WITHIN_S):
+                raise EmbeddedPostgresError(f"another process keeps {self._data_dir} locked")
+            try:
+                account, home = home_of(self._data_dir)
+                sockets = socket_folder(home, account)
+                self._run(account, home, sockets)
+            except BaseException:
+                self._users.release()
+                raise
+        return _uri(sockets)
+
+    def _run(self, account: Account, home: Path, sockets: Path) -> None:
+        """Wait until the server answers; start it if nobody keeps it up, but not twice."""
+        uri = _uri(sockets, database="postgres")
+        until = time.monotonic() + READY_WITHIN_S
+        is_launched = False
+        while not _answers(uri):
+            if not _is_supervised(self._data_dir):
+                if is_launched:
+                    raise EmbeddedPostgresError(f"the server does not start: {last_lines(_tail(home))}")
+                self._launch(account, home, sockets)
+                is_launched = True
+            if time.monotonic() > until:
+                raise EmbeddedPostgresError(f"the server is not ready in time: {last_lines(_tail(home))}")
+            time.sleep(0.02)
+        _make_database(uri)
+
+    def _launch(self, account: Account, home: Path, sockets: Path) -> None:
+        if account.is_other:
+            make_open(home.parent)
+        for folder in dict.fromkeys((home, sockets)):
+            account.make_private(folder)
+        binaries = self._binaries(home, account)
+        cluster = home / "cluster"
+        if not cluster.exists():
+            make_cluster(binaries, cluster, account, superuser=NAME, environment=_environment())
+        forget_strangers(cluster, sockets)
+        self._supervise(binaries, home, sockets, account)
 
     def _binaries(self, home: Path, account: Account) -> Binaries:
         """Return the programs, of the version that made the cluster if there is one."""
@@ -122,26 +149,27 @@ class EmbeddedPostgres:
 
     def _supervise(self, binaries: Binaries, home: Path, sockets: Path, account: Account) -> None:
         settings = {**_SETTINGS, **({} if self._durable else _NOT_DURABLE), "unix_socket_directories": str(sockets)}
-        arguments = [item for name, value in settings.items() for item in ("-c", f"{name}={value}")]
-        log = home / "postgres.log"
-        if log.exists() and log.stat().st_size > _LOG_BYTES:
-            log.unlink()
-        # Not the working directory's modules, and no environment variables that mean another server.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        command = [binaries.postgres, "-D", home / "cluster", *arguments]
-        with log.open("ab") as output:
+        options = [item for name, value in settings.items() for item in ("-c", f"{name}={value}")]
+        command = [str(binaries.postgres), "-D", str(home / "cluster"), *options]
+        log = _open_log(home / "postgres.log")
+        try:
             subprocess.run(
                 [
-                    sys.executable, "-m", "otel_obs.postgres.supervisor", str(self._data_dir),
-                    str(account.uid), str(account.gid), *map(str, command),
+                    # No site: it may bring a sitecustomize that instruments every process.
+                    sys.executable, "-S", "-m", "otel_obs.postgres.supervisor", str(self._data_dir),
+                    str(account.uid), str(account.gid), str(home / "cluster"), *command,
                 ],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
                 check=True,
-                env={**environment, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "LC_ALL": "C"},
+                # It lives longer than we, and the working directory's modules are not its own.
+                cwd="/",
+                env={**_environment(), "PYTHONPATH": _python_path()},
             )  # fmt: skip
+        finally:
+            os.close(log)
 
 
 def dsn_of(data_dir: Path) -> str:
@@ -150,86 +178,58 @@ def dsn_of(data_dir: Path) -> str:
     Raises:
         EmbeddedPostgresError: no server can run for this process.
     """
-    account = of_this_process()
-    return _uri(_socket_folder(_home(data_dir, account), account))
+    account, home = home_of(data_dir.absolute())
+    return _uri(socket_folder(home, account))
 
 
 def running_dsn(data_dir: Path) -> str | None:
     """Return the URI of the server of *data_dir* if it answers now."""
     try:
         uri = dsn_of(data_dir)
-    except EmbeddedPostgresError:
+    except (EmbeddedPostgresError, OSError):
         return None
     return uri if _answers(uri) else None
 
 
-def _home(data_dir: Path, account: Account) -> Path:
-    """Return the folder of cluster, log and socket; root's account cannot enter root's own folders."""
-    home = data_dir / "postgres"
-    if account.reaches(home):
-        return home
-    return SYSTEM_HOME / f"{hash_of(str(data_dir.resolve())):016x}"
-
-
-def _socket_folder(home: Path, account: Account) -> Path:
-    """Return the folder of the socket: *home*, or a short one if the path would be too long for a socket."""
-    if len(os.fsencode(home / _SOCKET)) <= _SOCKET_PATH_BYTES:
-        return home
-    return Path(tempfile.gettempdir()) / f"otel_obs-{account.uid}-{hash_of(str(home)):016x}"
-
-
-def _make_sockets(sockets: Path, home: Path, account: Account) -> None:
-    account.make_private(home)
-    if sockets == home:
-        return
-    try:
-        sockets.mkdir(mode=0o700)
-    except FileExistsError:
-        found = sockets.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {account.uid, os.geteuid()} or found.st_mode & 0o077:
-            raise EmbeddedPostgresError(f"{sockets} is somebody else's: the socket cannot be put there") from None
-    account.make_private(sockets)
+def _make_data_dir(data_dir: Path, account: Account) -> None:
+    """Make the folder of the locks; a server of another account lives in it and must get there."""
+    if account.is_other:
+        make_open(data_dir)
+    else:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _uri(sockets: Path, *, database: str = NAME) -> str:
     return f"postgresql://{NAME}@/{database}?host={quote(str(sockets), safe='')}&port=5432"
 
 
-def _make_cluster(binaries: Binaries, home: Path, account: Account) -> None:
-    """Make the cluster beside its place, then put it there: a half-made one is never used."""
-    half = home / f"cluster.{os.getpid()}"
-    arguments = [
-        binaries.initdb, "--pgdata", half, "--username", NAME, "--auth", "trust", "--encoding", "UTF8", "--locale", "C",
-    ]  # fmt: skip
-    made = subprocess.run(  # type: ignore[call-overload]
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=home,
-        env={"LC_ALL": "C", "PATH": os.environ.get("PATH", "")},
-        check=False,
-        text=True,
-        **account.as_user(),
-    )
-    if made.returncode != 0:
-        raise EmbeddedPostgresError(f"initdb failed: {_last_lines(made.stdout)}")
-    half.rename(home / "cluster")
+def _environment() -> dict[str, str]:
+    return {"LC_ALL": "C", **{name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}}
+
+
+def _python_path() -> str:
+    package = Path(otel_obs.__file__).resolve().parents[1]
+    return os.pathsep.join([str(package), *(os.path.abspath(path) for path in sys.path if path)])  # noqa: PTH100  # resolves no links
+
+
+def _open_log(log: Path) -> int:
+    """Open the server's log to write to; begin anew when it has grown large."""
+    if log.exists() and log.stat().st_size > _LOG_BYTES:
+        log.unlink()
+    # Root must not follow a link that the server's account could have put there.
+    return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
+def _tail(home: Path) -> str:
+    try:
+        return (home / "postgres.log").read_text(errors="replace")[-4000:]
+    except OSError:
+        return ""
 
 
 def _is_supervised(data_dir: Path) -> bool:
     with FileLock(data_dir / "supervisor.lock") as lock:
         return not lock.try_exclusive()
-
-
-def _wait(data_dir: Path, uri: str, log: Path) -> None:
-    """Wait until the server answers; give up once its supervisor has, or after two minutes."""
-    started = time.monotonic()
-    while not _answers(uri):
-        waited = time.monotonic() - started
-        if waited > READY_WITHIN_S or (waited > 6 and not _is_supervised(data_dir)):
-            raise EmbeddedPostgresError(f"the server does not start: {_last_lines(_tail(log))}")
-        time.sleep(0.05)
 
 
 def _answers(uri: str) -> bool:
@@ -244,14 +244,3 @@ def _make_database(uri: str) -> None:
     with psycopg.connect(uri, autocommit=True) as connection:
         if connection.execute(_EMBEDDED["has_database"]).fetchone() is None:
             connection.execute(_EMBEDDED["create_database"])
-
-
-def _tail(log: Path) -> str:
-    try:
-        return log.read_text(errors="replace")[-4000:]
-    except OSError:
-        return ""
-
-
-def _last_lines(text: str, count: int = 5) -> str:
-    return " / ".join(line.strip() for line in text.strip().splitlines()[-count:]) or "it says nothing"

@@ -22,18 +22,13 @@ class FileLock:
         """Take the lock if nobody has it."""
         return self._try(fcntl.LOCK_EX)
 
-    def try_shared(self) -> bool:
-        """Take the lock together with others that share it."""
-        return self._try(fcntl.LOCK_SH)
-
     def exclusive(self, timeout_s: float) -> bool:
         """Take the lock once nobody has it; return False if that took too long."""
-        until = time.monotonic() + timeout_s
-        while not self.try_exclusive():
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.02)
-        return True
+        return self._within(timeout_s, fcntl.LOCK_EX)
+
+    def shared(self, timeout_s: float) -> bool:
+        """Take the lock together with others that share it; return False if that took too long."""
+        return self._within(timeout_s, fcntl.LOCK_SH)
 
     def release(self) -> None:
         """Let go."""
@@ -41,13 +36,24 @@ class FileLock:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def _within(self, timeout_s: float, kind: int) -> bool:
+        until = time.monotonic() + timeout_s
+        while not self._try(kind):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+        return True
+
     def _try(self, kind: int) -> bool:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(descriptor)
             return False
+        except OSError:
+            os.close(descriptor)
+            raise
         self.release()
         self._descriptor = descriptor
         return True
