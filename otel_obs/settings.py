@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ import platformdirs
 from otel_obs.errors import ConfigurationError
 
 PREFIX = "OTEL_OBS_"
+
+MAX_ID_BYTES = 200
+NO_IDENTIFIER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What no id may hold: control characters, line ends of Unicode, halves of characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ SETTINGS = (
     Setting("WORKSPACE_ID", "default", "workspace of spans that name none, nor any span above them"),
     Setting("CONTENT", "store", "`store` or `drop`: what happens to prompts, answers, tool arguments and results"),
     Setting("SPANS", "all", "`all`, or `genai` to drop (and count) spans that are not about GenAI"),
+    Setting("ESTIMATE_TOKENS", "off", "`on` counts tokens of calls that come without usage, and marks them estimated"),
     Setting("MAX_REQUEST_BYTES", str(64 * 1024 * 1024), "largest request, before and after decompression"),
     Setting("MAX_CONTENT_BYTES", str(4 * 1024 * 1024), "largest part of a span's content; longer ones are cut"),
 )
@@ -55,6 +61,7 @@ class Settings:
     workspace_id: str
     content: str
     spans: str
+    estimate_tokens: bool
     max_request_bytes: int
     max_content_bytes: int
 
@@ -80,6 +87,7 @@ class Settings:
             workspace_id=_identifier("WORKSPACE_ID", value("WORKSPACE_ID")),
             content=_choice("CONTENT", value("CONTENT"), ("store", "drop")),
             spans=_choice("SPANS", value("SPANS"), ("all", "genai")),
+            estimate_tokens=_choice("ESTIMATE_TOKENS", value("ESTIMATE_TOKENS"), ("off", "on")) == "on",
             max_request_bytes=_positive("MAX_REQUEST_BYTES", value("MAX_REQUEST_BYTES")),
             max_content_bytes=_positive("MAX_CONTENT_BYTES", value("MAX_CONTENT_BYTES")),
         )
@@ -126,7 +134,12 @@ def _positive(name: str, value: str) -> int:
     return int(value)
 
 
+def is_identifier(value: str) -> bool:
+    """Tell whether *value* may be the id of an organization, a workspace or a user."""
+    return 0 < len(value.encode(errors="surrogatepass")) <= MAX_ID_BYTES and not NO_IDENTIFIER.search(value)
+
+
 def _identifier(name: str, value: str) -> str:
-    if len(value.encode()) > 200 or not value.isprintable():
-        raise ConfigurationError(f"{PREFIX}{name}: at most 200 bytes without control characters are expected")
+    if not is_identifier(value):
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: at most 200 bytes without control characters are expected")
     return value

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from otel_obs.model import Attributes
 from otel_obs.semconv import ORGANIZATION_ID, WORKSPACE_ID
+from otel_obs.settings import is_identifier
 
 DEFAULT = "default"
-MAX_ID_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def _named(name: str, places: Iterable[Attributes]) -> str | None:
     for attributes in places:
         value = attributes.get(name)
         if isinstance(value, str) and value:
-            if len(value.encode()) > MAX_ID_BYTES or not value.isprintable():
+            if not is_identifier(value):
                 raise TenantRefusedError("tenant_id_malformed")
             return value
     return None

@@ -9,7 +9,7 @@ from typing import Any
 from otel_obs.model import Link, LogRecord, Resource, Scope, Span, SpanEvent
 
 START_NS = 1_795_000_000_000_000_000
-"""2026-11-18T14:13:20Z"""
+"""2026-11-18T11:06:40Z"""
 MS = 1_000_000
 
 _count = itertools.count(1)

@@ -62,7 +62,8 @@ class MemoryStore:
         self._claim([call for call in batch.calls if _key(call) in fresh])
         self.reports.update({key: report for report in batch.reports.values() if (key := _key(report.row)) in fresh})
         self.quarantine.extend(batch.quarantined)
-        return Written(stored=len(fresh) - replaced, duplicates=len(batch.events) - len(fresh), replaced=replaced)
+        duplicates = len(batch.events) - len(fresh) + batch.repeated
+        return Written(stored=len(fresh) - replaced, duplicates=duplicates, replaced=replaced)
 
     def _claim(self, calls: Iterable[CallRow]) -> None:
         """Count each call unless another report of it is counted already: then it waits to be settled."""

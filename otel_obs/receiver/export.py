@@ -11,7 +11,8 @@ from otel_obs.otlp import response
 from otel_obs.otlp.decode import decode_logs, decode_traces
 from otel_obs.otlp.decode_json import count_data_points_json, decode_logs_json, decode_traces_json
 from otel_obs.semconv import WORKSPACE_HEADER
-from otel_obs.tenancy import MAX_ID_BYTES, Sender
+from otel_obs.settings import MAX_ID_BYTES, is_identifier
+from otel_obs.tenancy import Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,6 @@ def sender_of(headers: Mapping[str, str]) -> Sender:
         DecodeError: a header cannot be what it claims.
     """
     workspace = headers.get(WORKSPACE_HEADER) or None
-    if workspace is not None and (len(workspace.encode()) > MAX_ID_BYTES or not workspace.isprintable()):
+    if workspace is not None and not is_identifier(workspace):
         raise DecodeError(f"{WORKSPACE_HEADER} is not an id: at most {MAX_ID_BYTES} bytes without control characters")
     return Sender(workspace_id=workspace)

@@ -42,6 +42,8 @@ class Batch:
     resources: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """(organization, hash) -> attributes"""
     quarantined: Sequence[Quarantined] = ()
+    repeated: int = 0
+    """Events that came more than once, of which one is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,7 +122,7 @@ def log_rows(
 ) -> RecordRows:
     """Return the rows of the log record *record*, which means *reading*."""
     time = record.time_unix_nano or record.observed_time_unix_nano
-    timestamp = timestamp_of(time) if time else received_at
+    timestamp = timestamp_of(time)
     event = _event(
         tenant,
         reading,
@@ -450,8 +450,8 @@ def _log_event_id(record: LogRecord) -> str:
         record.time_unix_nano or record.observed_time_unix_nano,
         record.event_name,
         record.severity_number,
-        _context.jsonable(record.body),
-        _context.attributes_without(record.attributes, frozenset()),
+        record.body,
+        dict(record.attributes),
     ]
     return _digest("log", identity)
 
@@ -459,7 +459,7 @@ def _log_event_id(record: LogRecord) -> str:
 def _span_event_id(span: Span, position: int, item: SpanEvent) -> str:
     identity = [
         span.trace_id, span.span_id, position, item.time_unix_nano, item.name,
-        _context.attributes_without(item.attributes, frozenset()),
+        dict(item.attributes),
     ]  # fmt: skip
     return _digest("span_event", identity)
 

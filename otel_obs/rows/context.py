@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from otel_obs.model import AttributeValue
+from otel_obs.settings import MAX_ID_BYTES, NO_IDENTIFIER
 
 MAX_VALUE_BYTES = 256 * 1024
 """An ordinary attribute value longer than this is cut, on a character boundary."""
@@ -17,9 +18,7 @@ MAX_CONTEXT_BYTES = 64 * 1024
 """A context longer than this has its largest values cut."""
 MAX_INDEXED_BYTES = 1024
 """A btree refuses entries above about 2.7 KB, so indexed columns stay well below."""
-MAX_ID_BYTES = 200
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,([A-Za-z0-9+/=_-]{64,})")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/_-]{2048,}={0,2}(?![A-Za-z0-9+/=_-])")
 
@@ -36,8 +35,7 @@ def identifier(text: str | None) -> str | None:
     """Return *text* as an id: no control characters, at most 200 bytes; None for an empty one."""
     if not text:
         return None
-    if not text.isprintable():
-        text = _CONTROL.sub("", text)
+    text = NO_IDENTIFIER.sub("", text)
     return cut(text, MAX_ID_BYTES).strip() or None
 
 
@@ -54,7 +52,7 @@ def without_media(text: str) -> str:
 
 def _described(media_type: str, encoded: str) -> str:
     digest = hashlib.sha256(encoded.encode()).hexdigest()
-    return f"[{media_type}; {len(encoded) * 3 // 4} bytes; sha256 {digest}]"
+    return f"[{media_type}; {len(encoded.rstrip('=')) * 3 // 4} bytes; sha256 {digest}]"
 
 
 def jsonable(value: AttributeValue) -> Any:
@@ -62,7 +60,8 @@ def jsonable(value: AttributeValue) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
-        return value if len(value) < 2048 else cut(without_media(value), MAX_VALUE_BYTES)
+        is_plain = len(value) < 2048 and "base64," not in value
+        return value if is_plain else cut(without_media(value), MAX_VALUE_BYTES)
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value[:MAX_VALUE_BYTES]).decode()}
     if isinstance(value, Mapping):
@@ -83,12 +82,14 @@ def bounded(context: dict[str, Any]) -> dict[str, Any]:
     flags = list(context.get("flags", ()))
     if "truncated" not in flags:
         flags.append("truncated")
-    for limit, count in ((4096, 256), (512, 128), (64, 64), (16, 16)):
-        small = {key: _shortened(value, limit, count) for key, value in context.items()}
+    # Settling tells instrumentations apart by their scope, so it is cut alike whatever stands beside it.
+    kept = {"scope": _shortened(context["scope"], MAX_INDEXED_BYTES, 2)} if "scope" in context else {}
+    for limit, count in ((4096, 1024), (512, 1024), (64, 1024), (512, 128), (64, 64), (16, 16)):
+        small = {key: _shortened(value, limit, count) for key, value in context.items()} | kept
         small["flags"] = flags
         if _size(small) <= MAX_CONTEXT_BYTES:
             return small
-    return {"flags": flags}
+    return {**kept, "flags": flags}
 
 
 def _size(value: Any) -> int:
