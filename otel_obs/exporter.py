@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from threading import Lock
@@ -21,16 +21,19 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from psycopg_pool import ConnectionPool
 
-from otel_obs.errors import ObsError
+from otel_obs.errors import ConfigurationError, ObsError
 from otel_obs.model import Decoded, Rejected, Span
 from otel_obs.otlp.sdk import read_span
-from otel_obs.pipeline.ingest import Received, receive, reprice
+from otel_obs.pipeline.ingest import Mapping, Received, receive, reprice
 from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.queue import CommitQueue, Settler
 from otel_obs.pipeline.settle import settling
 from otel_obs.postgres.embedded import running_dsn
-from otel_obs.postgres.pool import open_pool
+from otel_obs.postgres.pool import open_pool, translated
+from otel_obs.postgres.prices import operator_prices
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.pricing.book import PriceBook
+from otel_obs.pricing.catalog import default_catalog
 from otel_obs.settings import Settings
 from otel_obs.tenancy import Sender
 
@@ -41,6 +44,8 @@ RETRY_FOR_S = 20.0
 WARN_EVERY_S = 20.0
 """How often a log line says that spans are dropped."""
 SETTLE_AT_ONCE = 200
+PRICES_FOR_S = 30.0
+"""How long the operators' prices are believed."""
 
 
 @dataclass(slots=True)
@@ -170,16 +175,19 @@ class _Writer:
 
     def __init__(self, settings: Settings, database_url: str) -> None:
         self.pid = os.getpid()
-        self._mapping = mapping_of(settings)
+        self._prices = PriceBook(default_catalog())
+        self._prices_until = 0.0
+        self._mapping = _mapping(settings, self._prices)
         self._pool: ConnectionPool = open_pool(database_url, max_size=2)
-        self._store = PostgresStore(self._pool)
+        self._store = PostgresStore(self._pool, self._prices.row)
         self._queue = CommitQueue(self._store, self._mapping.price)
         self._settling = settling(partial(reprice, price=self._mapping.price))
-        self._settler = Settler(lambda: self._store.settle(self._settling, limit=SETTLE_AT_ONCE))
+        self._settler = Settler(self._settle_some)
         self._settler.start()
 
     def write(self, decoded: Decoded) -> ExportCounts:
         """Return what became of *decoded* once it is committed."""
+        _retrying(self._read_prices)
         received = receive(decoded, Sender(), datetime.now(tz=timezone.utc), self._mapping)
         counts = ExportCounts(rejected=len(received.quarantined))
         if received.dropped:
@@ -192,16 +200,37 @@ class _Writer:
 
     def settle_all(self, until: float) -> bool:
         """Settle every trace now; return False if that took longer than *until*."""
+        self._read_prices()
         while self._store.settle(self._settling, limit=SETTLE_AT_ONCE, all_now=True):
             if time.monotonic() > until:
                 return False
         return True
+
+    def _settle_some(self) -> int:
+        self._read_prices()
+        return self._store.settle(self._settling, limit=SETTLE_AT_ONCE)
+
+    def _read_prices(self) -> None:
+        """Learn what operators have set since."""
+        if time.monotonic() > self._prices_until:
+            with translated(), self._pool.connection() as connection:
+                self._prices.set_own(operator_prices(connection))
+            self._prices_until = time.monotonic() + PRICES_FOR_S
 
     def close(self) -> None:
         """Stop the threads, and close the connections."""
         self._queue.close()
         self._settler.close()
         self._pool.close(1.0)
+
+
+def _mapping(settings: Settings, prices: PriceBook) -> Mapping:
+    """Return the mapping in force; without a tokenizer nothing is estimated, but all the rest is stored."""
+    try:
+        return mapping_of(settings, prices)
+    except ConfigurationError as error:
+        _log.warning("%s", error)
+        return mapping_of(replace(settings, estimate_tokens=False), prices)
 
 
 def _keys(received: Received) -> list[tuple[str, str, str]]:

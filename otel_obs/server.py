@@ -26,7 +26,10 @@ from otel_obs.pipeline.queue import CommitQueue, Settler
 from otel_obs.pipeline.settle import settling
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import open_pool, translated
+from otel_obs.postgres.prices import operator_prices
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.pricing.book import PriceBook
+from otel_obs.pricing.catalog import default_catalog
 from otel_obs.receiver.export import Outcome
 from otel_obs.receiver.grpc import GrpcReceiver
 from otel_obs.receiver.http import HttpReceiver
@@ -40,7 +43,7 @@ _log = logging.getLogger(__name__)
 SETTLE_AT_ONCE = 500
 """Traces in one settling transaction."""
 _FITS_FOR_S = 5.0
-"""How long a check of the schema is believed."""
+"""How long a check of the schema, and the operators' prices, are believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +65,10 @@ class Gateway:
                     "listen on 127.0.0.1, behind a Collector or a proxy that authenticates"
                 )
         self._settings = settings
-        self._mapping = mapping_of(settings)
+        self._prices = PriceBook(default_catalog())
+        self._mapping = mapping_of(settings, self._prices)
         self._pool: ConnectionPool = open_pool(database_url)
-        self._store = PostgresStore(self._pool)
+        self._store = PostgresStore(self._pool, self._prices.row)
         self.metrics = GatewayMetrics()
         self._queue = CommitQueue(self._store, self._mapping.price, committed=self.metrics.committed)
         self.metrics.watch_queue(lambda: self._queue.size_bytes)
@@ -90,7 +94,7 @@ class Gateway:
         return Listening(grpc, http)
 
     def check(self) -> None:
-        """See to it that rows can be written.
+        """See to it that rows can be written, at the prices that operators have set.
 
         Raises:
             ObsError: they cannot; the message says why.
@@ -99,6 +103,7 @@ class Gateway:
             return
         with translated(), self._pool.connection() as connection:
             schema.check(connection)
+            self._prices.set_own(operator_prices(connection))
         self._fits_until = time.monotonic() + _FITS_FOR_S
 
     def export(self, decoded: Decoded, sender: Sender) -> Outcome:
@@ -107,11 +112,13 @@ class Gateway:
         Raises:
             ObsError: nothing was stored.
         """
-        self.metrics.received.labels("traces").inc(len(decoded.spans))
-        self.metrics.received.labels("logs").inc(len(decoded.logs))
+        signals = Counter(item.signal for item in decoded.rejected)
+        self.metrics.received.labels("traces").inc(len(decoded.spans) + signals["traces"])
+        self.metrics.received.labels("logs").inc(len(decoded.logs) + signals["logs"])
         try:
             self.check()
             received = receive(decoded, sender, datetime.now(tz=timezone.utc), self._mapping)
+            self.metrics.received.labels("span_events").inc(sum(len(found.extra_events) for found in received.records))
             if received.dropped:
                 self.metrics.dropped.labels("not_genai").inc(received.dropped)
             if not received.records and not received.quarantined:
@@ -131,6 +138,7 @@ class Gateway:
             pass
 
     def _settle_some(self) -> int:
+        self.check()
         count = self._store.settle(self._settling, limit=SETTLE_AT_ONCE)
         self.metrics.settled.inc(count)
         return count

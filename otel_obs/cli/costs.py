@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import click
 import psycopg
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from otel_obs.analytics.costs import KEYS, CostRow, Costs
 from otel_obs.analytics.costs import costs as costs_of
-from otel_obs.cli.options import database, database_options, json_option, settings_from
+from otel_obs.cli.options import (
+    console_for_people,
+    database,
+    database_options,
+    json_option,
+    period_options,
+    rfc3339,
+    settings_from,
+)
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import conninfo, translated
 
@@ -28,21 +35,9 @@ def _keys(_: click.Context, __: click.Parameter, value: str) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
-def _time(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        found = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a time such as 2026-11-24 or 2026-11-24T08:00:00Z") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
-
-
 @click.command()
 @click.option("--by", default="day,model", show_default=True, callback=_keys, help=f"Any of {', '.join(KEYS)}.")
-@click.option("--since", callback=_time, metavar="TIME", help="First moment (ISO 8601; UTC without an offset).")
-@click.option("--until", callback=_time, metavar="TIME", help="First moment no longer counted.")
-@click.option("--org", metavar="ID", help="One organization; without it all of them.")
+@period_options
 @database_options
 @json_option
 def costs(
@@ -63,17 +58,11 @@ def costs(
         console_for_people().print(as_table(found))
 
 
-def console_for_people() -> Console:
-    """Return the terminal; where there is none, lines are long enough for a table."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
-
-
 def as_object(found: Costs, since: datetime | None, until: datetime | None) -> dict[str, Any]:
     """Return *found* as scripts get it."""
     return {
-        "since": _rfc3339(since),
-        "until": _rfc3339(until),
+        "since": rfc3339(since),
+        "until": rfc3339(until),
         "by": list(found.by),
         "rows": [{**dict(zip(found.by, row.keys, strict=True)), **_figures(row)} for row in found.rows],
         "total": _figures(found.total),
@@ -86,16 +75,12 @@ def _figures(row: CostRow) -> dict[str, Any]:
     return {name: float(value) if isinstance(value, Decimal) else value for name, value in figures.items()}
 
 
-def _rfc3339(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
-
-
 def as_table(found: Costs) -> Table:
     """Return *found* as people get it."""
     table = Table(title="Costs", title_justify="left", box=SIMPLE_HEAD)
     for key in found.by:
         table.add_column(key, overflow="fold")
-    for column in ("calls", "input", "cached", "output", "reasoning", "cost", "unpriced"):
+    for column in ("calls", "input", "cached", "output", "reasoning", "cost", "unpriced", "estimated"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in found.rows:
         table.add_row(*(key or "-" for key in row.keys), *_cells(row))
@@ -112,8 +97,14 @@ def _cells(row: CostRow) -> tuple[str, ...]:
         number(row.output_tokens),
         number(row.reasoning_tokens),
         money(row.cost_cents),
-        str(row.unpriced_calls or ""),
+        share(row.unpriced_calls, row.calls),
+        share(row.estimated_calls, row.calls),
     )
+
+
+def share(part: int, calls: int) -> str:
+    """Return how many calls, and of a hundred; nothing where there are none."""
+    return f"{part:,} ({part / calls:.0%})" if part else ""
 
 
 def number(value: int | None) -> str:

@@ -25,8 +25,8 @@ from rich.tree import Tree
 
 from otel_obs.analytics.costs import costs as costs_of
 from otel_obs.analytics.traces import Node, Verdict, newest_trace, nodes, verdicts
-from otel_obs.cli.costs import as_table, console_for_people, money, number
-from otel_obs.cli.options import database, database_options, settings_from
+from otel_obs.cli.costs import as_table, money, number
+from otel_obs.cli.options import console_for_people, database, database_options, settings_from
 from otel_obs.errors import ConfigurationError
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import conninfo, translated, uri_with_search_path
@@ -228,8 +228,8 @@ def _compare(console: Console, found: Sequence[Node], served: list[Any]) -> bool
 
 def _say_what_next(console: Console) -> None:
     console.print(
-        "\n[dim]This was a folder of its own, gone now. To keep rows: [/]otel-obs up[dim], then send OpenTelemetry to "
-        "http://127.0.0.1:4318[/]"
+        "\n[dim]This was a database of its own, gone now. To keep rows: [/]otel-obs up[dim], "
+        "then send OpenTelemetry to http://127.0.0.1:4318[/]"
     )
 
 

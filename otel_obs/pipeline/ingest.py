@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from otel_obs.model import Call, Cost, Decoded, LogRecord, Reading, Rejected, Resource, Span, Usage
+from otel_obs.model import Call, Content, Cost, Decoded, LogRecord, Reading, Rejected, Resource, Span, Usage
+from otel_obs.otlp.values import MAX_PAYLOAD_BYTES
 from otel_obs.pipeline.settle import Settled, settle
 from otel_obs.pipeline.tree import Forest
 from otel_obs.rows import CallRow
@@ -39,6 +41,8 @@ class Mapping:
     price: Price
     defaults: TenantDefaults = field(default_factory=TenantDefaults)
     policy: ContentPolicy = field(default_factory=ContentPolicy)
+    estimate: Callable[[Call, Iterable[Content]], tuple[int | None, int | None] | None] | None = None
+    """Counts the tokens of calls that come without usage; None: nobody does."""
     genai_only: bool = False
     """Drop spans that have nothing to do with GenAI, and count them."""
 
@@ -72,26 +76,39 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
         try:
             tenant = tenant_of(span.attributes, span.resource.attributes, sender, mapping.defaults)
         except TenantRefusedError as error:
-            refused.append(_refused(Rejected(error.reason, "traces"), sender, received_at, mapping))
+            refused.append(_refused(Rejected(error.reason, "traces", _payload(span)), sender, received_at, mapping))
             continue
         cost = _cost(span.start_time_unix_nano, reading, tenant, mapping)
         who = senders.of(span.resource)
         rows = span_rows(span, reading, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
-        if sum(row.bytes for row in rows.contents if not row.truncated) > MAX_SPAN_BYTES:
-            refused.append(_refused(Rejected("span_too_large", "traces"), sender, received_at, mapping))
+        if sum(min(row.bytes, mapping.policy.max_bytes) for row in rows.contents) > MAX_SPAN_BYTES:
+            refused.append(_refused(Rejected("span_too_large", "traces", _payload(span)), sender, received_at, mapping))
         else:
-            records.append(rows)
+            records.append(_with_estimate(rows, reading, mapping))
     for record in decoded.logs:
         reading = mapping.read_log(record)
         try:
             tenant = tenant_of(record.attributes, record.resource.attributes, sender, mapping.defaults)
         except TenantRefusedError as error:
-            refused.append(_refused(Rejected(error.reason, "logs"), sender, received_at, mapping))
+            refused.append(_refused(Rejected(error.reason, "logs", _payload(record)), sender, received_at, mapping))
             continue
         cost = _cost(record.time_unix_nano or record.observed_time_unix_nano, reading, tenant, mapping)
         who = senders.of(record.resource)
-        records.append(log_rows(record, reading, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who))
+        rows = log_rows(record, reading, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
+        records.append(_with_estimate(rows, reading, mapping))
     return Received(records=records, quarantined=refused, dropped=dropped)
+
+
+def _with_estimate(rows: RecordRows, reading: Reading, mapping: Mapping) -> RecordRows:
+    """Return *rows* with the probable tokens of a call that names none; settling decides whether they count."""
+    if mapping.estimate is None or reading.call is None or rows.call is None:
+        return rows
+    found = mapping.estimate(reading.call, reading.contents)
+    if found is None:
+        return rows
+    names = ("input_tokens", "output_tokens")
+    known = {name: tokens for name, tokens in zip(names, found, strict=True) if tokens is not None}
+    return replace(rows, event=rows.event._replace(context={**rows.event.context, "estimate": known}))
 
 
 class _Senders:
@@ -121,8 +138,12 @@ def _refused(rejected: Rejected, sender: Sender, received_at: datetime, mapping:
         received_at=received_at,
         signal=rejected.signal,
         reason=rejected.reason,
-        payload=rejected.payload,
+        payload=rejected.payload if mapping.policy.store else b"",
     )
+
+
+def _payload(record: Span | LogRecord) -> bytes:
+    return json.dumps(asdict(record), default=str).encode()[:MAX_PAYLOAD_BYTES]
 
 
 def reprice(row: CallRow, price: Price) -> CallRow:
@@ -164,14 +185,18 @@ def call_of(row: CallRow) -> Call:
 def batch_of(received: Iterable[Received], price: Price) -> Batch:
     """Return one batch of settled rows of all that was *received*; each event once."""
     quarantined: list[Quarantined] = []
+    repeated = 0
     tenants: dict[str, dict[EventKey, RecordRows]] = {}
     for request in received:
         quarantined.extend(request.quarantined)
         for record in request.records:
             events = tenants.setdefault(record.event.organization_id, {})
             key = (record.event.trace_id, record.event.event_id)
-            if key not in events or _replaces(record, events[key]):
+            known = events.get(key)
+            if known is None or _replaces(record, known):
                 events[key] = record
+            if known is not None:
+                repeated += 1 + len((known if events[key] is record else record).extra_events)
     settled = {
         organization: settle(_forest(records), lambda row: reprice(row, price))
         for organization, records in tenants.items()
@@ -199,6 +224,7 @@ def batch_of(received: Iterable[Received], price: Price) -> Batch:
             if record.sent_by is not None
         },
         quarantined=quarantined,
+        repeated=repeated,
     )
 
 

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from otel_obs.dialects.reading import read, read_log
-from otel_obs.model import Call, Cost
-from otel_obs.pipeline.ingest import Mapping
-from otel_obs.pricing.catalog import default_catalog
+from otel_obs.model import Call, Content, Cost
+from otel_obs.pipeline.ingest import Mapping, Price
+from otel_obs.pricing import estimate
+from otel_obs.pricing.catalog import Catalog
 from otel_obs.pricing.price import price
 from otel_obs.rows.build import ContentPolicy
 from otel_obs.settings import Settings
 from otel_obs.tenancy import TenantDefaults
 
 
-def mapping_of(settings: Settings) -> Mapping:
-    """Return how spans become rows under *settings*."""
+def mapping_of(settings: Settings, prices: Catalog) -> Mapping:
+    """Return how spans become rows under *settings*, at *prices*."""
     return Mapping(
         read=read,
         read_log=read_log,
-        price=price_by_default_catalog,
+        price=price_by(prices),
         defaults=TenantDefaults(organization_id=settings.organization_id, workspace_id=settings.workspace_id),
         policy=ContentPolicy(store=settings.content == "store", max_bytes=settings.max_content_bytes),
+        estimate=_estimator() if settings.estimate_tokens else None,
         genai_only=settings.spans == "genai",
     )
 
 
-def price_by_default_catalog(call: Call, at: datetime, organization_id: str) -> Cost:
-    """Return what *call* costs by the catalog of this process."""
-    return price(call, at, default_catalog(), organization_id)
+def _estimator() -> Callable[[Call, Iterable[Content]], tuple[int | None, int | None] | None]:
+    estimate.ready()
+    return estimate.estimate
+
+
+def price_by(prices: Catalog) -> Price:
+    """Return how a call is priced at *prices*."""
+
+    def priced(call: Call, at: datetime, organization_id: str) -> Cost:
+        return price(call, at, prices, organization_id)
+
+    return priced

@@ -116,7 +116,7 @@ def settle(forest: Forest, reprice: Reprice) -> Settled:
         for cluster in clusters(group)
     ]
     calls = {cluster.counted.key: _counted_row(cluster, reprice) for cluster in found}
-    states = dict(_states(found, matches))
+    states = dict(_states(found, matches, calls))
     events = {key: _with_state(event, states.get(key)) for key, event in events.items()}
     return Settled(
         events=events,
@@ -189,17 +189,24 @@ def _by_call(reports: Iterable[Report]) -> list[list[Report]]:
 def _counted_row(cluster: Cluster, reprice: Reprice) -> CallRow:
     """Return the counted report's row, enriched by what only the others know."""
     row = cluster.counted.row
-    if len(cluster.reports) == 1:
+    if len(cluster.reports) > 1:
+        changes = dict(_missing(row, [report.row for report in cluster.reports[1:]]))
+        changes.update(_attribution(cluster))
+        # Kept reports bear the price as of when they came; it may have been corrected since.
+        row = reprice(row._replace(**changes))
+    return row if _has_usage(row) else _estimated(row, cluster, reprice)
+
+
+def _has_usage(row: CallRow) -> bool:
+    return row.input_tokens is not None or row.output_tokens is not None
+
+
+def _estimated(row: CallRow, cluster: Cluster, reprice: Reprice) -> CallRow:
+    """Return *row* with tokens that were counted here, if they were and nobody says what the call cost."""
+    estimate = next((report.estimate for report in cluster.reports if report.estimate is not None), None)
+    if estimate is None or row.reported_cost_cents is not None or row.billed_units:
         return row
-    changes = dict(_missing(row, [report.row for report in cluster.reports[1:]]))
-    changes.update(_attribution(cluster))
-    enriched = row._replace(**changes)
-    priced = (*_TOKENS, "provider", "model_name", "request_model", "service_tier", "reported_cost_cents")
-    return (
-        reprice(enriched)
-        if any(changes.get(name, getattr(row, name)) != getattr(row, name) for name in priced)
-        else enriched
-    )
+    return reprice(row._replace(input_tokens=estimate[0], output_tokens=estimate[1], usage_source="estimated"))
 
 
 def _missing(row: CallRow, others: list[CallRow]) -> Iterable[tuple[str, Any]]:
@@ -237,13 +244,18 @@ def _attribution(cluster: Cluster) -> dict[str, Any]:
     return changes
 
 
-def _states(found: Iterable[Cluster], matches: Matches) -> Iterable[tuple[EventKey, CallState]]:
+def _states(
+    found: Iterable[Cluster], matches: Matches, calls: Mapping[EventKey, CallRow]
+) -> Iterable[tuple[EventKey, CallState]]:
     for key in matches.rollups:
         yield key, CallState(cost_state="rollup")
     for cluster in found:
         counted = cluster.counted
         doubt = ("possible_duplicate",) if counted.key in matches.doubtful else ()
-        yield counted.key, CallState(cost_state="counted" if counted.has_usage else "no_usage", flags=doubt)
+        yield (
+            counted.key,
+            CallState(cost_state="counted" if _has_usage(calls[counted.key]) else "no_usage", flags=doubt),
+        )
         for report in cluster.reports[1:]:
             yield (
                 report.key,

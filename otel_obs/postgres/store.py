@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from threading import Lock
 
@@ -15,10 +15,13 @@ from otel_obs.postgres.arrays import arrays
 from otel_obs.postgres.copying import copy_batch
 from otel_obs.postgres.merging import merge
 from otel_obs.postgres.pool import translated
+from otel_obs.postgres.prices import store_prices
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports
 from otel_obs.postgres.settling import apply, claim, read
 from otel_obs.postgres.tenants import Admitted, Tenants
+from otel_obs.pricing.rows import PriceRow
+from otel_obs.rows import CallRow
 from otel_obs.rows.batch import Batch, Settling, Written
 
 _WRITE = load("write")
@@ -29,10 +32,12 @@ MAX_KNOWN_RESOURCES = 10_000
 
 
 class PostgresStore:
-    """Rows in PostgreSQL."""
+    """Rows in PostgreSQL; *price* returns the price that has an id, for those that calls were priced with."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool, price: Callable[[str], PriceRow | None] = lambda _: None) -> None:
         self._pool = pool
+        self._price = price
+        self._prices: set[str] = set()
         self._tenants = Tenants()
         self._resources: set[tuple[str, str]] = set()
         self._covered: tuple[datetime, datetime] | None = None
@@ -53,10 +58,12 @@ class PostgresStore:
             with self._pool.connection() as connection, connection.transaction():
                 admitted = self._tenants.admit(connection, batch)
                 written = self._write(connection, admitted.batch)
+                prices = self._store_prices(connection, admitted.batch.calls)
             self._committed(admitted)
+            self._prices |= prices
         return Written(
             stored=written.stored,
-            duplicates=written.duplicates,
+            duplicates=written.duplicates + batch.repeated,
             replaced=written.replaced,
             refused=admitted.refused,
         )
@@ -88,6 +95,13 @@ class PostgresStore:
             rows = [(*key, Jsonb(batch.resources[key])) for key in new]
             connection.execute(_WRITE["store_resources"], arrays(("organization_ids", "hashes", "attributes"), rows))
 
+    def _store_prices(self, connection: psycopg.Connection, calls: Iterable[CallRow]) -> set[str]:
+        """Keep the prices of *calls*; return their ids, stored once this is committed."""
+        new = {call.price_id for call in calls if call.price_id is not None} - self._prices
+        if new:
+            store_prices(connection, [row for price_id in sorted(new) if (row := self._price(price_id)) is not None])
+        return new
+
     def _cover(self, timestamps: Iterable[datetime]) -> None:
         """See to it that each week inside the window has its partitions."""
         now = datetime.now(tz=timezone.utc)
@@ -106,15 +120,19 @@ class PostgresStore:
         Raises:
             StorageUnavailableError: nothing was changed.
         """
+        prices: set[str] = set()
         with translated(), self._pool.connection() as connection, connection.transaction():
             claimed = claim(connection, limit=limit, all_now=all_now, quiet=settling.quiet, patience=settling.patience)
             for organization_id, trace_ids in claimed.items():
                 rows = read(connection, organization_id, trace_ids, settling)
-                apply(connection, organization_id, settling.settle(rows))
+                changes = settling.settle(rows)
+                apply(connection, organization_id, changes)
+                prices |= self._store_prices(connection, (*changes.new_calls, *changes.changed_calls))
                 connection.execute(
                     _SETTLE["claimed"],
                     {"organization_id": organization_id, "trace_ids": sorted(trace_ids)},
                 )
+        self._prices |= prices
         return sum(len(trace_ids) for trace_ids in claimed.values())
 
 

@@ -6,10 +6,7 @@ context length, service tiers, batches and hours; nothing is fetched.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from functools import cache
@@ -28,13 +25,16 @@ from genai_prices.types import (
     ConditionalPrice,
     ModelInfo,
     ModelPrice,
+    PriceVariant,
     Provider,
     StartDateConstraint,
     TieredPrices,
+    TimeOfDateConstraint,
 )
 
 from otel_obs.model import Call
 from otel_obs.pricing.models import candidates, is_fine_tune, names_it, provider_id
+from otel_obs.pricing.rows import PriceRow, UnitPrice, price_row
 
 _VENDORS = ("openai", "anthropic", "google", "mistral", "cohere", "deepseek", "x-ai", "voyageai", "perplexity")
 """Who makes models and sells them under their own names; asked where nobody says who served."""
@@ -42,46 +42,15 @@ _VENDORS = ("openai", "anthropic", "google", "mistral", "cohere", "deepseek", "x
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-@dataclass(frozen=True, slots=True)
-class UnitPrice:
-    """Dollars for a unit (a million tokens, a thousand searches ...), by the length of the input."""
-
-    base: Decimal
-    tiers: tuple[tuple[int, Decimal], ...] = ()
-    """(input tokens above which it holds, dollars), ascending; a tier holds for the whole call."""
-
-    def at(self, input_tokens: int) -> Decimal:
-        """Return the dollars for a unit of a call with so many input tokens."""
-        found = self.base
-        for start, price in self.tiers:
-            if input_tokens > start:
-                found = price
-        return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceRow:
-    """All unit prices of a model over one validity."""
-
-    id: str
-    """Hash of everything else."""
-    provider: str
-    model_name: str
-    valid_from: datetime
-    valid_to: datetime | None
-    source: str
-    unit_prices: Mapping[str, UnitPrice]
-    """genai-prices' key (``input_mtok``, ``cache_read_mtok`` ...) -> price."""
-    organization_id: str | None = None
-    model_price: ModelPrice | None = field(default=None, compare=False, repr=False)
-    """The same as the library has it, for units beyond tokens."""
-
-
 class Catalog(Protocol):
     """Knows prices."""
 
     def find(self, call: Call, at: datetime, organization_id: str) -> PriceRow | None:
         """Return the price that held for *call* at *at*; None if nobody knows one."""
+        ...
+
+    def row(self, price_id: str) -> PriceRow | None:
+        """Return a price that was found before."""
         ...
 
 
@@ -94,6 +63,7 @@ class GenaiPricesCatalog:
         self._providers = {provider.id: provider for provider in self._snapshot.providers}
         self._models: dict[tuple[str | None, str | None, str | None], tuple[Provider, ModelInfo] | None] = {}
         self._rows: dict[tuple[object, ...], PriceRow] = {}
+        self._by_id: dict[str, PriceRow] = {}
 
     def find(self, call: Call, at: datetime, organization_id: str) -> PriceRow | None:
         """Return the price that held for *call* at *at*; None if nobody knows one."""
@@ -105,6 +75,10 @@ class GenaiPricesCatalog:
             self._models[names] = self._resolve(*names)
         found = self._models[names]
         return None if found is None else self._row(*found, _context(call), at)
+
+    def row(self, price_id: str) -> PriceRow | None:
+        """Return a price that was found before."""
+        return self._by_id.get(price_id)
 
     def _resolve(self, provider: str | None, *models: str | None) -> tuple[Provider, ModelInfo] | None:
         for model in models:
@@ -127,34 +101,27 @@ class GenaiPricesCatalog:
 
     def _row(self, provider: Provider, model: ModelInfo, context: Mapping[str, str], at: datetime) -> PriceRow:
         conditions = [] if isinstance(model.prices, ModelPrice) else model.prices
-        variants = model.price_variants or []
+        variants = _variants(provider, model, context)
         constraints = [*(item.constraint for item in conditions), *(item.constraint for item in variants)]
         active = tuple(constraint is None or constraint.active(at) for constraint in constraints)
-        key = (provider.id, model.id, active, tuple(sorted(context.items())))
+        key = (provider.id, model.id, active, *(tuple(variant.when.items()) for variant in variants))
         if key not in self._rows:
-            prices = model.get_prices(at, context if any(model is own for own in provider.models) else None)
-            self._rows[key] = self._make_row(provider, model, prices, _validity(conditions, at))
+            valid_from, valid_to = _validity([item.constraint for item in conditions], at)
+            prices = model.get_prices(_when_listed(model, variants, at), context if variants else None)
+            self._rows[key] = row = price_row(
+                provider=provider.id,
+                model_name=model.id,
+                valid_from=valid_from,
+                valid_to=valid_to,
+                source=self._source,
+                unit_prices={name: _unit_price(value) for name, value in vars(prices).items() if value is not None},
+                conditions={
+                    **_hours(conditions, at),
+                    **{k: v for variant in variants for k, v in variant.when.items()},
+                },
+            )
+            self._by_id[row.id] = row
         return self._rows[key]
-
-    def _make_row(
-        self, provider: Provider, model: ModelInfo, prices: ModelPrice, validity: tuple[datetime, datetime | None]
-    ) -> PriceRow:
-        units = {key: _unit_price(value) for key, value in sorted(vars(prices).items()) if value is not None}
-        spelled = {
-            key: [str(unit.base), [[start, str(price)] for start, price in unit.tiers]] for key, unit in units.items()
-        }
-        since, until = (None if at is None else at.isoformat() for at in validity)
-        content = json.dumps([provider.id, model.id, self._source, since, until, spelled])
-        return PriceRow(
-            id=hashlib.sha256(content.encode()).hexdigest()[:32],
-            provider=provider.id,
-            model_name=model.id,
-            valid_from=validity[0],
-            valid_to=validity[1],
-            source=self._source,
-            unit_prices=units,
-            model_price=prices,
-        )
 
 
 def _served_by(provider: str | None, vendor: str | None, known: Mapping[str, Provider]) -> Iterable[str | None]:
@@ -210,11 +177,46 @@ def _unit_price(value: Decimal | TieredPrices) -> UnitPrice:
     return UnitPrice(value)
 
 
-def _validity(conditions: list[ConditionalPrice], at: datetime) -> tuple[datetime, datetime | None]:
+def _variants(provider: Provider, model: ModelInfo, context: Mapping[str, str]) -> list[PriceVariant]:
+    """Return the variants of the price that a request of this kind gets; others' models have none."""
+    if not context or not any(model is own for own in provider.models):
+        return []
+    return [
+        variant
+        for variant in model.price_variants or ()
+        if all(context.get(key) == value for key, value in variant.when.items())
+    ]
+
+
+def _when_listed(model: ModelInfo, variants: Sequence[PriceVariant], at: datetime) -> datetime:
+    """Return *at*, or the later day since when the library lists these variants of a price that is the same still.
+
+    Batches were half the price long before the list had them.
+    """
+    starts = [
+        datetime.combine(variant.constraint.start_date, datetime.min.time(), timezone.utc)
+        for variant in variants
+        if isinstance(variant.constraint, StartDateConstraint)
+    ]
+    later = max(starts, default=at)
+    return later if later > at and model.get_prices(later) == model.get_prices(at) else at
+
+
+def _hours(conditions: Sequence[ConditionalPrice], at: datetime) -> dict[str, str]:
+    for item in reversed(conditions):
+        if item.constraint is None or item.constraint.active(at):
+            if isinstance(item.constraint, TimeOfDateConstraint):
+                return {"hours": f"{item.constraint.start_time}-{item.constraint.end_time}"}
+            return {}
+    return {}
+
+
+def _validity(constraints: Sequence[object], at: datetime) -> tuple[datetime, datetime | None]:
+    """Return between which changes of price *at* lies."""
     starts = sorted(
-        datetime.combine(item.constraint.start_date, datetime.min.time(), timezone.utc)
-        for item in conditions
-        if isinstance(item.constraint, StartDateConstraint)
+        datetime.combine(item.start_date, datetime.min.time(), timezone.utc)
+        for item in constraints
+        if isinstance(item, StartDateConstraint)
     )
     before = [start for start in starts if start <= at]
     after = [start for start in starts if start > at]
@@ -222,6 +224,6 @@ def _validity(conditions: list[ConditionalPrice], at: datetime) -> tuple[datetim
 
 
 @cache
-def default_catalog() -> Catalog:
+def default_catalog() -> GenaiPricesCatalog:
     """Return the catalog of this process."""
     return GenaiPricesCatalog()

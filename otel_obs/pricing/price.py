@@ -7,9 +7,11 @@ from datetime import datetime
 from decimal import Decimal
 
 from genai_prices import Usage as PricedUsage
+from genai_prices.types import ModelPrice, Tier, TieredPrices
 
 from otel_obs.model import Call, Cost, Usage
-from otel_obs.pricing.catalog import Catalog, PriceRow, UnitPrice
+from otel_obs.pricing.catalog import Catalog
+from otel_obs.pricing.rows import UnitPrice
 
 _MILLION = Decimal(1_000_000)
 _HUNDRED = Decimal(100)
@@ -47,7 +49,7 @@ def price(call: Call, at: datetime, catalog: Catalog, organization_id: str) -> C
     row = catalog.find(call, at, organization_id)
     if row is None:
         return _reported(call) or Cost(reason="unknown_model")
-    dollars = _dollars(call, row)
+    dollars = dollars_by(row.unit_prices, call.usage)
     if dollars is None:
         return _reported(call) or Cost(reason="unknown_unit")
     cents = dollars * _HUNDRED
@@ -71,14 +73,19 @@ def _rate(cents: Decimal, usage: Usage) -> Decimal | None:
     return cents * _THOUSAND / tokens if tokens else None
 
 
-def _dollars(call: Call, row: PriceRow) -> Decimal | None:
-    """Return the dollars; None where something was billed in a unit that has no price."""
-    beyond = {name: count for name, count in call.usage.billed_units.items() if count and name in _BEYOND_TEXT}
-    if beyond and row.model_price is not None:
-        return _by_library(call.usage, beyond, row)
-    if not call.usage.known:
+def dollars_by(prices: Mapping[str, UnitPrice], usage: Usage) -> Decimal | None:
+    """Return the dollars for *usage*; None where something was billed in a unit that has no price.
+
+    Nothing else decides: who has the row of a call and that of its price can compute its cost again.
+    """
+    beyond = {name: count for name, count in usage.billed_units.items() if count and name in _BEYOND_TEXT}
+    if beyond:
+        return _by_library(usage, beyond, prices)
+    if not usage.known:
         return None
-    return text_dollars(call.usage, row.unit_prices)
+    text = text_dollars(usage, prices)
+    request = prices.get("requests_kcount")
+    return text if text is None or request is None else text + request.at(usage.input_tokens or 0) / _THOUSAND
 
 
 def text_dollars(usage: Usage, prices: Mapping[str, UnitPrice]) -> Decimal | None:
@@ -124,26 +131,38 @@ def _or(price: Decimal | None, other: Decimal) -> Decimal:
     return other if price is None else price
 
 
-def _by_library(usage: Usage, beyond: Mapping[str, int], row: PriceRow) -> Decimal | None:
+def _by_library(usage: Usage, beyond: Mapping[str, int], prices: Mapping[str, UnitPrice]) -> Decimal | None:
     """Return the dollars for audio, images, searches ... as genai-prices computes them."""
     counts: dict[str, int | None] = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
+        "cache_write_1h_tokens": usage.cache_write_1h_tokens if "cache_write_1h_mtok" in prices else None,
     }
     for name, count in beyond.items():
         library_name, key = _UNITS.get(name, (None, None))
         is_part = name.endswith("_tokens")
-        if key is None or (key not in row.unit_prices and not is_part):
+        if key is None or (key not in prices and not is_part):
             return None
-        if key in row.unit_prices and library_name is not None:
+        if key in prices and library_name is not None:
             counts[library_name] = count
     priced = {name: count for name, count in counts.items() if count}
-    if not priced or row.model_price is None:
+    if not priced:
         return None
     try:
-        total: Decimal = row.model_price.calc_price(PricedUsage(**priced))["total_price"]
+        total: Decimal = _model_price(prices).calc_price(PricedUsage(**priced))["total_price"]
     except ValueError:
         return None
     return total
+
+
+def _model_price(prices: Mapping[str, UnitPrice]) -> ModelPrice:
+    return ModelPrice(
+        **{
+            key: TieredPrices(unit.base, [Tier(start, price) for start, price in unit.tiers])
+            if unit.tiers
+            else unit.base
+            for key, unit in prices.items()
+        }
+    )

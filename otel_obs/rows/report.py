@@ -33,6 +33,8 @@ class Report:
     """False where the workspace is only a default."""
     group: str | None = None
     """The id of the call that settling found it to speak of, if it names none itself."""
+    estimate: tuple[int | None, int | None] | None = None
+    """Input and output tokens as counted here; they are believed only if no report of the call says any."""
 
     @property
     def key(self) -> EventKey:
@@ -62,14 +64,23 @@ class Report:
 
 def report_of(call: CallRow, event: EventRow) -> Report:
     """Return the report that the counted row *call* is, made by *event*."""
+    estimate = event.estimate
     return Report(
-        row=call,
+        row=call if estimate is None else without_estimate(call),
+        estimate=estimate,
         scope=event.scope,
         is_log=event.event_id != event.span_id,
         is_root=event.parent_span_id is None,
         resource=event.resource_hash or "",
         workspace_known=event.workspace_is_known,
     )
+
+
+def without_estimate(call: CallRow) -> CallRow:
+    """Return *call* as its span told it, without the tokens that were counted here."""
+    if call.usage_source != "estimated":
+        return call
+    return call._replace(input_tokens=None, output_tokens=None, usage_source=None)
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -83,6 +94,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "is_root": report.is_root,
         "resource": report.resource,
         "workspace_known": report.workspace_known,
+        **({} if report.estimate is None else {"estimate": list(report.estimate)}),
     }
 
 
@@ -99,4 +111,5 @@ def from_json(stored: dict[str, Any], *, group: str | None, is_log: bool) -> Rep
         resource=stored["resource"],
         workspace_known=stored["workspace_known"],
         group=group,
+        estimate=None if "estimate" not in stored else (stored["estimate"][0], stored["estimate"][1]),
     )

@@ -61,6 +61,12 @@ class EventRow(NamedTuple):
         return not self.inherited & DEFAULTED_WORKSPACE
 
     @property
+    def estimate(self) -> tuple[int | None, int | None] | None:
+        """Return the input and output tokens that were counted here, where the emitter says none."""
+        found = self.context.get("estimate")
+        return None if found is None else (found.get("input_tokens"), found.get("output_tokens"))
+
+    @property
     def scope(self) -> str:
         """Return the name of the instrumentation scope."""
         name = self.context.get("scope", {}).get("name", "")

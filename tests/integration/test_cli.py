@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,46 +16,10 @@ import pytest
 from otel_obs.postgres import schema
 from otel_obs.postgres.embedded import running_dsn
 from otel_obs.postgres.schema import Migration
+from tests.command import NO_SERVER, PORTS, Running, run
 from tests.corpus import capture
 from tests.fix_postgres import short_folder
 from tests.integration.test_embedded import eventually
-
-ROOT = Path(__file__).resolve().parents[2]
-NO_SERVER = "postgresql://nobody@127.0.0.1:1/none"
-PORTS = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
-
-
-def environment(**more: str) -> dict[str, str]:
-    known = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    return {**known, "PYTHONPATH": str(ROOT), **more}
-
-
-def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "otel_obs", *arguments],
-        env=environment(**more), capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-
-
-class Running:
-    """A command that runs until it is told to stop."""
-
-    def __init__(self, *arguments: str, **more: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "otel_obs", *arguments],
-            env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def ready(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("ready"), line
-        return line
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, errors
 
 
 @pytest.fixture

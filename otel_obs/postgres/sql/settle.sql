@@ -25,7 +25,9 @@ SELECT e.organization_id, e.workspace_id, e.user_id, e.trace_id, e.span_id, e.ev
     e.event_type, e.name, e.status, e.error_type, e.latency_ms, e.parent_span_id, e.service_name, e.service_version,
     e.environment, e.agent_id, e.flow_id, e.run_id, e.conversation_id, e.cost_state, e.counted_trace_id,
     e.counted_span_id, e.node_name, e.inherited, e.resource_hash,
-    jsonb_strip_nulls(jsonb_build_object('scope', e.context -> 'scope', 'flags', e.context -> 'flags')) AS context
+    jsonb_strip_nulls(jsonb_build_object(
+        'scope', e.context -> 'scope', 'flags', e.context -> 'flags', 'estimate', e.context -> 'estimate'
+    )) AS context
 FROM event_logs AS e
 WHERE e.organization_id = %(organization_id)s AND e.trace_id = ANY(%(trace_ids)s::text[]);
 
@@ -81,7 +83,9 @@ SELECT e.organization_id, e.workspace_id, e.user_id, e.trace_id, e.span_id, e.ev
     e.event_type, e.name, e.status, e.error_type, e.latency_ms, e.parent_span_id, e.service_name, e.service_version,
     e.environment, e.agent_id, e.flow_id, e.run_id, e.conversation_id, e.cost_state, e.counted_trace_id,
     e.counted_span_id, e.node_name, e.inherited, e.resource_hash,
-    jsonb_strip_nulls(jsonb_build_object('scope', e.context -> 'scope', 'flags', e.context -> 'flags')) AS context
+    jsonb_strip_nulls(jsonb_build_object(
+        'scope', e.context -> 'scope', 'flags', e.context -> 'flags', 'estimate', e.context -> 'estimate'
+    )) AS context
 FROM event_logs AS e
 JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
     AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)

@@ -1,0 +1,102 @@
+"""Who changed what?  A chain of hashes in which no row can be edited, left out or put in without a trace."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from otel_obs.postgres.queries import load
+
+_AUDIT = load("audit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One row of ``audit_log``; *before* and *after* are JSON without floats, which would not come back as sent."""
+
+    id: int
+    at: datetime
+    actor: str
+    organization_id: str | None
+    action: str
+    subject: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    why: str | None
+    previous_hash: str
+
+    def hash(self) -> str:
+        """Return the seal of this entry: SHA-256 in hex over its canonical JSON."""
+        content = {**asdict(self), "at": self.at.astimezone(timezone.utc).isoformat()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def append(
+    connection: psycopg.Connection,
+    *,
+    action: str,
+    subject: str,
+    organization_id: str | None = None,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    why: str | None = None,
+    actor: str | None = None,
+) -> None:
+    """Add an entry in the transaction of *connection*: what it tells of is committed with it, or not at all."""
+    connection.execute(_AUDIT["lock_chain"])
+    last = connection.execute(_AUDIT["last_entry"]).fetchone()
+    entry = Entry(
+        id=1 if last is None else last[0] + 1,
+        at=datetime.now(tz=timezone.utc),
+        actor=actor or account(),
+        organization_id=organization_id,
+        action=action,
+        subject=subject,
+        before=before,
+        after=after,
+        why=why,
+        previous_hash="" if last is None else last[1],
+    )
+    fields = {name: getattr(entry, name) for name in Entry.__slots__}
+    connection.execute(
+        _AUDIT["append"],
+        {
+            **fields,
+            "before": None if before is None else Jsonb(before),
+            "after": None if after is None else Jsonb(after),
+            "hash": entry.hash(),
+        },
+    )
+
+
+def entries(connection: psycopg.Connection) -> Iterator[tuple[Entry, str]]:
+    """Yield each entry with the seal that is stored for it, the oldest first."""
+    names = tuple(Entry.__slots__)
+    for row in connection.execute(_AUDIT["entries"]):
+        yield Entry(**dict(zip(names, row[:-1], strict=True))), row[-1]
+
+
+def first_bad(connection: psycopg.Connection) -> int | None:
+    """Return the number of the first entry that was edited, or before which one is missing; None if all are right."""
+    previous = ""
+    for number, (entry, seal) in enumerate(entries(connection), 1):
+        if entry.id != number or entry.previous_hash != previous or entry.hash() != seal:
+            return entry.id
+        previous = seal
+    return None
+
+
+def account() -> str:
+    """Return the name of the account that runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
