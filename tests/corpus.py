@@ -8,6 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from otel_obs.model import LogRecord, Span
+from otel_obs.otlp.decode import decode_logs, decode_traces
+
 FOLDER = Path(__file__).parent / "data" / "corpus"
 
 COLUMNS = {
@@ -66,3 +69,12 @@ def capture(name: str) -> Capture:
 
 
 NAMES = sorted(folder.name for folder in FOLDER.iterdir() if (folder / "expected.json").exists())
+
+
+def records_of(name: str) -> list[Span | LogRecord]:
+    """Return the spans and log records of a capture, in order."""
+    found: list[Span | LogRecord] = []
+    for body in capture(name).bodies:
+        decoded = decode_traces(body.data) if body.signal == "traces" else decode_logs(body.data)
+        found += [*decoded.spans, *decoded.logs]
+    return found

@@ -67,6 +67,20 @@ def unpriced(connection: psycopg.Connection, period: Period) -> list[Unpriced]:
     return [Unpriced(*row) for row in connection.execute(_PRICES["unpriced"], period.parameters()).fetchall()]
 
 
+class Shares(NamedTuple):
+    """What of a sum is not exact."""
+
+    calls: int
+    unpriced_calls: int
+    estimated_calls: int
+
+
+def shares(connection: psycopg.Connection, period: Period) -> Shares:
+    """Return how many calls there are, and how many of them have no cost or an estimated one."""
+    row = connection.execute(_PRICES["shares"], period.parameters()).fetchone()
+    return Shares(0, 0, 0) if row is None else Shares(*row)
+
+
 def disagreements(
     connection: psycopg.Connection, period: Period, share: Decimal = DISAGREEMENT
 ) -> tuple[int, list[Disagreement]]:

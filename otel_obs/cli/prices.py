@@ -16,10 +16,10 @@ import psycopg
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from otel_obs.analytics.prices import Period, disagreements
+from otel_obs.analytics.prices import Period, disagreements, shares
 from otel_obs.analytics.prices import prices as prices_of
 from otel_obs.analytics.prices import unpriced as unpriced_of
-from otel_obs.cli.costs import money, number
+from otel_obs.cli.costs import money, number, share
 from otel_obs.cli.options import (
     amount,
     console_for_people,
@@ -258,12 +258,13 @@ def unpriced(
     """Show the calls whose cost nobody knows, and why."""
     with _connected(**options) as connection:
         found = unpriced_of(connection, Period(since, until, org))
+        of = shares(connection, Period(since, until, org))
     if as_json:
         items = [{**row._asdict(), "first_at": rfc3339(row.first_at), "last_at": rfc3339(row.last_at)} for row in found]
-        click.echo(json.dumps({"items": items, "next_cursor": None}))
+        click.echo(json.dumps({"items": items, "next_cursor": None, **of._asdict()}))
         return
     if not found:
-        click.echo("every call has a cost")
+        click.echo(f"each of {of.calls:,} calls has a cost, {of.estimated_calls:,} of them an estimated one")
         return
     table = Table(title="Calls without a cost", title_justify="left", box=SIMPLE_HEAD)
     for column in ("provider", "model", "reason"):
@@ -276,6 +277,10 @@ def unpriced(
             number(row.output_tokens), f"{row.last_at:%Y-%m-%d %H:%M}",
         )  # fmt: skip
     console_for_people().print(table)
+    click.echo(
+        f"of {of.calls:,} calls {share(of.unpriced_calls, of.calls)} have no cost, "
+        f"{share(of.estimated_calls, of.calls) or 'none'} an estimated one"
+    )
     if any(row.reason != "no_usage" for row in found):
         click.echo(
             "set a price: otel-obs prices set MODEL --input USD --output USD, then otel-obs prices reprice", err=True

@@ -24,10 +24,11 @@ from otel_obs.errors import StorageUnavailableError
 from otel_obs.pipeline.ingest import reprice
 from otel_obs.pipeline.mapping import price_by
 from otel_obs.postgres import audit
-from otel_obs.postgres.arrays import arrays, recordset
+from otel_obs.postgres.arrays import recordset
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.prices import operator_prices, store_prices
 from otel_obs.postgres.queries import load
+from otel_obs.postgres.settling import touch
 from otel_obs.pricing.book import PriceBook
 from otel_obs.rows import CallRow
 
@@ -236,8 +237,7 @@ def _store(connection: psycopg.Connection, book: PriceBook, rows: Sequence[CallR
     if not rows:
         return
     traces = sorted({(row.organization_id, row.trace_id) for row in rows})
-    # Before any row, as writers do: whoever holds the mark of a trace may change its rows.
-    connection.execute(_REPRICE["unsettle"], arrays(("organization_ids", "trace_ids"), traces))
+    touch(connection, traces)
     used = sorted({row.price_id for row in rows if row.price_id is not None})
     store_prices(connection, [price for price_id in used if (price := book.row(price_id)) is not None])
     connection.execute(_REPRICE["set_costs"], {"rows": recordset(rows)})

@@ -95,6 +95,7 @@ def _strangers(
             found.update({(row.trace_id, row.event_id): row for row in rows})
     if not found:
         return []
+    connection.execute(_SETTLE["lock_strangers"], asked)
     foreign = _of_events(connection, "events_of_keys", asked["organization_id"], list(found.values()), EventRow)
     reports = [report_of(found[key], event) for event in foreign if (key := (event.trace_id, event.event_id)) in found]
     return [report for report in reports if any(settling.may_be_one_call(one, report) for one in mine)]
@@ -207,10 +208,12 @@ def apply(connection: psycopg.Connection, organization_id: str, changes: Changes
     _set_states(connection, organization_id, changes.states)
     keep_reports(connection, changes.reports, changes.counted)
     if changes.touched_traces:
-        connection.execute(
-            _SETTLE["unsettle"],
-            {"organization_id": organization_id, "trace_ids": sorted(changes.touched_traces)},
-        )
+        touch(connection, [(organization_id, trace_id) for trace_id in sorted(changes.touched_traces)])
+
+
+def touch(connection: psycopg.Connection, traces: Iterable[tuple[str, str]]) -> None:
+    """Have *traces* (organization, trace) settled again."""
+    connection.execute(_SETTLE["touch"], arrays(("organization_ids", "trace_ids"), traces))
 
 
 def _forget(connection: psycopg.Connection, name: str, rows: Sequence[CallRow | AgentRunRow]) -> None:

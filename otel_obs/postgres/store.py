@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 from threading import Lock
 
 import psycopg
+import tenacity
+from psycopg import errors
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
@@ -55,12 +57,15 @@ class PostgresStore:
         """
         with translated():
             self._cover(event.timestamp for event in batch.events)
-            with self._pool.connection() as connection, connection.transaction():
-                admitted = self._tenants.admit(connection, batch)
-                written = self._write(connection, admitted.batch)
-                prices = self._store_prices(connection, admitted.batch.calls)
-            self._committed(admitted)
-            self._prices |= prices
+            return _giving_way(self._write_once, batch)
+
+    def _write_once(self, batch: Batch) -> Written:
+        with self._pool.connection() as connection, connection.transaction():
+            admitted = self._tenants.admit(connection, batch)
+            written = self._write(connection, admitted.batch)
+            prices = self._store_prices(connection, admitted.batch.calls)
+        self._committed(admitted)
+        self._prices |= prices
         return Written(
             stored=written.stored,
             duplicates=written.duplicates + batch.repeated,
@@ -120,8 +125,14 @@ class PostgresStore:
         Raises:
             StorageUnavailableError: nothing was changed.
         """
+        with translated():
+            return _giving_way(self._settle_once, settling, limit, all_now=all_now)
+
+    def _settle_once(self, settling: Settling, limit: int, *, all_now: bool) -> int:
         prices: set[str] = set()
-        with translated(), self._pool.connection() as connection, connection.transaction():
+        with self._pool.connection() as connection:
+            connection.execute(_SETTLE["mark_touched"])
+        with self._pool.connection() as connection, connection.transaction():
             claimed = claim(connection, limit=limit, all_now=all_now, quiet=settling.quiet, patience=settling.patience)
             for organization_id, trace_ids in claimed.items():
                 rows = read(connection, organization_id, trace_ids, settling)
@@ -134,6 +145,15 @@ class PostgresStore:
                 )
         self._prices |= prices
         return sum(len(trace_ids) for trace_ids in claimed.values())
+
+
+_giving_way = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_type((errors.DeadlockDetected, errors.SerializationFailure)),
+    stop=tenacity.stop_after_attempt(5),
+    wait=tenacity.wait_random(0, 0.1),
+    reraise=True,
+)
+"""Whoever waits in a circle is told to give way, and then finds the way free."""
 
 
 def _mark_unsettled(connection: psycopg.Connection, batch: Batch) -> None:

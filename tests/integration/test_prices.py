@@ -353,7 +353,13 @@ def test_prices_set_with_the_command_reprice_audit_and_list(world: World) -> Non
     assert done.keys() == {"dry_run", "rows_examined", "rows_changed", "before_cents", "after_cents", "by"}
     # 1,000 in at 2 dollars and, being more than 900, 500 out at 16 dollars a million
     assert (told["dry_run"], told["after_cents"], done["after_cents"]) == (True, 1.0, 1.0)
-    assert prices("unpriced") == {"items": [], "next_cursor": None}
+    assert prices("unpriced") == {
+        "items": [],
+        "next_cursor": None,
+        "calls": 1,
+        "unpriced_calls": 0,
+        "estimated_calls": 0,
+    }
     assert [item["id"] for item in prices("list")["items"]] == [row["id"]]
     assert [row[0] for row in world.ask("SELECT action FROM audit_log ORDER BY id")] == ["prices.set", "prices.reprice"]
 

@@ -41,6 +41,15 @@ WHERE cost_usd IS NULL
 GROUP BY provider, model_name, cost_reason
 ORDER BY calls DESC, provider, model_name, cost_reason;
 
+-- name: shares
+-- Of all calls: how many have no cost, and how many an estimated one.
+SELECT count(*), count(*) FILTER (WHERE cost_usd IS NULL),
+    count(*) FILTER (WHERE cost_source = 'estimated' OR usage_source = 'estimated')
+FROM model_cost_logs
+WHERE (%(since)s::timestamptz IS NULL OR "timestamp" >= %(since)s)
+    AND (%(until)s::timestamptz IS NULL OR "timestamp" < %(until)s)
+    AND (%(organization_id)s::text IS NULL OR organization_id = %(organization_id)s);
+
 -- name: disagreements
 -- Calls whose emitter reports another cost than ours by more than a share of it.
 SELECT organization_id, provider, model_name, count(*) AS calls,

@@ -42,14 +42,6 @@ WHERE m.organization_id = n.organization_id AND m."timestamp" = n."timestamp" AN
         IS NOT DISTINCT FROM (n.input_tokens, n.output_tokens, n.cache_read_tokens, n.cache_write_tokens,
             n.cache_write_1h_tokens, n.reasoning_tokens, n.billed_units, n.model_name, n.provider, n.service_tier);
 
--- name: unsettle
--- Totals of agents follow at once.
-INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at)
-SELECT organization_id, trace_id, now() - interval '1 minute', now() - interval '1 minute'
-FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) AS touched (organization_id, trace_id)
-ORDER BY organization_id, trace_id
-ON CONFLICT (organization_id, trace_id) DO NOTHING;
-
 -- name: keep_position
 UPDATE reprice_runs
 SET position = %(position)s, rows_examined = %(rows_examined)s, rows_changed = %(rows_changed)s, changes = %(changes)s,

@@ -11,13 +11,28 @@ FOR UPDATE SKIP LOCKED;
 DELETE FROM unsettled_traces
 WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[]);
 
--- name: unsettle
--- Other traces whose calls changed; one that waits already needs no second mark.
-INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at)
-SELECT %(organization_id)s, trace_id, now(), now()
-FROM unnest(%(trace_ids)s::text[]) AS touched (trace_id)
-ORDER BY trace_id
-ON CONFLICT (organization_id, trace_id) DO NOTHING;
+-- name: touch
+-- Traces that are to be settled again: no row is locked, so nobody waits.
+INSERT INTO touched_traces (organization_id, trace_id)
+SELECT organization_id, trace_id
+FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) AS touched (organization_id, trace_id);
+
+-- name: mark_touched
+-- In a transaction of its own. One that is just being settled is waited for, and then marked anew.
+WITH found AS (
+    SELECT ctid FROM touched_traces LIMIT 10000 FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM touched_traces AS t USING found WHERE t.ctid = found.ctid RETURNING t.organization_id, t.trace_id
+)
+INSERT INTO unsettled_traces AS u (organization_id, trace_id, first_at, last_at)
+SELECT DISTINCT organization_id, trace_id, now() - interval '1 minute', now() - interval '1 minute'
+FROM gone
+ORDER BY organization_id, trace_id
+ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = u.last_at;
+
+-- name: lock_strangers
+-- Settlers that look for reports without ids in each other's traces take turns.
+SELECT pg_advisory_xact_lock(hashtext('otel_obs.strangers'), hashtext(%(organization_id)s));
 
 -- name: events_of_traces
 -- Of the context what settling needs: reading all of it would cost more than everything else.

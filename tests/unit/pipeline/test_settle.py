@@ -10,27 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_obs.model import Decoded, LogRecord, Span
-from otel_obs.otlp.decode import decode_logs, decode_traces
 from otel_obs.pipeline.ingest import batch_of, receive
 from otel_obs.pipeline.memory import MemoryStore
 from otel_obs.rows import CallRow
 from otel_obs.tenancy import Sender
 from tests.builders import agent, chat, make_span, tool
-from tests.corpus import capture
+from tests.corpus import records_of
 from tests.rows import MAPPING, RECEIVED_AT, SETTLING, price
 
 Record = Span | LogRecord
 HARD = ("openinference-langgraph-stacked", "openllmetry-langgraph-stacked", "pydantic-ai-native-v2", "claude-code",
         "logfire-openai", "traceloop-workflow")  # fmt: skip
 """Captures in which calls and runs are told more than once."""
-
-
-def records_of(name: str) -> list[Record]:
-    found: list[Record] = []
-    for body in capture(name).bodies:
-        decoded = decode_traces(body.data) if body.signal == "traces" else decode_logs(body.data)
-        found += [*decoded.spans, *decoded.logs]
-    return found
 
 
 def write(store: MemoryStore, records: Sequence[Record]) -> None:
