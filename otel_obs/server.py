@@ -23,7 +23,7 @@ from otel_obs.model import Decoded
 from otel_obs.pipeline.ingest import Received, receive, reprice
 from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.queue import CommitQueue, Settler
-from otel_obs.pipeline.settle import settling
+from otel_obs.pipeline.stored import settling
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.prices import operator_prices

@@ -14,7 +14,7 @@ from otel_obs.errors import ObsError
 from otel_obs.maintenance.reprice import Asked, reprice_calls
 from otel_obs.pipeline.ingest import reprice
 from otel_obs.pipeline.mapping import price_by
-from otel_obs.pipeline.settle import settling
+from otel_obs.pipeline.stored import settling
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
 

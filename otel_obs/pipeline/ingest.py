@@ -17,7 +17,6 @@ from otel_obs.rows import CallRow
 from otel_obs.rows.batch import Batch, Quarantined
 from otel_obs.rows.build import (
     MAX_SPAN_BYTES,
-    ContentPolicy,
     RecordRows,
     SentBy,
     log_rows,
@@ -25,6 +24,7 @@ from otel_obs.rows.build import (
     span_rows,
     timestamp_of,
 )
+from otel_obs.rows.meaning import ContentPolicy
 from otel_obs.rows.report import EventKey, report_of
 from otel_obs.tenancy import Sender, Tenant, TenantDefaults, TenantRefusedError, tenant_of
 

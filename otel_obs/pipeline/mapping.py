@@ -11,7 +11,7 @@ from otel_obs.pipeline.ingest import Mapping, Price
 from otel_obs.pricing import estimate
 from otel_obs.pricing.catalog import Catalog
 from otel_obs.pricing.price import price
-from otel_obs.rows.build import ContentPolicy
+from otel_obs.rows.meaning import ContentPolicy
 from otel_obs.settings import Settings
 from otel_obs.tenancy import TenantDefaults
 

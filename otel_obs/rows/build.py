@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal
 from typing import Any
 
-from otel_obs.model import Call, Content, Cost, LogRecord, Reading, Resource, Scope, Span, SpanEvent
+from otel_obs.model import Cost, LogRecord, Reading, Resource, Scope, Span, SpanEvent
 from otel_obs.rows import context as _context
-from otel_obs.rows.summary import input_context, summary
+from otel_obs.rows.meaning import ContentPolicy, call_row, check_row, content_rows, run_row
 from otel_obs.rows.tables import DEFAULTED_WORKSPACE, AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
 from otel_obs.tenancy import Tenant
 
@@ -23,15 +21,6 @@ SKEW_PAST = timedelta(days=800)
 SKEW_FUTURE = timedelta(weeks=4)
 ERROR_SEVERITY = 17
 """Log records from this severity number on (ERROR) count as errors."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContentPolicy:
-    """What happens to prompts and answers."""
-
-    store: bool = True
-    max_bytes: int = 4 * 1024 * 1024
-    """A part longer than this is cut; its length and hash are those of the whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +122,7 @@ def log_rows(
         received_at=received_at,
         name=reading.name or record.event_name or _body_name(record, reading) or "log",
         status="error" if record.severity_number >= ERROR_SEVERITY or reading.failed else "unset",
-        error_type=reading.error_type or _text(record.attributes.get("exception.type")),
+        error_type=reading.error_type or _context.text(record.attributes.get("exception.type")),
         latency_ms=None,
         parent_span_id=record.span_id or None,
         sent_by=sent_by,
@@ -149,9 +138,11 @@ def sent_by(resource: Resource) -> SentBy:
     return SentBy(
         hash=hashlib.sha256(canonical.encode()).hexdigest()[:32],
         attributes=attributes,
-        service_name=_indexed(attributes.get("service.name")),
-        service_version=_indexed(attributes.get("service.version")),
-        environment=_indexed(attributes.get("deployment.environment.name") or attributes.get("deployment.environment")),
+        service_name=_context.indexed(attributes.get("service.name")),
+        service_version=_context.indexed(attributes.get("service.version")),
+        environment=_context.indexed(
+            attributes.get("deployment.environment.name") or attributes.get("deployment.environment")
+        ),
     )
 
 
@@ -179,7 +170,7 @@ def _event(
         cost_state=_cost_state(reading),
         counted_trace_id=None,
         counted_span_id=None,
-        node_name=_indexed(_node_name(reading)),
+        node_name=_context.indexed(_node_name(reading)),
         inherited=0 if tenant.workspace_known else DEFAULTED_WORKSPACE,
         resource_hash=sent_by.hash,
         **columns,
@@ -212,129 +203,18 @@ def _rows(
     span: Span | None,
 ) -> RecordRows:
     call = reading.call
-    contents = _content_rows(event, reading.contents, policy)
+    contents = content_rows(event, reading.contents, policy)
     counted = call is not None and not (call.failed and not call.usage.known)
     return RecordRows(
         event=event,
-        call=_call_row(event, call, cost, reading) if call is not None and counted else None,
+        call=call_row(event, call, cost, reading) if call is not None and counted else None,
         run=run_row(event, {row.part: row.body or "" for row in contents}) if event.event_type == "agent" else None,
-        check=_check_row(event, reading),
+        check=check_row(event, reading),
         contents=contents,
         extra_events=_evaluations(event, span) if span is not None else (),
         is_log=span is None,
         sent_by=sent_by,
     )
-
-
-def _call_row(event: EventRow, call: Call, cost: Cost | None, reading: Reading) -> CallRow:
-    usage, cost = call.usage, cost or Cost()
-    reported = call.reported_cost_usd
-    return CallRow(
-        **_identity(event),
-        agent_id=event.agent_id,
-        flow_id=event.flow_id,
-        run_id=event.run_id,
-        conversation_id=event.conversation_id,
-        provider=_context.identifier(call.provider),
-        model_name=_context.identifier(call.response_model or call.request_model),
-        request_model=_context.identifier(call.request_model),
-        operation=call.operation,
-        response_id=_indexed(call.response_id),
-        input_tokens=usage.input_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        cache_write_1h_tokens=usage.cache_write_1h_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        billed_units=dict(usage.billed_units) or None,
-        service_tier=call.service_tier,
-        is_batch=call.is_batch,
-        is_stream=call.is_stream,
-        attempts=call.attempts,
-        endpoint=_indexed(call.endpoint),
-        rate_per_1k=cost.rate_per_1k,
-        cost_usd=cost.cents,
-        cost_source=cost.source,
-        cost_reason=cost.reason,
-        reported_cost_cents=None if reported is None else reported * Decimal(100),
-        price_id=cost.price_id,
-        usage_source=call.usage_source,
-        status="error" if call.failed else event.status,
-        latency_ms=event.latency_ms,
-        time_to_first_token_ms=call.time_to_first_token_ms,
-        finish_reason="abandoned" if "abandoned" in reading.flags else _indexed(call.finish_reason),
-        prompt_name=_context.identifier(call.prompt_name),
-        prompt_version=_context.identifier(call.prompt_version),
-        prompt_hash=_prompt_hash(reading.contents),
-        prefix_hashes=None,
-    )
-
-
-def run_row(event: EventRow, contents: Mapping[str, str]) -> AgentRunRow:
-    """Return the row of the agent's run that *event* shows; *contents* is what was said, by part."""
-    return AgentRunRow(
-        **_identity(event),
-        agent_id=event.agent_id,
-        agent_name=_context.identifier(event.node_name),
-        flow_id=event.flow_id,
-        run_id=event.run_id,
-        conversation_id=event.conversation_id,
-        status=event.status,
-        latency_ms=event.latency_ms,
-        input_context=input_context(contents["input"]) if contents.get("input") else None,
-        execution_nodes=[],
-        output_summary=summary(contents["output"]) if contents.get("output") else None,
-        input_tokens=None,
-        output_tokens=None,
-        cost_cents=None,
-    )
-
-
-def _check_row(event: EventRow, reading: Reading) -> CheckRow | None:
-    if reading.check is None:
-        return None
-    return CheckRow(
-        **_identity(event),
-        agent_id=event.agent_id,
-        guardrail_name=_indexed(reading.check.guardrail_name),
-        similarity_score=reading.check.similarity_score,
-        flagged_reference=reading.check.flagged_reference,
-        action_taken=_indexed(reading.check.action_taken),
-    )
-
-
-def _content_rows(event: EventRow, contents: tuple[Content, ...], policy: ContentPolicy) -> tuple[ContentRow, ...]:
-    if not policy.store:
-        return ()
-    rows: dict[str, ContentRow] = {}
-    for content in contents:
-        if content.part in rows or not content.body:
-            continue
-        body = _context.without_media(content.body)
-        data = body.encode()
-        rows[content.part] = ContentRow(
-            **_identity(event),
-            part=content.part,
-            body=body if len(data) <= policy.max_bytes else _context.cut(body, policy.max_bytes),
-            body_encrypted=None,
-            bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            truncated=len(data) > policy.max_bytes,
-        )
-    return tuple(rows.values())
-
-
-def _identity(event: EventRow) -> dict[str, Any]:
-    return {
-        "organization_id": event.organization_id,
-        "workspace_id": event.workspace_id,
-        "user_id": event.user_id,
-        "trace_id": event.trace_id,
-        "span_id": event.span_id,
-        "event_id": event.event_id,
-        "timestamp": event.timestamp,
-        "received_at": event.received_at,
-    }
 
 
 def _evaluations(event: EventRow, span: Span) -> tuple[EventRow, ...]:
@@ -344,9 +224,9 @@ def _evaluations(event: EventRow, span: Span) -> tuple[EventRow, ...]:
             event_id=_span_event_id(span, position, item),
             timestamp=timestamp_of(item.time_unix_nano) if item.time_unix_nano else event.timestamp,
             event_type="feature_flag",
-            name=_context.cut(_text(item.attributes.get("feature_flag.key")) or item.name, 1024),
+            name=_context.cut(_context.text(item.attributes.get("feature_flag.key")) or item.name, 1024),
             status="error" if "error.type" in item.attributes else "unset",
-            error_type=_indexed(item.attributes.get("error.type")),
+            error_type=_context.indexed(item.attributes.get("error.type")),
             latency_ms=None,
             parent_span_id=span.span_id,
             cost_state=None,
@@ -412,7 +292,7 @@ def _scope(scope: Scope) -> dict[str, Any]:
 def _exception_type(span: Span) -> str | None:
     for item in span.events:
         if item.name == "exception":
-            return _indexed(item.attributes.get("exception.type"))
+            return _context.indexed(item.attributes.get("exception.type"))
     return None
 
 
@@ -421,26 +301,6 @@ def _body_name(record: LogRecord, reading: Reading) -> str | None:
     if reading.body_is_content or not isinstance(record.body, str) or len(record.body) > 120:
         return None
     return record.body.partition("\n")[0]
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _indexed(value: object) -> str | None:
-    text = _text(value)
-    return _context.cut(text, _context.MAX_INDEXED_BYTES) if text else None
-
-
-def _prompt_hash(contents: tuple[Content, ...]) -> str | None:
-    """Return a hash of the whole prompt (system, tools and messages), by which exact repeats are found."""
-    parts = [content for content in contents if content.part in ("system", "tools", "input")]
-    if not parts:
-        return None
-    digest = hashlib.sha256()
-    for content in parts:
-        digest.update(f"{content.part}\x00{len(content.body)}\x00".encode() + content.body.encode(errors="replace"))
-    return digest.hexdigest()[:32]
 
 
 def _log_event_id(record: LogRecord) -> str:

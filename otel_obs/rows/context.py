@@ -31,6 +31,17 @@ def cut(text: str, limit: int) -> str:
     return text if len(data) <= limit else data[:limit].decode(errors="ignore")
 
 
+def text(value: object) -> str | None:
+    """Return *value* if it is text, and not empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def indexed(value: object) -> str | None:
+    """Return *value*, if it is text, short enough for an index."""
+    found = text(value)
+    return cut(found, MAX_INDEXED_BYTES) if found else None
+
+
 def identifier(text: str | None) -> str | None:
     """Return *text* as an id: no control characters, at most 200 bytes; None for an empty one."""
     if not text:

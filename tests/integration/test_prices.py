@@ -21,7 +21,7 @@ from otel_obs.maintenance.reprice import Asked, Repriced, reprice_calls
 from otel_obs.model import Decoded, Span
 from otel_obs.pipeline.ingest import Mapping, batch_of, call_of, receive, reprice
 from otel_obs.pipeline.mapping import price_by
-from otel_obs.pipeline.settle import settling
+from otel_obs.pipeline.stored import settling
 from otel_obs.postgres import audit
 from otel_obs.postgres.pool import conninfo, open_pool
 from otel_obs.postgres.prices import operator_prices, price_of, store_prices

@@ -13,7 +13,8 @@ import pytest
 
 from otel_obs.model import Content, Decoded, Link, LogRecord, Reading, Span, SpanEvent
 from otel_obs.pipeline.ingest import Mapping, Received, receive
-from otel_obs.rows.build import ContentPolicy, RecordRows
+from otel_obs.rows.build import RecordRows
+from otel_obs.rows.meaning import ContentPolicy
 from otel_obs.tenancy import Sender
 from tests.builders import MS, START_NS, agent, chat, make_log, make_span, tool
 from tests.rows import MAPPING, RECEIVED_AT, price
