@@ -44,11 +44,12 @@ class MemoryStore:
             return self._write(batch)
 
     def _write(self, batch: Batch) -> Written:
-        replaced = 0
+        replaced = conflicts = 0
         fresh: set[RecordKey] = set()
         for event in batch.events:
             old = self.events.get(key := _key(event))
             if old is not None and (old.latency_ms is not None or event.latency_ms is None):
+                conflicts += (event.latency_ms is not None or old.latency_ms is None) and _said(event) != _said(old)
                 continue
             if old is not None:
                 replaced += 1
@@ -63,7 +64,7 @@ class MemoryStore:
         self.reports.update({key: report for report in batch.reports.values() if (key := _key(report.row)) in fresh})
         self.quarantine.extend(batch.quarantined)
         duplicates = len(batch.events) - len(fresh) + batch.repeated
-        return Written(stored=len(fresh) - replaced, duplicates=duplicates, replaced=replaced)
+        return Written(stored=len(fresh) - replaced, duplicates=duplicates, replaced=replaced, conflicts=conflicts)
 
     def _claim(self, calls: Iterable[CallRow]) -> None:
         """Count each call unless another report of it is counted already: then it waits to be settled."""
@@ -181,6 +182,10 @@ class MemoryStore:
             )
         for trace_id in changes.touched_traces:
             self._mark(organization_id, trace_id)
+
+
+def _said(event: EventRow) -> tuple[object, ...]:
+    return (event.name, event.status, event.latency_ms, event.context.get("attributes"))
 
 
 def _key(row: EventRow | CallRow | AgentRunRow | CheckRow | ContentRow) -> RecordKey:

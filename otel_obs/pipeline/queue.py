@@ -172,6 +172,7 @@ def _sum(parts: Sequence[Written]) -> Written:
         stored=sum(part.stored for part in parts),
         duplicates=sum(part.duplicates for part in parts),
         replaced=sum(part.replaced for part in parts),
+        conflicts=sum(part.conflicts for part in parts),
         refused={key: reason for part in parts for key, reason in part.refused.items()},
     )
 

@@ -22,6 +22,7 @@ _WRITE = load("write")
 def merge(connection: psycopg.Connection, batch: Batch) -> Written:
     """Store what is new of *batch*; a finished span replaces an unfinished one."""
     fresh, replaced = _merge_events(connection, batch.events)
+    duplicates = len(batch.events) - len(fresh)
     if replaced:
         _forget(connection, replaced)
     new = _only(batch, fresh)
@@ -31,8 +32,9 @@ def merge(connection: psycopg.Connection, batch: Batch) -> Written:
     _set_aside(connection, new, aside)
     return Written(
         stored=len(fresh) - len(replaced),
-        duplicates=len(batch.events) - len(fresh),
+        duplicates=duplicates,
         replaced=len(replaced),
+        conflicts=_conflicts(connection) if duplicates else 0,
     )
 
 
@@ -45,6 +47,11 @@ def _merge_events(
     rows = connection.execute(_WRITE["merge_events"]).fetchall()
     fresh = {(row[0], row[1], row[2]) for row in rows}
     return fresh, [(row[0], row[3], row[1], row[2]) for row in rows if row[4]]
+
+
+def _conflicts(connection: psycopg.Connection) -> int:
+    row = connection.execute(_WRITE["count_conflicts"]).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _forget(connection: psycopg.Connection, replaced: Sequence[tuple[Any, ...]]) -> None:

@@ -70,6 +70,7 @@ class PostgresStore:
             stored=written.stored,
             duplicates=written.duplicates + batch.repeated,
             replaced=written.replaced,
+            conflicts=written.conflicts,
             refused=admitted.refused,
         )
 

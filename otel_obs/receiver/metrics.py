@@ -25,6 +25,11 @@ class GatewayMetrics:
         self.replaced = Counter(
             "otel_obs_records_replaced", "Unfinished spans that a finished one replaced.", registry=self.registry
         )
+        self.conflicts = Counter(
+            "otel_obs_records_conflicting",
+            "Duplicates that say something else than what is stored, which stays.",
+            registry=self.registry,
+        )
         self.rejected = Counter(
             "otel_obs_records_rejected", "Records in quarantine, by reason.", ["reason"], registry=self.registry
         )
@@ -56,6 +61,7 @@ class GatewayMetrics:
         self.stored.inc(written.stored)
         self.duplicates.inc(written.duplicates)
         self.replaced.inc(written.replaced)
+        self.conflicts.inc(written.conflicts)
         for reason in written.refused.values():
             self.rejected.labels(reason).inc()
 

@@ -55,6 +55,8 @@ class Written:
     """Events that were stored before."""
     replaced: int = 0
     """Unfinished spans that are finished now."""
+    conflicts: int = 0
+    """Duplicates that say something else than what is stored, which stays."""
     refused: Mapping[RecordKey, str] = field(default_factory=dict)
     """Records that are in quarantine now, each with its reason."""
 

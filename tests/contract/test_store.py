@@ -62,12 +62,15 @@ def test_a_finished_span_replaces_an_unfinished_one_with_all_that_it_means(kept:
     assert [content.body for content in kept.contents] == ["hello"]
 
 
-def test_a_span_seen_again_with_other_content_stays_as_it_was(kept: Kept) -> None:
+def test_a_span_seen_again_with_other_content_stays_as_it_was_and_is_counted_as_a_conflict(kept: Kept) -> None:
     span = make_span({"first": "yes"})
 
     kept.write([span])
-    kept.write([replace(span, attributes={"first": "no"})])
+    same = kept.store.write(batch([span, make_span()]))
+    unfinished = kept.store.write(batch([replace(span, end_time_unix_nano=0)]))
+    other = kept.store.write(batch([replace(span, attributes={"first": "no"})]))
 
+    assert [written.conflicts for written in (same, unfinished, other)] == [0, 0, 1]
     assert kept.events[span.span_id].context["attributes"] == {"first": "yes"}
 
 

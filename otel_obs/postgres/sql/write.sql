@@ -93,6 +93,15 @@ SELECT m.organization_id, m.trace_id, m.event_id, m."timestamp", u.event_id IS N
 FROM merged AS m
 LEFT JOIN unfinished AS u USING (organization_id, "timestamp", trace_id, event_id);
 
+-- name: count_conflicts
+-- Events that are stored otherwise than they came again; that one is not finished yet is no contradiction.
+SELECT count(*)
+FROM staged_events AS s
+JOIN event_logs AS e USING (organization_id, "timestamp", trace_id, event_id)
+WHERE (s.latency_ms IS NOT NULL OR e.latency_ms IS NULL)
+    AND (s.name, s.status, s.latency_ms, s.context -> 'attributes')
+        IS DISTINCT FROM (e.name, e.status, e.latency_ms, e.context -> 'attributes');
+
 -- name: forget_agent_runs
 DELETE FROM agent_trace_history AS t
 USING unnest(%(organization_ids)s::text[], %(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
