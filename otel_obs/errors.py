@@ -34,6 +34,20 @@ class UnsupportedMediaTypeError(ObsError):
     """The content type or content encoding is not one that OTLP/HTTP uses."""
 
 
+class UnauthenticatedError(ObsError):
+    """A valid API key is required, as `Authorization: Bearer KEY` or as `x-api-key: KEY`."""
+
+
+class PermissionDeniedError(ObsError):
+    """This API key does not allow that."""
+
+
+class KeyStoreUnavailableError(ObsError):
+    """API keys cannot be looked up now; send it again later."""
+
+    retryable = True
+
+
 class QueueFullError(ObsError):
     """More is waiting to be stored than this process may hold; send it again later."""
 

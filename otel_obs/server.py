@@ -25,15 +25,19 @@ from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.queue import CommitQueue, Settler
 from otel_obs.pipeline.stored import settling
 from otel_obs.postgres import schema
+from otel_obs.postgres.keys import PostgresKeys
 from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.prices import operator_prices
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
+from otel_obs.receiver.auth import ADMIN, READ, Authenticator
 from otel_obs.receiver.export import Outcome
 from otel_obs.receiver.grpc import GrpcReceiver
-from otel_obs.receiver.http import HttpReceiver
+from otel_obs.receiver.http import HttpReceiver, refusal
+from otel_obs.receiver.known_keys import KnownKeys
 from otel_obs.receiver.metrics import GatewayMetrics
+from otel_obs.receiver.status import answer_to
 from otel_obs.rows.batch import Written
 from otel_obs.settings import Settings, is_loopback
 from otel_obs.tenancy import Sender
@@ -58,12 +62,7 @@ class Gateway:
     """OTLP in, rows out."""
 
     def __init__(self, settings: Settings, database_url: str) -> None:
-        for endpoint in (settings.grpc_endpoint, settings.http_endpoint):
-            if not is_loopback(endpoint):
-                raise ConfigurationError(
-                    f"{endpoint} can be reached from other machines, and this version has no credentials: "
-                    "listen on 127.0.0.1, behind a Collector or a proxy that authenticates"
-                )
+        _check_listeners(settings)
         self._settings = settings
         self._prices = PriceBook(default_catalog())
         self._mapping = mapping_of(settings, self._prices)
@@ -76,10 +75,19 @@ class Gateway:
         self._settler = Settler(self._settle_some)
         self._fits_until = 0.0
         self._stopping = False
+        # A pool of its own: who guesses keys takes no connection from writers.
+        self._key_pool = open_pool(database_url, max_size=1) if settings.auth == "keys" else None
+        self.authenticator = None if self._key_pool is None else _authenticator(self._key_pool, self.metrics)
         limit = settings.max_request_bytes
-        self._grpc = GrpcReceiver(self.export, settings.grpc_endpoint, max_request_bytes=limit)
+        self._grpc = GrpcReceiver(
+            self.export, settings.grpc_endpoint, max_request_bytes=limit, authenticator=self.authenticator
+        )
         self._http = HttpReceiver(
-            self.export, settings.http_endpoint, max_request_bytes=limit, extra_routes=self._routes()
+            self.export,
+            settings.http_endpoint,
+            max_request_bytes=limit,
+            authenticator=self.authenticator,
+            extra_routes=self._routes(),
         )
 
     def start(self) -> Listening:
@@ -88,6 +96,8 @@ class Gateway:
         Raises:
             ConfigurationError: an address cannot be listened on.
         """
+        if self.authenticator is not None:
+            self.authenticator.start()
         grpc = _with_port(self._settings.grpc_endpoint, self._grpc.start())
         http = _with_port(self._settings.http_endpoint, self._http.start())
         self._settler.start()
@@ -158,6 +168,9 @@ class Gateway:
         except ObsError as error:
             _log.warning("traces remain to be settled: %s", error)
         self._pool.close(1.0)
+        if self.authenticator is not None and self._key_pool is not None:
+            self.authenticator.close()
+            self._key_pool.close(1.0)
 
     def _routes(self) -> list[Route]:
         return [
@@ -178,8 +191,37 @@ class Gateway:
             return JSONResponse({"ready": False, "reason": "stopping"}, status_code=503)
         return JSONResponse({"ready": True})
 
-    def _metrics(self, _: Request) -> Response:
+    def _metrics(self, request: Request) -> Response:
+        if self.authenticator is not None and not is_loopback(self._settings.http_endpoint):
+            try:
+                self.authenticator.authenticate(request.headers.items(), READ, ADMIN)
+            except ObsError as error:
+                return refusal(answer_to(error), json=True)
         return Response(self.metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+
+def _check_listeners(settings: Settings) -> None:
+    """See to it that nobody on another machine can send or read without a key, nor unencrypted unless that is wanted.
+
+    Raises:
+        ConfigurationError: somebody could.
+    """
+    for endpoint in (settings.grpc_endpoint, settings.http_endpoint):
+        if is_loopback(endpoint):
+            continue
+        if settings.auth == "off":
+            raise ConfigurationError(
+                f"{endpoint} can be reached from other machines: OTEL_OBS_AUTH=off is for loopback addresses only"
+            )
+        if not settings.insecure:
+            raise ConfigurationError(
+                f"{endpoint} can be reached from other machines, and keys would travel unencrypted: listen on "
+                "127.0.0.1 behind what encrypts, or set OTEL_OBS_INSECURE=on where the network does"
+            )
+
+
+def _authenticator(pool: ConnectionPool, metrics: GatewayMetrics) -> Authenticator:
+    return Authenticator(KnownKeys(PostgresKeys(pool)), refused=metrics.failed)
 
 
 def _outcome(received: Received, written: Written, warning: str) -> Outcome:

@@ -34,6 +34,8 @@ SETTINGS = (
     Setting("DATA_DIR", "", "folder of the embedded PostgreSQL and of run.json; default: the user's data folder"),
     Setting("GRPC_ENDPOINT", "127.0.0.1:4317", "where OTLP/gRPC listens; port 0 takes a free one"),
     Setting("HTTP_ENDPOINT", "127.0.0.1:4318", "where OTLP/HTTP and the health endpoints listen"),
+    Setting("AUTH", "", "`off` or `keys`; default: off if every address is loopback, else keys, and off is refused"),
+    Setting("INSECURE", "off", "`on` allows unencrypted connections from other machines"),
     Setting("ORGANIZATION_ID", "default", "organization of spans that name none"),
     Setting("WORKSPACE_ID", "default", "workspace of spans that name none, nor any span above them"),
     Setting("CONTENT", "store", "`store` or `drop`: what happens to prompts, answers, tool arguments and results"),
@@ -57,6 +59,8 @@ class Settings:
     data_dir: Path
     grpc_endpoint: str
     http_endpoint: str
+    auth: str
+    insecure: bool
     organization_id: str
     workspace_id: str
     content: str
@@ -77,12 +81,17 @@ class Settings:
             option = (options or {}).get(name)
             return option or environ.get(PREFIX + name, "") or _DEFAULTS[name]
 
+        grpc = _endpoint("GRPC_ENDPOINT", value("GRPC_ENDPOINT"))
+        http = _endpoint("HTTP_ENDPOINT", value("HTTP_ENDPOINT"))
+        auth = "off" if is_loopback(grpc) and is_loopback(http) else "keys"
         return cls(
             database_url=value("DATABASE_URL") or None,
             direct_database_url=value("DIRECT_DATABASE_URL") or None,
             data_dir=Path(value("DATA_DIR") or platformdirs.user_data_dir("otel_obs")).expanduser().absolute(),
-            grpc_endpoint=_endpoint("GRPC_ENDPOINT", value("GRPC_ENDPOINT")),
-            http_endpoint=_endpoint("HTTP_ENDPOINT", value("HTTP_ENDPOINT")),
+            grpc_endpoint=grpc,
+            http_endpoint=http,
+            auth=_choice("AUTH", value("AUTH") or auth, ("off", "keys")),
+            insecure=_choice("INSECURE", value("INSECURE"), ("off", "on")) == "on",
             organization_id=_identifier("ORGANIZATION_ID", value("ORGANIZATION_ID")),
             workspace_id=_identifier("WORKSPACE_ID", value("WORKSPACE_ID")),
             content=_choice("CONTENT", value("CONTENT"), ("store", "drop")),

@@ -10,6 +10,7 @@ from otel_obs.model import Decoded
 from otel_obs.otlp import response
 from otel_obs.otlp.decode import decode_logs, decode_traces
 from otel_obs.otlp.decode_json import count_data_points_json, decode_logs_json, decode_traces_json
+from otel_obs.receiver.auth import Principal
 from otel_obs.semconv import WORKSPACE_HEADER
 from otel_obs.settings import MAX_ID_BYTES, is_identifier
 from otel_obs.tenancy import Sender
@@ -91,8 +92,8 @@ METRICS = Signal(
 SIGNALS = (TRACES, LOGS, METRICS)
 
 
-def sender_of(headers: Mapping[str, str]) -> Sender:
-    """Return who sent a request, as its *headers* (names in lower case) say.
+def sender_of(headers: Mapping[str, str], principal: Principal | None = None) -> Sender:
+    """Return who sent a request, as its credential and its *headers* (names in lower case) say.
 
     Raises:
         DecodeError: a header cannot be what it claims.
@@ -100,4 +101,11 @@ def sender_of(headers: Mapping[str, str]) -> Sender:
     workspace = headers.get(WORKSPACE_HEADER) or None
     if workspace is not None and not is_identifier(workspace):
         raise DecodeError(f"{WORKSPACE_HEADER} is not an id: at most {MAX_ID_BYTES} bytes without control characters")
-    return Sender(workspace_id=workspace)
+    if principal is None:
+        return Sender(workspace_id=workspace)
+    return Sender(
+        organization_id=principal.organization_id,
+        workspace_id=workspace,
+        bound_workspace_id=principal.workspace_id,
+        key_id=principal.key_id,
+    )

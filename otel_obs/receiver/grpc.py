@@ -2,18 +2,22 @@
 
 The handlers take raw bytes: a message that cannot be parsed is the client's mistake (INVALID_ARGUMENT), while
 grpcio's own parsing would call it ours (INTERNAL).
+
+Where keys are asked for, the handlers are those of a stream of requests, which is the same on the wire: only such a
+handler runs before the request's message is received.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 
-from otel_obs.errors import ConfigurationError
+from otel_obs.errors import ConfigurationError, DecodeError
 from otel_obs.otlp import response
+from otel_obs.receiver.auth import INGEST, Authenticator, Principal
 from otel_obs.receiver.export import SIGNALS, Export, Signal, sender_of
 from otel_obs.receiver.status import Answer, answer_to
 
@@ -24,7 +28,9 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 class GrpcReceiver:
     """Serves the OTLP services on one address."""
 
-    def __init__(self, export: Export, endpoint: str, *, max_request_bytes: int) -> None:
+    def __init__(
+        self, export: Export, endpoint: str, *, max_request_bytes: int, authenticator: Authenticator | None = None
+    ) -> None:
         self._endpoint = endpoint
         self._server = grpc.server(
             ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="otel-obs-grpc"),
@@ -35,7 +41,7 @@ class GrpcReceiver:
             ],
         )
         for signal in SIGNALS:
-            self._server.add_generic_rpc_handlers((_handler(signal, export),))
+            self._server.add_generic_rpc_handlers((_handler(signal, export, authenticator),))
 
     def start(self) -> int:
         """Listen, and return the port.
@@ -57,18 +63,42 @@ class GrpcReceiver:
         self._server.stop(grace_s).wait(grace_s + 1)
 
 
-def _handler(signal: Signal, export: Export) -> grpc.GenericRpcHandler[bytes, bytes]:
-    method = grpc.unary_unary_rpc_method_handler(_export(signal, export))
+def _handler(
+    signal: Signal, export: Export, authenticator: Authenticator | None
+) -> grpc.GenericRpcHandler[bytes, bytes]:
+    answer = _answer(signal, export)
+    method = (
+        grpc.unary_unary_rpc_method_handler(answer)
+        if authenticator is None
+        else grpc.stream_unary_rpc_method_handler(_authenticated(authenticator, answer))
+    )
     return grpc.method_handlers_generic_handler(signal.service, {"Export": method})
 
 
-def _export(signal: Signal, export: Export) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-    def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
+def _answer(signal: Signal, export: Export) -> Callable[..., bytes]:
+    def handle(request: bytes, context: grpc.ServicerContext, principal: Principal | None = None) -> bytes:
         try:
             metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-            return signal.answer(signal.handle(request, sender_of(metadata), export, json=False), json=False)
+            sender = sender_of(metadata, principal)
+            return signal.answer(signal.handle(request, sender, export, json=False), json=False)
         except Exception as error:  # noqa: BLE001  # each failure has its answer
             return _refuse(context, answer_to(error))
+
+    return handle
+
+
+def _authenticated(
+    authenticator: Authenticator, answer: Callable[..., bytes]
+) -> Callable[[Iterator[bytes], grpc.ServicerContext], bytes]:
+    def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        try:
+            principal = authenticator.authenticate(context.invocation_metadata(), INGEST)
+        except Exception as error:  # noqa: BLE001  # each failure has its answer
+            return _refuse(context, answer_to(error))
+        request = next(requests, None)
+        if request is None:
+            return _refuse(context, answer_to(DecodeError("the request has no message")))
+        return answer(request, context, principal)
 
     return handle
 

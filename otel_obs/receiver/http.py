@@ -1,16 +1,19 @@
 """OTLP/HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp).
 
-Paths are exact: a trailing slash is 404, as it is in the Collector.
+Paths are exact: a trailing slash is 404, as it is in the Collector. A request that is refused before its body was
+read is answered at once, and the connection is closed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from http import HTTPStatus
 from threading import Thread
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -19,10 +22,12 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from otel_obs.errors import ConfigurationError, QueueFullError
 from otel_obs.otlp import response
 from otel_obs.receiver import body
+from otel_obs.receiver.auth import INGEST, Authenticator, Principal
 from otel_obs.receiver.export import SIGNALS, Export, Signal, sender_of
 from otel_obs.receiver.status import Answer, answer_to
 from otel_obs.settings import host_and_port
@@ -31,6 +36,12 @@ THREADS = 32
 """Requests that are decoded and stored at the same time ..."""
 WAIT_FOR_THREAD_S = 1.0
 """... and how long another waits for one of them to finish."""
+LOOKUPS = 32
+"""Requests that wait at the same time until an unknown key is looked up."""
+LINGER_S = 2.0
+"""How long the body of a refused request is read and thrown away, so that the sender gets to read the answer."""
+
+_T = TypeVar("_T")
 
 
 class HttpReceiver:
@@ -42,10 +53,11 @@ class HttpReceiver:
         endpoint: str,
         *,
         max_request_bytes: int,
+        authenticator: Authenticator | None = None,
         extra_routes: Sequence[BaseRoute] = (),
     ) -> None:
         self._endpoint = endpoint
-        handler = _Handler(export, max_request_bytes)
+        handler = _Handler(export, max_request_bytes, authenticator)
         routes = [Route(signal.path, partial(handler.export, signal), methods=["POST"]) for signal in SIGNALS]
         app = Starlette(routes=[*routes, *extra_routes])
         app.router.redirect_slashes = False
@@ -108,43 +120,90 @@ def _listen(endpoint: str) -> socket.socket:
 class _Handler:
     """Answers one POST after the other."""
 
-    def __init__(self, export: Export, max_request_bytes: int) -> None:
+    def __init__(self, export: Export, max_request_bytes: int, authenticator: Authenticator | None) -> None:
         self._export = export
         self._limit = max_request_bytes
-        self._threads: anyio.CapacityLimiter | None = None
+        self._authenticator = authenticator
+        self._threads = _Threads(THREADS)
+        self._lookups = _Threads(LOOKUPS)
 
     async def export(self, signal: Signal, request: Request) -> Response:
         """Answer *request*."""
         json = request.headers.get("content-type", "").lower().startswith("application/json")
+        is_read = False
         try:
+            principal = await self._principal(request)
             json = body.is_json(request.headers.get("content-type"))
             wbits = body.window_bits(_encoding(request))
-            sender = sender_of(request.headers)
+            sender = sender_of(request.headers, principal)
             data = await body.read(request.stream(), self._limit)
+            is_read = True
 
             def work() -> bytes:
                 found = body.decompressed(data, wbits, self._limit)
                 return signal.answer(signal.handle(found, sender, self._export, json=json), json=json)
 
-            return Response(await self._in_thread(work), media_type=_media_type(json=json))
+            return Response(await self._threads.run(work), media_type=_media_type(json=json))
         except body.SlowBodyError:
             return _closed(Response(status_code=HTTPStatus.REQUEST_TIMEOUT))
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)
         except Exception as error:  # noqa: BLE001  # each failure has its answer
-            return _refusal(answer_to(error), json=json)
+            found = refusal(answer_to(error), json=json)
+            return found if is_read else _closed(found)
 
-    async def _in_thread(self, work: Callable[[], bytes]) -> bytes:
-        if self._threads is None:
-            self._threads = anyio.CapacityLimiter(THREADS)
+    async def _principal(self, request: Request) -> Principal | None:
+        if self._authenticator is None:
+            return None
+        headers = request.headers.items()
+        found = self._authenticator.at_once(headers, INGEST)
+        if found is not None:
+            return found
+        return await self._lookups.run(partial(self._authenticator.authenticate, headers, INGEST))
+
+
+class _Threads:
+    """Runs what blocks in so many threads; what finds none within a second is sent away."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """Return what *work* returns."""
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(self._count)
         with anyio.move_on_after(WAIT_FOR_THREAD_S) as waiting:
-            await self._threads.acquire_on_behalf_of(work)
+            await self._limiter.acquire_on_behalf_of(work)
         if waiting.cancelled_caught:
             raise QueueFullError
         try:
             return await anyio.to_thread.run_sync(work, limiter=anyio.CapacityLimiter(1))
         finally:
-            self._threads.release_on_behalf_of(work)
+            self._limiter.release_on_behalf_of(work)
+
+
+class _LastResponse(Response):
+    """A response before the body was read: it is sent whole, then what still comes is thrown away for a while.
+
+    A connection that is closed while the sender writes is reset, and the answer is lost on its way.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        # Who asks before sending a body sends none after a refusal.
+        if all(name != b"expect" for name, _ in scope["headers"]):
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(_thrown_away(receive), LINGER_S)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _thrown_away(receive: Receive) -> None:
+    more = True
+    while more:
+        message = await receive()
+        more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 def _encoding(request: Request) -> str | None:
@@ -155,7 +214,8 @@ def _media_type(*, json: bool) -> str:
     return "application/json" if json else "application/x-protobuf"
 
 
-def _refusal(answer: Answer, *, json: bool) -> Response:
+def refusal(answer: Answer, *, json: bool) -> Response:
+    """Return *answer* as OTLP/HTTP tells failures: a ``google.rpc.Status``."""
     if json:
         content = response.status_json(answer.grpc, answer.message, retry_after_s=answer.retry_after_s)
     else:
@@ -164,12 +224,12 @@ def _refusal(answer: Answer, *, json: bool) -> Response:
     found = Response(content, status_code=answer.http, media_type=_media_type(json=json))
     if answer.retry_after_s is not None:
         found.headers["retry-after"] = str(answer.retry_after_s)
-    if answer.http in {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}:
-        return _closed(found)
+    if answer.http == HTTPStatus.UNAUTHORIZED:
+        found.headers["www-authenticate"] = "Bearer"
     return found
 
 
 def _closed(found: Response) -> Response:
-    """Return *found* so that the connection is closed after it: the rest of the body is not read."""
+    """Return *found* as the last answer of its connection: the rest of the body is not read."""
     found.headers["connection"] = "close"
-    return found
+    return _LastResponse(found.body, found.status_code, dict(found.headers))

@@ -9,7 +9,14 @@ import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from otel_obs.errors import DecodeError, ObsError, RequestTooLargeError, UnsupportedMediaTypeError
+from otel_obs.errors import (
+    DecodeError,
+    ObsError,
+    PermissionDeniedError,
+    RequestTooLargeError,
+    UnauthenticatedError,
+    UnsupportedMediaTypeError,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +40,10 @@ def answer_to(error: Exception) -> Answer:
     match error:
         case ObsError(retryable=True):
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, 14, str(error), RETRY_AFTER_S)
+        case UnauthenticatedError():
+            return Answer(HTTPStatus.UNAUTHORIZED, 16, str(error))
+        case PermissionDeniedError():
+            return Answer(HTTPStatus.FORBIDDEN, 7, str(error))
         case DecodeError():
             return Answer(HTTPStatus.BAD_REQUEST, 3, str(error))
         case RequestTooLargeError():

@@ -1,0 +1,146 @@
+"""Who is asking?  A request's API key, and what it allows.
+
+``Authorization: Bearer KEY`` (RFC 6750) or ``x-api-key: KEY``, as an HTTP header or as gRPC metadata.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from otel_obs.errors import ObsError, PermissionDeniedError, UnauthenticatedError
+from otel_obs.postgres.keys import PresentedKey, StoredKey, presented
+from otel_obs.receiver.known_keys import Known, KnownKeys
+
+INGEST, READ, FLAGS, ADMIN = "ingest", "read", "flags", "admin"
+_NO_HASH = bytes(32)
+
+Headers = Iterable[tuple[str, str | bytes]]
+"""Names in lower case, and values; a name may come more than once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Whose data the holder of a key may write or read, and how."""
+
+    key_id: str
+    organization_id: str
+    workspace_id: str | None = None
+    """The only workspace; None: all of the organization."""
+    scopes: frozenset[str]
+
+
+def key_in(headers: Headers) -> PresentedKey:
+    """Return the key that *headers* carry. What is no Bearer token is left to whoever else reads the header.
+
+    Raises:
+        UnauthenticatedError: there is none, or none that can exist, or more than one.
+    """
+    texts = set()
+    for name, value in headers:
+        if not isinstance(value, str):
+            continue
+        if name == "x-api-key":
+            texts.add(value.strip())
+        elif name == "authorization":
+            scheme, _, token = value.strip().partition(" ")
+            if scheme.lower() == "bearer":
+                texts.add(token.strip())
+    key = presented(texts.pop()) if len(texts) == 1 else None
+    if key is None:
+        raise UnauthenticatedError
+    return key
+
+
+def principal_of(key: StoredKey, *, now: datetime) -> Principal:
+    """Return what *key* allows at *now*.
+
+    Raises:
+        UnauthenticatedError: it was revoked, or has expired.
+        PermissionDeniedError: its organization, or the workspace that it is bound to, was deleted.
+    """
+    if key.organization_id is None:
+        raise PermissionDeniedError("the organization of this API key was deleted")
+    if key.revoked_at is not None:
+        raise UnauthenticatedError("this API key was revoked")
+    if key.expires_at is not None and key.expires_at <= now:
+        raise UnauthenticatedError("this API key has expired")
+    if key.is_bound and key.workspace_id is None:
+        raise PermissionDeniedError("the workspace of this API key was deleted")
+    return Principal(
+        key_id=key.id, organization_id=key.organization_id, workspace_id=key.workspace_id, scopes=key.scopes
+    )
+
+
+def _utc_now() -> datetime:
+    return datetime.now(tz=timezone.utc)
+
+
+class Authenticator:
+    """Tells for each request whose it is: receivers ask it before they read a body, an HTTP API before it answers."""
+
+    def __init__(
+        self,
+        keys: KnownKeys,
+        *,
+        refused: Callable[[ObsError], None] = lambda _: None,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._keys = keys
+        self._refused = refused
+        self._now = now
+
+    def start(self) -> None:
+        """Begin to look keys up."""
+        self._keys.start()
+
+    def close(self) -> None:
+        """Stop looking keys up."""
+        self._keys.close()
+
+    def at_once(self, headers: Headers, *scopes: str) -> Principal | None:
+        """Return who is asking, without waiting for anything; None if only ``authenticate`` can tell.
+
+        Raises:
+            UnauthenticatedError: there is no valid key.
+            PermissionDeniedError: the key allows none of *scopes*, or nothing at all any more.
+        """
+        with self._counted():
+            key = key_in(headers)
+            known = self._keys.remembered(key.id)
+            return None if known is None else self._principal(key, known, scopes)
+
+    def authenticate(self, headers: Headers, *scopes: str) -> Principal:
+        """Return who is asking; blocks while the keys are looked up, for about a second at most.
+
+        Raises:
+            UnauthenticatedError: there is no valid key.
+            PermissionDeniedError: the key allows none of *scopes*, or nothing at all any more.
+            KeyStoreUnavailableError: nobody can tell now.
+        """
+        with self._counted():
+            key = key_in(headers)
+            return self._principal(key, self._keys.look_up(key.id), scopes)
+
+    def _principal(self, key: PresentedKey, known: Known, scopes: tuple[str, ...]) -> Principal:
+        # An unknown id is compared too, and told the same as a wrong secret.
+        is_right = hmac.compare_digest(_NO_HASH if known.key is None else known.key.hash, key.hash)
+        if known.key is None or not is_right:
+            raise UnauthenticatedError
+        now = self._now()
+        principal = principal_of(known.key, now=now)
+        if principal.scopes.isdisjoint(scopes):
+            raise PermissionDeniedError(f"this API key lacks the scope {' or '.join(scopes)}")
+        self._keys.used(key.id, now)
+        return principal
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            yield
+        except ObsError as error:
+            self._refused(error)
+            raise
