@@ -1,0 +1,50 @@
+"""What did a call cost? The host knows the prices; without them the span says nothing of money."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from importlib.metadata import entry_points
+
+from otel_obs.instrumentation.faults import Guarded
+from otel_obs.model import Call, Cost
+
+Price = Callable[[Call, datetime, str], Cost]
+"""(call, when it was made, organization id) -> what it costs, in cents; it may not block."""
+
+ENTRY_POINT = "otel_obs_price"
+"""Group of entry points; the first one that is installed is what ``load_price`` takes."""
+
+
+class _Host:
+    price: Price | None = None
+
+
+def set_price(price: Price | None) -> None:
+    """Let *price* say what a call costs (``gen_ai.usage.cost``, in US dollars); None: nobody does."""
+    _Host.price = price
+
+
+def load_price() -> None:
+    """Take the price that an installed package offers, unless the host has set one."""
+    if _Host.price is not None:
+        return
+    with Guarded("loading prices"):
+        for found in entry_points(group=ENTRY_POINT):
+            _Host.price = found.load()
+            return
+
+
+def is_priced() -> bool:
+    """Tell whether anybody knows prices."""
+    return _Host.price is not None
+
+
+def cost_usd(call: Call, organization_id: str) -> float | None:
+    """Return what *call*, made just now, costs in US dollars; None where nobody knows."""
+    if _Host.price is None or not call.usage.known:
+        return None
+    with Guarded("the price of a call"):
+        cost = _Host.price(call, datetime.now(tz=timezone.utc), organization_id)
+        return None if cost.cents is None else float(cost.cents / 100)
+    return None
