@@ -1,0 +1,224 @@
+# ruff: noqa: INP001, T201 -- a program that prints
+"""What does a span cost the application that makes it?
+
+CPU time of the thread that ends spans, and of its whole process, for each span: without any processor, with the
+SDK's BatchSpanProcessor and with ours, which send to the same server by the same exporter, and with ours that writes
+to PostgreSQL. Each measurement is a process of its own; the rounds are interleaved, and the ratios are of medians of
+one run. Spans come at a rate that all variants can follow, so that none is cheap because it drops some: what was
+sent and what arrived is compared.
+
+    python benchmarks/in_process.py [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import requests
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from otel_obs.exporter import PostgresSpanExporter
+from otel_obs.postgres import schema
+from otel_obs.postgres.embedded import EmbeddedPostgres
+from otel_obs.postgres.locks import FileLock
+from otel_obs.processor import ReliableSpanProcessor
+
+ROOT = Path(__file__).resolve().parents[1]
+
+BARE, STOCK, OURS, POSTGRES, AWAY = (
+    "bare SDK",
+    "BatchSpanProcessor + OTLP",
+    "ours + OTLP",
+    "ours + PostgreSQL",
+    "ours + OTLP, away",
+)
+VARIANTS = (BARE, STOCK, OURS, POSTGRES, AWAY)
+
+ATTRIBUTES = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.request.model": "gpt-4o-mini",
+    "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
+    "gen_ai.request.temperature": 0.2,
+    "gen_ai.request.max_tokens": 800,
+    "gen_ai.usage.input_tokens": 1200,
+    "gen_ai.usage.output_tokens": 240,
+    "gen_ai.response.finish_reasons": ("stop",),
+    "gen_ai.input.messages": json.dumps([{"role": "user", "parts": [{"type": "text", "content": "word " * 200}]}]),
+    "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": "word " * 60}]}]),
+    "server.address": "api.openai.com",
+    "server.port": 443,
+}
+"""A call as instrumentations of the GenAI conventions report it, with 1.5 kB of content."""
+SPANS_A_SECOND = 1000
+BURST = 50
+
+SINK = """
+import http.server, sys
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+count = 0
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        global count
+        request = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+        count += sum(len(s.spans) for r in request.resource_spans for s in r.scope_spans)
+        self.answer(b"")
+    def do_GET(self):
+        self.answer(str(count).encode())
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def measure(variant: str, spans: int, endpoint: str, database: str, spool: str) -> dict[str, float]:
+    """Return what a span costs, in microseconds: ``thread``, ``process`` (CPU) and ``end_p99`` (wall clock)."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    add_processor(provider.add_span_processor, variant, endpoint, database, spool)
+    tracer = provider.get_tracer("benchmark")
+
+    def burst(count: int) -> None:
+        for _ in range(count):
+            with tracer.start_as_current_span("chat gpt-4o-mini", attributes=ATTRIBUTES):
+                pass
+
+    burst(BURST)
+    time.sleep(1.5)
+    process_before, thread = time.process_time(), 0.0
+    began = time.monotonic()
+    for number in range(spans // BURST):
+        before = time.thread_time()
+        burst(BURST)
+        thread += time.thread_time() - before
+        time.sleep(max(0.0, began + (number + 1) * BURST / SPANS_A_SECOND - time.monotonic()))
+    time.sleep(1.5)
+    process = time.process_time() - process_before
+    ends = []
+    for _ in range(1000):
+        span = tracer.start_span("chat gpt-4o-mini", attributes=ATTRIBUTES)
+        at = time.perf_counter()
+        span.end()
+        ends.append(time.perf_counter() - at)
+    provider.shutdown()
+    return {
+        "thread": thread / spans * 1e6,
+        "process": process / spans * 1e6,
+        "end_p99": statistics.quantiles(ends, n=100)[98] * 1e6,
+    }
+
+
+def add_processor(add: Callable[..., None], variant: str, endpoint: str, database: str, spool: str) -> None:
+    """Add what *variant* says."""
+    if variant == STOCK:
+        add(BatchSpanProcessor(OTLPSpanExporter(endpoint), schedule_delay_millis=1000))
+    elif variant == OURS:
+        add(ReliableSpanProcessor(OTLPSpanExporter(endpoint), spool=spool))
+    elif variant == POSTGRES:
+        add(ReliableSpanProcessor(PostgresSpanExporter(database), spool=spool))
+    elif variant == AWAY:
+        add(ReliableSpanProcessor(OTLPSpanExporter("http://127.0.0.1:1/v1/traces"), spool=spool))
+
+
+@contextmanager
+def sink() -> Iterator[str]:
+    """Give the address of a server, in a process of its own, that counts spans."""
+    server = subprocess.Popen([sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None  # noqa: S101  # it is a pipe
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}/v1/traces"
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+def arrived(variant: str, endpoint: str, database: str) -> int:
+    """Return how many spans there are so far."""
+    if variant == POSTGRES:
+        with psycopg.connect(database) as connection:
+            row = connection.execute("SELECT count(*) FROM event_logs").fetchone()
+            return 0 if row is None else int(row[0])
+    return int(requests.get(endpoint, timeout=10).text)
+
+
+def round_of(variant: str, spans: int, endpoint: str, database: str) -> dict[str, float]:
+    """Measure *variant* once, in a process of its own."""
+    with tempfile.TemporaryDirectory() as spool:
+        before = arrived(variant, endpoint, database)
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", variant, str(spans), endpoint, database, spool],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        found: dict[str, float] = json.loads(done.stdout)
+        if variant in {STOCK, OURS, POSTGRES}:
+            found["lost"] = BURST + spans + 1000 - (arrived(variant, endpoint, database) - before)
+        return found
+
+
+def table(results: dict[str, list[dict[str, float]]]) -> str:
+    """Return the results as Markdown."""
+    middle = {
+        variant: {name: statistics.median(each[name] for each in rounds) for name in ("thread", "process", "end_p99")}
+        for variant, rounds in results.items()
+    }
+    lines = [
+        "| | thread, us/span | process, us/span | thread, of stock | process, of stock | p99 of end(), us | lost |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for variant, found in middle.items():
+        thread, process = (f"{found[name] / middle[STOCK][name]:.2f}" for name in ("thread", "process"))
+        lost = sum(each.get("lost", 0) for each in results[variant])
+        lines.append(
+            f"| {variant} | {found['thread']:.1f} | {found['process']:.1f} | {thread} | {process} |"
+            f" {found['end_p99']:.0f} | {lost if 'lost' in results[variant][0] else ''} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the benchmark and print its table."""
+    if arguments[:1] == ["--one"]:
+        variant, spans, endpoint, database, spool = arguments[1:]
+        print(json.dumps(measure(variant, int(spans), endpoint, database, spool)))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 1,000 spans rather than 7 of 5,000")
+    quick = parser.parse_args(arguments).quick
+    rounds, spans = (2, 1000) if quick else (7, 5000)
+
+    results: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
+    with tempfile.TemporaryDirectory(prefix="oo", dir="/tmp") as folder:  # a socket's path is short
+        Path(folder).chmod(0o711)
+        with EmbeddedPostgres(Path(folder), durable=False) as database, sink() as endpoint:
+            schema.migrate(database)
+            for _ in range(rounds):
+                for variant in VARIANTS:
+                    results[variant].append(round_of(variant, spans, endpoint, database))
+        with FileLock(Path(folder) / "supervisor.lock") as supervisor:
+            supervisor.exclusive(60)
+    print(f"{rounds} rounds of {spans} spans, {SPANS_A_SECOND} a second; Python {sys.version.split()[0]}\n")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
