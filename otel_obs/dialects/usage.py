@@ -147,9 +147,7 @@ def _units(
     tools = mapping_of(raw.get("server_tool_use"))
     found = {
         "input_audio_tokens": _first(inside, ("audio_tokens",), facts),
-        "cache_audio_read_tokens": _first(
-            mapping_of(inside.get("cached_tokens_details")), ("audio_tokens",), facts
-        ),
+        "cache_audio_read_tokens": _first(mapping_of(inside.get("cached_tokens_details")), ("audio_tokens",), facts),
         "input_image_tokens": _first(inside, ("image_tokens",), facts),
         "output_audio_tokens": _first(outside, ("audio_tokens",), facts),
         "output_image_tokens": _first(outside, ("image_tokens",), facts),

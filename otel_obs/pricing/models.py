@@ -49,8 +49,6 @@ _BEDROCK = re.compile(
     r"|twelvelabs|writer|zai)\.[\w.:-]+$"
 )
 """Bedrock's ids, with the region that a cross-region profile begins with."""
-_DATA_ZONE = re.compile(r"^(?:us|eu)/")
-"""Deployments that cost more than the global ones of the same name."""
 _PROXIES = frozenset({"litellm", "litellm_proxy"})
 _FINE_TUNE = re.compile(r"^ft:[^:]+:|\.ft-")
 _AZURE_SPELLING = re.compile(r"\bgpt-35\b")
@@ -59,7 +57,8 @@ _DATE_AT_END = re.compile(rf"[-@:_]{_DATE}$")
 _VERSION = rf"(?:{_DATE}|preview|exp)"
 VERSIONS = re.compile(rf"^(?:[-@:_]{_VERSION})*$")
 """What may follow a model's name in a list's own pattern without making it another model."""
-_BEFORE = re.compile(r"^(?:.*[/:.])?$")
+_BEFORE = re.compile(r"^(?!(?:.*/)?(?:us|eu)/$)(?:.*[/:.])?$")
+"""What may stand before a model's name; but a data zone (``azure/eu/gpt-4o``) costs more than the world."""
 
 
 class Candidate(NamedTuple):
@@ -87,22 +86,20 @@ def _candidates(name: str) -> Iterator[Candidate]:
     if name.partition("/")[0] in _PROXIES:
         name = name.partition("/")[2]
     yield Candidate(_vendor(name), name)
-    vendor, slash, rest = name.partition("/")
-    if slash:
-        yield Candidate(vendor, rest)
+    vendor = _vendor(name)
+    if "/" in name:
+        yield Candidate(vendor, name.partition("/")[2])
     shorter = _ARN.sub("", _PATHS.sub("", name))
     if shorter != name:
-        name = shorter
-    elif slash and not _DATA_ZONE.match(rest):
-        name = rest.rpartition("/")[2]
-    vendor = _vendor(name) or (vendor if slash and shorter != name else "")
-    if _AZURE_SPELLING.search(name):
-        name = _AZURE_SPELLING.sub("gpt-3.5", name)
-    yield Candidate(vendor or None, name)
+        name, vendor = shorter, _vendor(shorter)
+    elif _BEFORE.match(name[: name.rfind("/") + 1]):
+        name = name.rpartition("/")[2]
+    name = _AZURE_SPELLING.sub("gpt-3.5", name)
+    yield Candidate(vendor, name)
     dropped = ""
     while found := _DATE_AT_END.search(name):
         name, dropped = name[: found.start()], found.group() + dropped
-        yield Candidate(vendor or None, name, dropped)
+        yield Candidate(vendor, name, dropped)
 
 
 def _vendor(name: str) -> str | None:

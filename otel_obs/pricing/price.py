@@ -99,7 +99,7 @@ def text_dollars(usage: Usage, prices: Mapping[str, UnitPrice]) -> Decimal | Non
     """Return the dollars for text tokens; None without a price for what there is.
 
     Cached tokens are part of the input, and cost as much as the rest where they have no price of their own. What was
-    written for an hour costs more than what was written for five minutes: who sells only the latter says no price of it.
+    written for an hour costs more than what was written for five minutes: the latter's price does not stand for it.
     """
     total = usage.input_tokens or 0
     output = usage.output_tokens or 0

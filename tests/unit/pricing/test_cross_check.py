@@ -25,7 +25,9 @@ CONTEXTS: tuple[tuple[str | None, bool], ...] = (
 
 def tokens(chance: random.Random) -> int:
     """Return a count, now and then on either side of a limit."""
-    return chance.choice([0, 1, chance.randrange(10_000), chance.randrange(1_000_000), 128_000, 200_000, 200_001, 272_001])
+    return chance.choice(
+        [0, 1, chance.randrange(10_000), chance.randrange(1_000_000), 128_000, 200_000, 200_001, 272_001]
+    )
 
 
 def usage_for(chance: random.Random, prices: ModelPrice) -> Usage:
@@ -34,7 +36,9 @@ def usage_for(chance: random.Random, prices: ModelPrice) -> Usage:
         output = 0
     read = chance.choice([None, chance.randint(0, total)])
     write = chance.choice([None, chance.randint(0, total - (read or 0))])
-    hour = None if write is None or prices.cache_write_1h_mtok is None else chance.choice([None, chance.randint(0, write)])
+    hour = (
+        None if write is None or prices.cache_write_1h_mtok is None else chance.choice([None, chance.randint(0, write)])
+    )
     units = {}
     if prices.web_searches_kcount is not None and chance.random() < 0.3:
         units["web_searches"] = chance.randint(1, 9)
