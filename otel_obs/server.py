@@ -27,7 +27,7 @@ from otel_obs.pipeline.stored import settling
 from otel_obs.postgres import schema
 from otel_obs.postgres.keys import PostgresKeys
 from otel_obs.postgres.pool import open_pool, translated
-from otel_obs.postgres.prices import operator_prices
+from otel_obs.postgres.prices import Current
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
@@ -67,11 +67,12 @@ class Gateway:
         self._prices = PriceBook(default_catalog())
         self._mapping = mapping_of(settings, self._prices)
         self._pool: ConnectionPool = open_pool(database_url)
-        self._store = PostgresStore(self._pool, self._prices.row)
+        repriced = partial(reprice, price=self._mapping.price)
+        self._store = PostgresStore(self._pool, self._prices.row, current=Current(self._prices, repriced))
         self.metrics = GatewayMetrics()
         self._queue = CommitQueue(self._store, self._mapping.price, committed=self.metrics.committed)
         self.metrics.watch_queue(lambda: self._queue.size_bytes)
-        self._settling = settling(partial(reprice, price=self._mapping.price))
+        self._settling = settling(repriced)
         self._settler = Settler(self._settle_some)
         self._fits_until = 0.0
         self._stopping = False
@@ -104,7 +105,7 @@ class Gateway:
         return Listening(grpc, http)
 
     def check(self) -> None:
-        """See to it that rows can be written, at the prices that operators have set.
+        """See to it that rows can be written.
 
         Raises:
             ObsError: they cannot; the message says why.
@@ -113,7 +114,6 @@ class Gateway:
             return
         with translated(), self._pool.connection() as connection:
             schema.check(connection)
-            self._prices.set_own(operator_prices(connection))
         self._fits_until = time.monotonic() + _FITS_FOR_S
 
     def export(self, decoded: Decoded, sender: Sender) -> Outcome:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import click
 
+from otel_obs.cli.audit import audit
 from otel_obs.cli.costs import costs
 from otel_obs.cli.database import dsn, migrate, psql
 from otel_obs.cli.demo import demo
@@ -37,7 +38,7 @@ def command() -> None:
         click.echo(f"otel-obs: {name} is no setting of otel_obs", err=True)
 
 
-for subcommand in (demo, up, gateway, maintain, migrate, dsn, psql, costs, prices):
+for subcommand in (demo, up, gateway, maintain, migrate, dsn, psql, costs, prices, audit):
     command.add_command(subcommand)
 
 

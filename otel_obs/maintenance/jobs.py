@@ -15,6 +15,7 @@ from otel_obs.maintenance.reprice import Asked, reprice_calls
 from otel_obs.pipeline.ingest import reprice
 from otel_obs.pipeline.mapping import price_by
 from otel_obs.pipeline.stored import settling
+from otel_obs.postgres.prices import Current
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
 
@@ -52,8 +53,9 @@ def settle_overdue(pool: ConnectionPool, book: PriceBook) -> int:
     Raises:
         StorageUnavailableError: those before are settled.
     """
-    store = PostgresStore(pool, book.row)
-    how = settling(partial(reprice, price=price_by(book)))
+    repriced = partial(reprice, price=price_by(book))
+    store = PostgresStore(pool, book.row, current=Current(book, repriced))
+    how = settling(repriced)
     total = 0
     while found := store.settle(how, limit=AT_ONCE):
         total += found

@@ -24,7 +24,7 @@ from otel_obs.pipeline.mapping import price_by
 from otel_obs.pipeline.stored import settling
 from otel_obs.postgres import audit
 from otel_obs.postgres.pool import conninfo, open_pool
-from otel_obs.postgres.prices import operator_prices, price_of, store_prices
+from otel_obs.postgres.prices import Current, operator_prices, price_of, store_prices
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
@@ -45,8 +45,8 @@ class World:
         self.database = database
         self.pool = pool
         self.book = PriceBook(default_catalog())
-        self.store = PostgresStore(pool, self.book.row)
         price = price_by(self.book)
+        self.store = PostgresStore(pool, self.book.row, current=Current(self.book, partial(reprice, price=price)))
         self.mapping = Mapping(read=read, read_log=read_log, price=price)
         self.settling = settling(partial(reprice, price=price))
 
@@ -120,6 +120,40 @@ def test_the_price_of_each_call_is_kept_and_gives_the_same_cost_again(world: Wor
         dollars = dollars_by(prices[call.price_id].unit_prices, call_of(call).usage)
         assert dollars is not None
         assert call.cost_usd == dollars * 100
+
+
+def test_a_price_holds_from_the_next_call_on_that_is_written_whoever_writes_it(world: World) -> None:
+    """Also for calls that were priced already, and only waited to be written."""
+    received = receive(
+        Decoded(spans=[make_span(HOUSE(response_id="a"))]),
+        Sender(organization_id="default"),
+        RECEIVED_AT,
+        world.mapping,
+    )
+    waiting = batch_of([received], world.mapping.price)
+    world.set(own())
+
+    world.store.write(waiting)
+    world.write([make_span(HOUSE(response_id="b"))])
+
+    assert [call.cost_usd for call in world.calls()] == [Decimal("0.6"), Decimal("0.6")]
+    assert world.ask("SELECT count(DISTINCT price_id) FROM model_cost_logs JOIN model_prices ON id = price_id") == [
+        (1,)
+    ]
+
+
+def test_who_settles_with_old_prices_in_mind_does_not_bring_them_back(world: World) -> None:
+    """Another process set the price and priced again; this one settles the trace that was left to be settled."""
+    outer = make_span(HOUSE(response_id="a"), scope="outer", duration_ms=120)
+    world.write([outer])
+    world.write([make_span(HOUSE(response_id="a"), scope="inner", parent=outer)])
+    world.settle()
+    world.set(own())
+    reprice_calls(world.pool, PriceBook(default_catalog()), Asked())
+
+    world.settle()
+
+    assert [call.cost_usd for call in world.calls()] == [Decimal("0.6")]
 
 
 def test_prices_stay_for_ever(world: World) -> None:
@@ -260,7 +294,7 @@ def test_repricing_is_sealed_in_the_audit_log(world: World) -> None:
 
     with psycopg.connect(conninfo(world.database)) as connection:
         entries = [entry for entry, _ in audit.entries(connection)]
-        assert audit.first_bad(connection) is None
+        assert audit.verify(connection) == (2, None)
     assert [(entry.before, (entry.after or {})["cost_cents"]) for entry in entries] == [
         ({"cost_cents": "0"}, "0.600"),
         ({"cost_cents": "0.600"}, "1.200"),
@@ -281,12 +315,19 @@ def test_an_audit_log_that_was_tampered_with_is_found_out(database: str, tamper:
     with psycopg.connect(conninfo(database)) as connection:
         for number in range(3):
             audit.append(connection, action="test", subject=str(number), after={"n": number, "s": "ö\u2028"})
-        assert audit.first_bad(connection) is None
+        assert audit.verify(connection) == (3, None)
         connection.execute("ALTER TABLE audit_log DISABLE TRIGGER USER")
+        connection.commit()
+        right = command.run("audit", "verify", "--json", "--database-url", database)
 
         connection.execute(tamper)
+        connection.commit()
+        wrong = command.run("audit", "verify", "--json", "--database-url", database)
 
-        assert audit.first_bad(connection) in {2, 3, 4}
+    assert (right.returncode, json.loads(right.stdout)) == (0, {"ok": True, "rows": 3, "first_bad": None})
+    found = json.loads(wrong.stdout)
+    assert (wrong.returncode, found["ok"]) == (1, False)
+    assert found["first_bad"] in {2, 3}
 
 
 def test_unpriced_calls_are_listed_by_what_is_missing(world: World) -> None:
