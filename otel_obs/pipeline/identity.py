@@ -7,10 +7,12 @@ and overlapping time. All of it is a function of the set of reports, never of th
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from otel_obs.rows import CallRow
 from otel_obs.rows.report import EventKey, Report
@@ -213,6 +215,8 @@ class _Pair:
 
 
 _NESTED, _SIBLINGS, _COUSINS = 0, 1, 2
+CLOSEST = 16
+"""With how many reports of another instrumentation one is compared, where thousands have the same totals at once."""
 
 
 class _Families:
@@ -239,6 +243,10 @@ class _Families:
         """One instrumentation reports one call once, unless it nests its spans."""
         same = one.scope == other.scope and one.is_log == other.is_log
         return same and not nested(one, other, self._paths)
+
+    def tellers(self, report: Report) -> frozenset[tuple[str, bool]]:
+        """Return the instrumentations that are known to tell the call of *report*."""
+        return frozenset((member.scope, member.is_log) for member in self._members[report.key])
 
     def names(self) -> dict[EventKey, str]:
         """Return the name of the call for each report that has none itself and is not alone."""
@@ -267,23 +275,77 @@ def match(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) ->
     candidates = [report for report in reports if report.key not in rollups]
     families = _Families(candidates, paths)
     doubtful: set[EventKey] = set()
-    for pair in sorted(_pairs(candidates, paths), key=lambda pair: pair.order):
-        if pair.kind == _COUSINS or not families.join(pair.one, pair.other):
-            doubtful.add(max((pair.one, pair.other), key=lambda report: (report.started, report.key)).key)
+    for found in (_above_each_other(candidates, paths), _beside_each_other(candidates, families)):
+        # The second is looked for when the first are joined: who has found its twin has none elsewhere.
+        for pair in sorted(_pairs(found, paths), key=lambda pair: pair.order):
+            if pair.kind == _COUSINS or not families.join(pair.one, pair.other):
+                doubtful.add(max((pair.one, pair.other), key=_start).key)
     groups = families.names()
     return Matches(groups, frozenset(doubtful - groups.keys()), rollups)
 
 
-def _pairs(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[_Pair]:
-    ordered = sorted(reports, key=lambda report: (report.started, report.key))
-    running: list[Report] = []
-    for other in ordered:
-        running = [report for report in running if report.ended + SLACK >= other.started - SLACK]
-        for one in running:
-            nameless = one.row.response_id is None or other.row.response_id is None
-            if nameless and overlap(one, other) and (pair := _pair(one, other, paths)) is not None:
-                yield pair
-        running.append(other)
+def _pairs(found: Iterable[tuple[Report, Report]], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[_Pair]:
+    for one, other in found:
+        nameless = one.row.response_id is None or other.row.response_id is None
+        if nameless and overlap(one, other) and (pair := _pair(one, other, paths)) is not None:
+            yield pair
+
+
+def _above_each_other(
+    reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]
+) -> Iterable[tuple[Report, Report]]:
+    by_span: dict[str, list[Report]] = {}
+    for report in reports:
+        by_span.setdefault(report.row.span_id, []).append(report)
+    for report in reports:
+        for upper in by_span[report.row.span_id]:
+            if upper.key < report.key:
+                yield _in_order(upper, report)
+        for span_id in paths[report.key]:
+            for upper in by_span.get(span_id, ()):
+                yield _in_order(upper, report)
+
+
+def _beside_each_other(reports: Sequence[Report], families: _Families) -> Iterable[tuple[Report, Report]]:
+    """Yield reports of two instrumentations, of the same input, at the same time: of thousands the closest few."""
+    slack = SLACK.total_seconds()
+    running: dict[int | None, dict[tuple[str, bool], list[_Timed]]] = {}
+    for report in sorted(reports, key=_start):
+        if not report.has_usage:
+            continue
+        other = _Timed(report.started.timestamp(), report.ended.timestamp(), families.tellers(report), report)
+        told_by = (report.scope, report.is_log)
+        same_input = running.setdefault(report.row.input_tokens, {})
+        for teller in same_input.keys() - other.told_by:
+            known = [one for one in same_input[teller] if one.ended + slack >= other.started - slack]
+            same_input[teller] = known
+            alone = [(one.apart(other), one.report.key, one.report) for one in known if told_by not in one.told_by]
+            for _, _, one in heapq.nsmallest(CLOSEST, alone):
+                yield one, report
+        same_input.setdefault(told_by, []).append(other)
+
+
+class _Timed(NamedTuple):
+    started: float
+    ended: float
+    told_by: frozenset[tuple[str, bool]]
+    """The instrumentations that are known to tell its call, its own among them."""
+    report: Report
+
+    def apart(self, other: _Timed) -> float:
+        return abs(self.started - other.started) + abs(self.ended - other.ended)
+
+
+def _apart(one: Report, other: Report) -> float:
+    return abs((one.started - other.started).total_seconds()) + abs((one.ended - other.ended).total_seconds())
+
+
+def _start(report: Report) -> tuple[object, ...]:
+    return (report.started, report.key)
+
+
+def _in_order(one: Report, other: Report) -> tuple[Report, Report]:
+    return (one, other) if _start(one) <= _start(other) else (other, one)
 
 
 def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -> _Pair | None:
@@ -292,7 +354,7 @@ def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -
     silent = not (one.has_usage and other.has_usage)
     if not silent and not same_totals(one.row, other.row):
         return None
-    apart = abs((one.started - other.started).total_seconds()) + abs((one.ended - other.ended).total_seconds())
+    apart = _apart(one, other)
     if nested(one, other, paths):
         return _Pair(_NESTED, silent, apart, one, other)
     if silent or (one.scope == other.scope and one.is_log == other.is_log):
@@ -339,16 +401,17 @@ def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
 
 
 def _strangers(reports: Sequence[Report]) -> Iterable[_Pair]:
-    ordered = sorted(reports, key=lambda report: (report.started, report.key))
-    running: list[Report] = []
-    for other in ordered:
-        running = [report for report in running if report.ended + SLACK >= other.started - SLACK]
-        for one in running:
+    if len({report.row.trace_id for report in reports}) < 2:
+        return
+    running: dict[object, list[Report]] = {}
+    for other in sorted(reports, key=_start):
+        totals = (other.row.input_tokens, other.row.output_tokens) if other.has_usage else None
+        known = running.setdefault((other.resource, totals), [])
+        known[:] = [report for report in known if report.ended + SLACK >= other.started - SLACK]
+        for one in known:
             if are_strangers(one, other):
-                apart = abs((one.started - other.started).total_seconds())
-                apart += abs((one.ended - other.ended).total_seconds())
-                yield _Pair(_COUSINS, not (one.has_usage and other.has_usage), apart, one, other)
-        running.append(other)
+                yield _Pair(_COUSINS, not (one.has_usage and other.has_usage), _apart(one, other), one, other)
+        known.append(other)
 
 
 def are_strangers(one: Report, other: Report) -> bool:

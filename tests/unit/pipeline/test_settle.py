@@ -233,3 +233,28 @@ def test_a_trace_of_three_thousand_spans_settles() -> None:
     assert found.input_tokens == sum(range(1, 3000))
     assert len(found.execution_nodes) == 1001
     assert found.execution_nodes[-1] == {"type": "truncated", "name": "1999 more"}
+
+
+def test_thousands_of_calls_of_the_same_totals_at_once_are_counted_each() -> None:
+    """A fan-out of embeddings, say: comparing each with each would take minutes."""
+    run = make_span(agent("a"), duration_ms=5_000)
+    outer = [make_span(chat(8, 1), parent=run, start_ms=n, scope="outer") for n in range(1_000)]
+    inner = [make_span(chat(8, 1), parent=span, start_ms=n, scope="inner") for n, span in enumerate(outer[:300])]
+
+    store = settled([run, *outer, *inner])
+
+    assert len(store.calls) == 1_000
+    assert all("flags" not in event.context for event in store.events.values())
+
+
+def test_a_call_that_has_found_its_twin_is_not_doubted_for_the_sake_of_others() -> None:
+    run = make_span(agent("a"), duration_ms=500)
+    outer = [make_span(chat(), parent=run, start_ms=n, scope="outer") for n in range(3)]
+    inner = [
+        make_span(chat(response_id=f"r{n}"), parent=span, start_ms=n, scope="inner") for n, span in enumerate(outer)
+    ]
+
+    store = settled([run, *outer, *inner])
+
+    assert {call.response_id for call in store.calls.values()} == {"r0", "r1", "r2"}
+    assert all("flags" not in event.context for event in store.events.values())
