@@ -109,14 +109,15 @@ def usage(counts: Counts, *, apart: bool) -> Usage:
 
     An input smaller than what was read from and written to the cache proves that they are apart.
     """
-    cached = (counts.cache_read or 0) + (counts.cache_write or 0)
+    write = _either(counts.cache_write, counts.cache_write_1h)
+    cached = (counts.cache_read or 0) + (write or 0)
     tokens = counts.input
     if tokens is not None and (apart or tokens < cached):
         tokens += cached
     return Usage(
         input_tokens=tokens,
         cache_read_tokens=counts.cache_read,
-        cache_write_tokens=counts.cache_write,
+        cache_write_tokens=write,
         cache_write_1h_tokens=counts.cache_write_1h,
         output_tokens=counts.output,
         reasoning_tokens=counts.reasoning,

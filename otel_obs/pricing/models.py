@@ -109,6 +109,11 @@ def _vendor(name: str) -> str | None:
     return vendor if slash else None
 
 
+def pattern_of(model: str) -> str:
+    """Return what matches the names of *model*, prefixed and dated ones too, in Python and in PostgreSQL."""
+    return rf"^(.*[/:.])?{re.escape(model)}([-@:_]{_VERSION})*$"
+
+
 def names_it(name: str, part: str) -> bool:
     """Tell whether *name* is the model called *part*: around it stand only prefixes, dates and versions.
 

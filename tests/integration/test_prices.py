@@ -211,6 +211,66 @@ def test_only_what_is_asked_for_is_priced_again(world: World) -> None:
     assert world.reprice(model="house-model").rows_changed == 2
 
 
+def test_a_model_is_asked_for_under_all_of_its_names_and_not_its_neighbours(world: World) -> None:
+    names = [
+        "gpt-4o",
+        "gpt-4o-2024-08-06",
+        "openai/GPT-4o",
+        "gpt-4o-mini",
+        "gpt-4o-2024-08-06.ft-1",
+        "my-gpt-4o",
+        "gpt.4o",
+    ]
+    world.write([make_span(chat(response_id=f"r{n}", model=name)) for n, name in enumerate(names)])
+
+    assert world.reprice(model="gpt-4o").rows_examined == 3
+
+
+def test_sums_come_with_the_shares_that_are_not_priced_or_estimated(world: World) -> None:
+    root = make_span(agent("buyer", **{"user.id": "ann"}), duration_ms=500)
+    world.write([
+        root, make_span(HOUSE(response_id="a"), parent=root), make_span(chat(response_id="b"), parent=root),
+        make_span(chat(None, None, response_id="c"), parent=root),
+    ])  # fmt: skip
+    world.settle()
+    with psycopg.connect(conninfo(world.database)) as connection:
+        connection.execute("UPDATE model_cost_logs SET usage_source = 'estimated' WHERE response_id = 'b'")
+    keys = ("day", "model", "agent", "user", "workspace", "flow")
+
+    done = command.run("costs", "--by", ",".join(keys), "--json", "--database-url", world.database)
+    for_people = command.run("costs", "--by", "agent", "--database-url", world.database)
+    missing = command.run("prices", "unpriced", "--database-url", world.database)
+
+    found = json.loads(done.stdout)
+    assert found["by"] == list(keys)
+    assert {row["model"]: (row["unpriced_calls"], row["estimated_calls"]) for row in found["rows"]} == {
+        "house-model": (1, 0),
+        "gpt-4o-mini": (1, 1),
+    }
+    assert {row["user"] for row in found["rows"]} == {"ann"}
+    assert (found["total"]["calls"], found["total"]["calls_with_usage"]) == (3, 2)
+    assert (found["total"]["unpriced_calls"], found["total"]["estimated_calls"]) == (2, 1)
+    assert "2 (67%)" in for_people.stdout
+    assert "1 (33%)" in for_people.stdout
+    assert "2 (67%) have no cost" in missing.stdout
+    assert "1 (33%) an estimated one" in missing.stdout
+
+
+def test_maintain_settles_what_processes_that_are_gone_left_behind(world: World) -> None:
+    root = make_span(agent("buyer"), duration_ms=500)
+    world.write([make_span(chat(response_id="a"), parent=root)])
+    world.write([root])
+    with psycopg.connect(conninfo(world.database)) as connection:
+        connection.execute("UPDATE unsettled_traces SET first_at = now() - interval '1 minute'")
+
+    done = command.run("maintain", "--once", "settle", "--json", "--database-url", world.database)
+
+    (job,) = json.loads(done.stdout)["jobs"]
+    assert (job["job"], job["status"], job["result"]) == ("settle", "done", {"traces": 1})
+    assert world.ask("SELECT input_tokens, jsonb_array_length(execution_nodes) FROM agent_trace_history") == [(100, 1)]
+    assert world.ask("SELECT count(*) FROM unsettled_traces") == [(0,)]
+
+
 def test_each_call_has_the_price_of_its_own_time(world: World) -> None:
     early, late = make_span(HOUSE(response_id="a")), make_span(HOUSE(response_id="b"), start_ms=86_400_000)
     world.write([early, late])
