@@ -376,6 +376,15 @@ LOST_CONTEXT_WITHIN = timedelta(minutes=5)
 """How long before a report that has no response id its twin in another trace may have begun."""
 
 
+_ACROSS = "span:"
+"""What names of calls begin with that nothing but a comparison of traces gives."""
+
+
+def group_within(report: Report) -> str | None:
+    """Return the group that its own trace gives *report*; what was found across traces is looked for anew."""
+    return None if report.group is not None and report.group.startswith(_ACROSS) else report.group
+
+
 def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
     """Find for reports without a call id the report of another trace that speaks of the same call.
 
@@ -395,7 +404,7 @@ def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
         if keys & taken or (pair.silent and any(fits[key] > 1 for key in keys)):
             continue
         taken |= keys
-        name = pair.one.call_id or pair.other.call_id or "span:" + ":".join(min(keys))
+        name = pair.one.call_id or pair.other.call_id or _ACROSS + ":".join(min(keys))
         groups.update({report.key: name for report in (pair.one, pair.other) if report.row.response_id is None})
     return groups
 

@@ -15,6 +15,7 @@ from otel_obs.pipeline.identity import (
     Cluster,
     Matches,
     clusters,
+    group_within,
     match,
     match_across,
     outermost,
@@ -136,7 +137,7 @@ def _matched(reports: Mapping[EventKey, Report], above: Above) -> Matches:
         doubtful |= found.doubtful
         rollups |= found.rollups
     grouped = [
-        replace(report, group=groups.get(key) if key in above else report.group)
+        replace(report, group=groups.get(key) if key in above else group_within(report))
         for key, report in reports.items()
         if key not in rollups
     ]
