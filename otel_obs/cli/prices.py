@@ -225,7 +225,7 @@ def set_price(
         since = "always" if row.valid_from <= EPOCH else f"{row.valid_from:%Y-%m-%d %H:%M} UTC"
         click.echo(f"{row.model_name}: {'withdrawn' if withdraw else 'set'}, since {since}")
         click.echo(
-            "gateways take it up within seconds; calls stored before: otel-obs prices reprice "
+            "calls that are written from now on have it; those stored before: otel-obs prices reprice "
             f"--model {row.model_name} --dry-run",
             err=True,
         )
