@@ -77,6 +77,8 @@ def _handed_down(event: EventRow, above: Sequence[EventRow], agents: Mapping[Eve
     if changes["workspace_id"] is None:
         changes["workspace_id"] = event.workspace_id
         inherited |= DEFAULTED_WORKSPACE
+    if inherited == event.inherited and all(getattr(event, column) == value for column, value in changes.items()):
+        return event
     return event._replace(inherited=inherited, **changes)
 
 
