@@ -21,6 +21,10 @@ DEFAULTED_WORKSPACE = 64
 """Bit of ``event_logs.inherited``: nobody names a workspace, the column holds the default."""
 
 
+IDENTITY = 8
+"""All rows begin with the same so many columns, from organization_id to received_at."""
+
+
 class EventRow(NamedTuple):
     """One row of ``event_logs``."""
 

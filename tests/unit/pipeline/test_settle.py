@@ -233,3 +233,12 @@ def test_a_trace_of_three_thousand_spans_settles() -> None:
     assert found.input_tokens == sum(range(1, 3000))
     assert len(found.execution_nodes) == 1001
     assert found.execution_nodes[-1] == {"type": "truncated", "name": "1999 more"}
+
+
+def test_thousands_of_embeddings_at_once_without_ids_are_as_many_calls() -> None:
+    run = make_span(agent("a"), duration_ms=500_000)
+    spans = [make_span(chat(512, 1), parent=run, start_ms=1) for _ in range(3000)]
+
+    found = settled([run, *spans])
+
+    assert len(found.calls) == 3000
