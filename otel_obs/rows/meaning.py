@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from otel_obs.model import Call, Content, Cost, Reading
 from otel_obs.rows import context as _context
