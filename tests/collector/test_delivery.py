@@ -1,0 +1,228 @@
+"""Real SDKs, the real Collector, our gateway, rows: whose they are, and that none is missing, whatever stops."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+
+import grpc
+import psycopg
+import pytest
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from otel_obs.postgres.keys import new_key
+from otel_obs.postgres.pool import conninfo
+from tests.fix_collector import Behind, Certificates, Collector, Starting, until
+
+OUTAGE_S = 15
+"""How long our gateway is away; minutes are the business of `make chaos`."""
+MODEL = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o-mini"}
+
+
+@pytest.fixture(autouse=True)
+def _own_authority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For requests, which the SDK sends with, a variable of the machine outweighs what its session was told."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def spans(count: int, **attributes: str | int) -> Sequence[ReadableSpan]:
+    """Return *count* calls to a model, as the SDK made them."""
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    tracer = provider.get_tracer("test")
+    for _ in range(count):
+        usage = {"gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 10}
+        tracer.start_span("chat gpt-4o-mini", attributes={**MODEL, **usage, **attributes}).end()
+    return kept.get_finished_spans()
+
+
+def ids(sent: Sequence[ReadableSpan]) -> set[str]:
+    return {f"{span.context.span_id:016x}" for span in sent if span.context}
+
+
+@contextmanager
+def sdk(
+    port: int, key: str, *, over: str, authority: Path | None = None, workspace: str | None = None
+) -> Iterator[SpanExporter]:
+    """Give an exporter of the SDK that sends gzip to *port*; with TLS where an authority is given."""
+    headers = {"authorization": f"Bearer {key}"} | ({"x-otel-obs-workspace": workspace} if workspace else {})
+    scheme = "https" if authority else "http"
+    exporter: SpanExporter
+    if over == "grpc":
+        credentials = grpc.ssl_channel_credentials(authority.read_bytes()) if authority else None
+        exporter = GrpcExporter(
+            f"{scheme}://localhost:{port}", insecure=authority is None, credentials=credentials, headers=headers,
+            compression=grpc.Compression.Gzip,
+        )  # fmt: skip
+    else:
+        exporter = HttpExporter(
+            f"{scheme}://localhost:{port}/v1/traces", certificate_file=str(authority) if authority else None,
+            headers=headers, compression=Compression.Gzip,
+        )  # fmt: skip
+    try:
+        yield exporter
+    finally:
+        exporter.shutdown()
+
+
+def of(stored: Sequence[tuple[str, str, str]], organization: str) -> set[str]:
+    return {span_id for found, _, span_id in stored if found == organization}
+
+
+@pytest.mark.parametrize("over", ["grpc", "http"])
+def test_spans_reach_their_organization_through_one_collector(
+    over: str, behind: Behind, collector: Starting, certificates: Certificates
+) -> None:
+    front = collector("gateway", behind.grpc)
+    port = front.grpc if over == "grpc" else front.http
+    sent: dict[str, set[str]] = {}
+
+    for organization, workspace in (("acme", "blue"), ("globex", "red")):
+        key = behind.key(organization)
+        with sdk(port, key, over=over, authority=certificates.authority, workspace=workspace) as exporter:
+            batch = spans(10, **{"otel_obs.organization.id": "somebody else's"})
+            assert exporter.export(batch) is SpanExportResult.SUCCESS
+            sent[organization] = ids(batch)
+
+    until(lambda: len(behind.spans()) == 20)
+    stored = behind.spans()
+    assert {organization: of(stored, organization) for organization in sent} == sent
+    assert {(organization, workspace) for organization, workspace, _ in stored} == {("acme", "blue"), ("globex", "red")}
+    with psycopg.connect(conninfo(behind.database)) as connection:
+        calls = connection.execute("SELECT count(*), sum(input_tokens), min(cost_source) FROM model_costs").fetchone()
+    assert calls == (20, 20_000, "computed")
+
+
+@pytest.fixture
+def exporters(certificates: Certificates) -> Iterator[Callable[[Collector, str, str], SpanExporter]]:
+    with ExitStack() as stack:
+
+        @cache
+        def open_one(front: Collector, key: str, over: str) -> SpanExporter:
+            port = front.grpc if over == "grpc" else front.http
+            return stack.enter_context(sdk(port, key, over=over, authority=certificates.authority))
+
+        yield open_one
+
+
+def test_an_outage_and_a_killed_collector_lose_nothing_and_mix_nothing(
+    behind: Behind, collector: Starting, exporters: Callable[[Collector, str, str], SpanExporter]
+) -> None:
+    front = collector("gateway", behind.grpc)
+    keys = {"acme": behind.key("acme"), "globex": behind.key("globex"), "nobody": new_key()[0]}
+    acknowledged: dict[str, set[str]] = {organization: set() for organization in keys}
+
+    def send(organization: str, over: str) -> None:
+        batch = spans(5)
+        assert exporters(front, keys[organization], over).export(batch) is SpanExportResult.SUCCESS
+        acknowledged[organization] |= ids(batch)
+
+    def send_all() -> None:
+        for organization in keys:
+            for over in ("grpc", "http"):
+                send(organization, over)
+
+    send_all()
+    until(lambda: len(behind.spans()) == 20)
+
+    # Our gateway goes; nobody but the Collector takes what comes, and then it is killed, and killed again.
+    behind.kill()
+    end = time.monotonic() + OUTAGE_S
+    while time.monotonic() < end:
+        send_all()
+        time.sleep(1)
+    front.kill()
+    front.start()
+    send_all()
+    front.kill()
+    front.start()
+    assert len(behind.spans()) == 20
+    behind.start()
+
+    expected = {organization: acknowledged[organization] for organization in ("acme", "globex")}
+    until(lambda: {name: of(behind.spans(), name) for name in expected} == expected)
+    stored = behind.spans()
+    assert max(Counter(span_id for _, _, span_id in stored).values()) == 1
+    assert {organization for organization, _, _ in stored} == {"acme", "globex"}
+    # What no key opens is refused for good, and stands in nobody's way.
+    until(lambda: front.metric("otelcol_exporter_send_failed_spans") > 0)
+
+
+def test_two_tiers_of_collectors_hand_on_whose_it_is_and_mask_what_is_secret(
+    behind: Behind, collector: Starting
+) -> None:
+    front = collector("gateway", behind.grpc)
+    agent = collector("agent", front.grpc)
+    secret = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
+    key = behind.key("acme", "blue")
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    question = f'[{{"role":"user","parts":[{{"type":"text","content":"my key is {secret}, say hello"}}]}}]'
+    told = {
+        **MODEL, "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 10, "gen_ai.response.id": "r1",
+        "gen_ai.input.messages": question, "db.password": "hunter2", "url.full": "https://u:p4ss@example.org/x",
+        "http.request.header.authorization": ["Basic dXNlcjpwYXNz"],
+    }  # fmt: skip
+    with provider.get_tracer("test").start_as_current_span("chat", attributes=told) as span:
+        span.add_event("exception", {"exception.message": f"Incorrect API key provided: {secret}"})
+        span.set_status(StatusCode.ERROR, f"Incorrect API key provided: {secret}")
+
+    with sdk(agent.grpc, key, over="grpc") as exporter:
+        assert exporter.export(kept.get_finished_spans()) is SpanExportResult.SUCCESS
+    until(lambda: len(behind.spans()) == 1)
+
+    assert [(organization, workspace) for organization, workspace, _ in behind.spans()] == [("acme", "blue")]
+    with psycopg.connect(conninfo(behind.database)) as connection:
+        rows = connection.execute(
+            "SELECT e.context::text, c.body, m.input_tokens, m.output_tokens FROM event_logs AS e "
+            "JOIN span_contents AS c USING (span_id) JOIN model_cost_logs AS m USING (span_id)"
+        ).fetchall()
+    (context, question, *tokens) = rows[0]
+    assert tokens == [1000, 10]
+    assert "my key is ****, say hello" in question
+    assert "Incorrect API key provided: ****" in context
+    for text in (secret, "hunter2", "p4ss", "dXNlcjpwYXNz"):
+        assert text not in context + question
+    assert "https://" not in context or "****example.org" in context
+
+
+@pytest.mark.parametrize("over", ["grpc", "http"])
+@pytest.mark.parametrize("signal", ["traces", "logs"])
+def test_a_foreign_sender_is_understood(
+    signal: str, over: str, behind: Behind, collector: Starting, certificates: Certificates, telemetrygen: Path
+) -> None:
+    front = collector("gateway", behind.grpc)
+    key = behind.key("acme")
+
+    done = subprocess.run(
+        [
+            telemetrygen, signal, f"--{signal}", "7", "--workers", "2", "--rate", "0",
+            "--otlp-endpoint", f"localhost:{front.grpc if over == 'grpc' else front.http}",
+            *(["--otlp-http"] if over == "http" else []),
+            "--ca-cert", certificates.authority, "--otlp-header", f'authorization="Bearer {key}"',
+        ],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    # Two workers make seven each; a trace of telemetrygen has two spans.
+    count = 28 if signal == "traces" else 14
+    until(lambda: len(behind.spans()) == count)
+    assert {organization for organization, _, _ in behind.spans()} == {"acme"}
+    with psycopg.connect(conninfo(behind.database)) as connection:
+        kinds = connection.execute("SELECT DISTINCT event_type, service_name FROM event_logs").fetchall()
+    assert kinds == [("span" if signal == "traces" else "log", "telemetrygen")]
