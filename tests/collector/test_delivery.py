@@ -20,7 +20,7 @@ from opentelemetry.trace import StatusCode
 from otel_obs.postgres.keys import new_key
 from otel_obs.postgres.pool import conninfo
 from tests.fix_collector import Behind, Certificates, Collector, Starting, until
-from tests.sending import MODEL, ids, sdk, spans
+from tests.sending import MODEL, Told, ids, sdk, spans
 
 OUTAGE_S = 15
 """How long our gateway is away; minutes are the business of `make chaos`."""
@@ -127,7 +127,7 @@ def test_two_tiers_of_collectors_hand_on_whose_it_is_and_mask_what_is_secret(
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(kept))
     question = f'[{{"role":"user","parts":[{{"type":"text","content":"my key is {secret}, say hello"}}]}}]'
-    told = {
+    told: Told = {
         **MODEL, "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 10, "gen_ai.response.id": "r1",
         "gen_ai.input.messages": question, "db.password": "hunter2", "url.full": "https://u:p4ss@example.org/x",
         "http.request.header.authorization": ["Basic dXNlcjpwYXNz"],
