@@ -44,6 +44,19 @@ def telemetrygen() -> Path:
     return _built("telemetrygen")
 
 
+@pytest.fixture
+def kafka() -> Iterator[int]:
+    """Run a broker, and give its port."""
+    port = free_port()
+    with subprocess.Popen([_built("kafka"), str(port)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("ready")
+            yield port
+        finally:
+            process.kill()
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
