@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import grpc
 import psycopg
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -22,6 +25,7 @@ from otel_obs.postgres.pool import conninfo
 from tests.fix_collector import Behind, Certificates, Collector, Starting, until
 from tests.sending import MODEL, Told, ids, sdk, spans
 
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 OUTAGE_S = 15
 """How long our gateway is away; minutes are the business of `make chaos`."""
 
@@ -114,6 +118,37 @@ def test_an_outage_and_a_killed_collector_lose_nothing_and_mix_nothing(
     assert {organization for organization, _, _ in stored} == {"acme", "globex"}
     # What no key opens is refused for good, and stands in nobody's way.
     until(lambda: front.metric("otelcol_exporter_send_failed_spans") > 0)
+
+
+def test_a_full_queue_tells_senders_to_come_again_and_keeps_what_it_took(
+    behind: Behind, collector: Starting, certificates: Certificates
+) -> None:
+    front = collector("gateway", behind.grpc, OTELCOL_QUEUE_BYTES="2000000")
+    key = behind.key("acme")
+    behind.kill()
+    authority = grpc.ssl_channel_credentials(certificates.authority.read_bytes())
+    answers: Counter[grpc.StatusCode] = Counter()
+    acknowledged: set[str] = set()
+
+    with grpc.secure_channel(f"localhost:{front.grpc}", authority) as channel:
+        export = channel.unary_unary(TRACES, None, None)
+        for _ in range(8):
+            batch = spans(1, note="n" * 500_000)
+            try:
+                export(
+                    encode_spans(batch).SerializeToString(), timeout=30,
+                    metadata=(("authorization", f"Bearer {key}"),),
+                )  # fmt: skip
+            except grpc.RpcError as error:
+                refused: Any = error
+                answers[refused.code()] += 1
+            else:
+                answers[grpc.StatusCode.OK] += 1
+                acknowledged |= ids(batch)
+    behind.start()
+
+    assert answers.keys() == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    until(lambda: of(behind.spans(), "acme") == acknowledged)
 
 
 def test_two_tiers_of_collectors_hand_on_whose_it_is_and_mask_what_is_secret(
