@@ -155,7 +155,7 @@ def test_two_tiers_of_collectors_hand_on_whose_it_is_and_mask_what_is_secret(
     behind: Behind, collector: Starting
 ) -> None:
     front = collector("gateway", behind.grpc)
-    agent = collector("agent", front.grpc)
+    agent = collector("agent", front.grpc, OTELCOL_UPSTREAM=f"dns:///localhost:{front.grpc}")
     secret = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
     key = behind.key("acme", "blue")
     kept = InMemorySpanExporter()

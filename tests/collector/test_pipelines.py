@@ -151,3 +151,13 @@ def test_names_of_tokens_are_not_names_of_secrets() -> None:
 
     assert not [name for name in kept if any(pattern.search(name) for pattern in masked)]
     assert [name for name in gone if any(pattern.search(name) for pattern in masked)] == list(gone)
+
+
+def test_the_readme_lists_the_settings_that_there_are() -> None:
+    texts = [(PIPELINES / f"{name}.yaml").read_text() for name in NAMES]
+    readme = (ROOT / "collector" / "README.md").read_text()
+
+    known = {name for text in texts for name in re.findall(r"\$\{env:(\w+)", text)}
+
+    rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `OTELCOL_")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == known
