@@ -18,7 +18,7 @@ demo: install
 test: install
 	$(BIN)/python -m pytest
 
-# The Collector of collector/, with Go 1.26 or newer from the official modules; and, for the tests, a foreign sender and a broker.
+# The Collector of collector/, with Go 1.26 or newer from the official modules; for the tests a foreign sender and a broker.
 # builder/go.sum pins every module that goes into it.  Go caches downloads and compiled packages in places of its own.
 OTELCOL := build/otelcol
 OTELCOL_RELEASE := 0.155.0

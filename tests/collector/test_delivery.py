@@ -26,6 +26,7 @@ from tests.fix_collector import Behind, Certificates, Collector, Starting, until
 from tests.sending import MODEL, Told, ids, sdk, spans
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+SECRET = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 OUTAGE_S = 15
 """How long our gateway is away; minutes are the business of `make chaos`."""
 
@@ -156,20 +157,19 @@ def test_two_tiers_of_collectors_hand_on_whose_it_is_and_mask_what_is_secret(
 ) -> None:
     front = collector("gateway", behind.grpc)
     agent = collector("agent", front.grpc, OTELCOL_UPSTREAM=f"dns:///localhost:{front.grpc}")
-    secret = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
     key = behind.key("acme", "blue")
     kept = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(kept))
-    question = f'[{{"role":"user","parts":[{{"type":"text","content":"my key is {secret}, say hello"}}]}}]'
+    question = f'[{{"role":"user","parts":[{{"type":"text","content":"my key is {SECRET}, say hello"}}]}}]'
     told: Told = {
         **MODEL, "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 10, "gen_ai.response.id": "r1",
         "gen_ai.input.messages": question, "db.password": "hunter2", "url.full": "https://u:p4ss@example.org/x",
         "http.request.header.authorization": ["Basic dXNlcjpwYXNz"],
     }  # fmt: skip
     with provider.get_tracer("test").start_as_current_span("chat", attributes=told) as span:
-        span.add_event("exception", {"exception.message": f"Incorrect API key provided: {secret}"})
-        span.set_status(StatusCode.ERROR, f"Incorrect API key provided: {secret}")
+        span.add_event("exception", {"exception.message": f"Incorrect API key provided: {SECRET}"})
+        span.set_status(StatusCode.ERROR, f"Incorrect API key provided: {SECRET}")
 
     with sdk(agent.grpc, key, over="grpc") as exporter:
         assert exporter.export(kept.get_finished_spans()) is SpanExportResult.SUCCESS
@@ -185,7 +185,7 @@ def test_two_tiers_of_collectors_hand_on_whose_it_is_and_mask_what_is_secret(
     assert tokens == [1000, 10]
     assert "my key is ****, say hello" in question
     assert "Incorrect API key provided: ****" in context
-    for text in (secret, "hunter2", "p4ss", "dXNlcjpwYXNz"):
+    for text in (SECRET, "hunter2", "p4ss", "dXNlcjpwYXNz"):
         assert text not in context + question
     assert "https://" not in context or "****example.org" in context
 
@@ -203,6 +203,7 @@ def test_a_foreign_sender_is_understood(
             telemetrygen, signal, f"--{signal}", "7", "--workers", "2", "--rate", "0",
             "--otlp-endpoint", f"localhost:{front.grpc if over == 'grpc' else front.http}",
             *(["--otlp-http"] if over == "http" else []),
+            *(["--body", f"my key is {SECRET}"] if signal == "logs" else []),
             "--ca-cert", certificates.authority, "--otlp-header", f'authorization="Bearer {key}"',
         ],
         capture_output=True, text=True, check=False, timeout=60,
@@ -214,5 +215,10 @@ def test_a_foreign_sender_is_understood(
     until(lambda: len(behind.spans()) == count)
     assert {organization for organization, _, _ in behind.spans()} == {"acme"}
     with psycopg.connect(conninfo(behind.database)) as connection:
+        rows = "".join(row for (row,) in connection.execute(
+            "SELECT e::text FROM event_logs AS e UNION ALL SELECT c::text FROM span_contents AS c"
+        ))  # fmt: skip
         kinds = connection.execute("SELECT DISTINCT event_type, service_name FROM event_logs").fetchall()
     assert kinds == [("span" if signal == "traces" else "log", "telemetrygen")]
+    assert SECRET not in rows
+    assert signal == "traces" or "my key is ****" in rows
