@@ -42,6 +42,14 @@ class PermissionDeniedError(ObsError):
     """This API key does not allow that."""
 
 
+class InvalidQueryError(ObsError):
+    """What is asked for makes no sense."""
+
+
+class NotFoundError(ObsError):
+    """There is no such thing, or none that you may see."""
+
+
 class KeyStoreUnavailableError(ObsError):
     """API keys cannot be looked up now; send it again later."""
 
