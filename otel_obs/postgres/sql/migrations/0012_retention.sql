@@ -65,7 +65,9 @@ CREATE TABLE retention_runs (
     bytes           bigint NOT NULL,
     duration_ms     double precision NOT NULL,
     partition_name  text,
-    action          text NOT NULL CHECK (action IN ('delete', 'drop', 'rewrite', 'sweep'))
+    action          text NOT NULL CHECK (action IN ('delete', 'drop', 'rewrite', 'sweep')),
+    CONSTRAINT retention_runs_key UNIQUE NULLS NOT DISTINCT
+        (run_id, organization_id, table_name, action, partition_name)
 );
 CREATE INDEX retention_runs_ran_idx ON retention_runs (ran_at);
 CREATE INDEX retention_runs_organization_idx ON retention_runs (organization_id, ran_at);
@@ -83,6 +85,24 @@ COMMENT ON COLUMN retention_runs.bytes IS 'Of an organization: their share of th
 COMMENT ON COLUMN retention_runs.duration_ms IS 'Time it took, in milliseconds.';
 COMMENT ON COLUMN retention_runs.partition_name IS 'Partition that was dropped, emptied or rewritten; NULL in rows of organizations.';
 COMMENT ON COLUMN retention_runs.action IS 'delete: rows by age; drop or rewrite: a partition; sweep: rows of what was deleted by name.';
+
+-- One look into an index for each organization of each partition, however many rows there are.
+CREATE FUNCTION organizations_of(partitions text[]) RETURNS TABLE (partition_name text, organization_id text)
+LANGUAGE plpgsql SET search_path = otel_obs AS $$
+BEGIN
+    FOREACH partition_name IN ARRAY partitions LOOP
+        organization_id := '';
+        LOOP
+            EXECUTE format('SELECT p.organization_id FROM %I AS p WHERE p.organization_id > $1 '
+                           'ORDER BY p.organization_id LIMIT 1', partition_name)
+                INTO organization_id USING organization_id;
+            EXIT WHEN organization_id IS NULL;
+            RETURN NEXT;
+        END LOOP;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION organizations_of(text[]) IS 'Whose rows these partitions of hot tables hold.';
 
 -- Rows that were deleted from a partition and whose space was not given back yet.
 CREATE TABLE partition_deletes (
