@@ -81,7 +81,7 @@ def fill(
         "received": [received or row[1] for row in found],
     }
     for statement in _STATEMENTS:
-        connection.execute(_NEW + statement, parameters)  # type: ignore[arg-type]
+        connection.execute(_NEW + statement, parameters)
 
 
 def cover(connection: psycopg.Connection, moments: Iterable[datetime], now: datetime) -> None:

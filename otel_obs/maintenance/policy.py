@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import psycopg
@@ -72,11 +72,17 @@ def check_clocks(connection: psycopg.Connection, host: datetime) -> None:
     Raises:
         ClockDisagreesError: this host and the database differ by more than an hour.
     """
-    row = connection.execute(_RETENTION["clock"]).fetchone()
-    if row is not None and abs(row[0] - host) > MAX_CLOCK_DIFFERENCE:
+    found = time_of(connection)
+    if abs(found - host) > MAX_CLOCK_DIFFERENCE:
         raise ClockDisagreesError(
-            f"the database's clock says {row[0].isoformat()}, this host's {host.isoformat()}: name the time with --now"
+            f"the database's clock says {found.isoformat()}, this host's {host.isoformat()}: name the time with --now"
         )
+
+
+def time_of(connection: psycopg.Connection) -> datetime:
+    """Return what time it is, by the database's clock."""
+    row = connection.execute(_RETENTION["clock"]).fetchone()
+    return datetime.now(tz=timezone.utc) if row is None else row[0]
 
 
 def audit_changes(connection: psycopg.Connection, grace: timedelta, *, actor: str | None = None) -> int:

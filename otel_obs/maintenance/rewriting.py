@@ -39,8 +39,10 @@ def worth_it(
             partition = by_name.get(name)
             if partition is None:
                 connection.execute(_RETENTION["no_space_left"], {"partition": name})
-            elif is_finished(partition, limits, now) and left >= max(
-                worth.bytes, worth.share * size_of(connection, partition).bytes
+            elif (
+                left >= worth.bytes
+                and is_finished(partition, limits, now)
+                and left >= worth.share * size_of(connection, partition).bytes
             ):
                 found.append(partition)
     return found

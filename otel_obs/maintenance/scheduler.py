@@ -22,13 +22,12 @@ from otel_obs.errors import LeaseLostError, ObsError
 from otel_obs.maintenance import slots
 from otel_obs.maintenance.jobs import JOBS, Job, run, settle_overdue
 from otel_obs.maintenance.lease import Lease
+from otel_obs.maintenance.policy import time_of
 from otel_obs.maintenance.slots import Schedule
 from otel_obs.maintenance.work import Done, Work
 from otel_obs.postgres.pool import translated
-from otel_obs.postgres.queries import load
 from otel_obs.pricing.book import PriceBook
 
-_MAINTENANCE = load("maintenance")
 _log = logging.getLogger(__name__)
 
 SETTLE_EVERY_S = 1.0
@@ -176,5 +175,4 @@ def clock(pool: ConnectionPool) -> datetime:
         StorageUnavailableError: it does not answer.
     """
     with translated(), pool.connection() as connection:
-        row = connection.execute(_MAINTENANCE["moments"]).fetchone()
-    return datetime.now(tz=timezone.utc) if row is None else row[0]
+        return time_of(connection)

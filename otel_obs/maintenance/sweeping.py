@@ -65,6 +65,11 @@ def sweep(subject: Subject, in_transaction: InTransaction, batch: int = 10_000) 
     return total
 
 
+def has_rows(connection: psycopg.Connection, subject: Subject) -> bool:
+    """Tell whether a hot table has a row of *subject*."""
+    return any(_has_rows(connection, table, subject) for table in HOT_TABLES)
+
+
 def _has_rows(connection: psycopg.Connection, table: str, subject: Subject) -> bool:
     statement = sql.SQL("SELECT FROM {} WHERE {} LIMIT 1").format(sql.Identifier(table), subject.condition())
     return connection.execute(statement, subject.names()).fetchone() is not None

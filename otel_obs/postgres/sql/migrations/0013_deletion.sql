@@ -8,10 +8,14 @@ CREATE OR REPLACE FUNCTION delete_organizations() RETURNS trigger
 LANGUAGE plpgsql SET search_path = otel_obs AS $$
 DECLARE
     table_name text;
+    lost record;
     hot CONSTANT text[] := ARRAY[
         'event_logs', 'model_cost_logs', 'agent_trace_history', 'prompt_similarity_logs', 'span_contents'
     ];
 BEGIN
+    IF NOT EXISTS (SELECT FROM gone) THEN
+        RETURN NULL;
+    END IF;
     FOR table_name IN
         SELECT c.relname
         FROM pg_class AS c
@@ -20,7 +24,10 @@ BEGIN
             AND c.relname NOT IN ('audit_log', 'deleted_tenants', 'api_keys', 'model_prices')
         ORDER BY array_position(hot, c.relname::text), c.relname
     LOOP
-        EXECUTE format('DELETE FROM %I WHERE organization_id IN (SELECT id FROM gone)', table_name);
+        -- One by one: joined with them, each table would be read as a whole.
+        FOR lost IN SELECT id FROM gone LOOP
+            EXECUTE format('DELETE FROM %I WHERE organization_id = $1', table_name) USING lost.id;
+        END LOOP;
     END LOOP;
     INSERT INTO deleted_tenants (organization_id) SELECT id FROM gone
     ON CONFLICT (organization_id, workspace_id, user_id) DO NOTHING;
