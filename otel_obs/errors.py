@@ -86,5 +86,23 @@ class MigrationChangedError(ObsError):
     """A migration that was applied has a different content now."""
 
 
+class ClockDisagreesError(ObsError):
+    """This host and the database do not agree what time it is."""
+
+
+class LeaseLostError(ObsError):
+    """Somebody else runs maintenance by now."""
+
+    retryable = True
+
+
+class LegalHoldError(ObsError):
+    """The organization is under legal hold: nothing of it may be deleted."""
+
+
+class UnknownTenantError(ObsError):
+    """There is no such organization, workspace or user."""
+
+
 class EmbeddedPostgresError(ObsError):
     """The embedded PostgreSQL cannot be started here."""

@@ -6,12 +6,15 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import click
 
+from otel_obs.cli.maintain import maintenance_pool, scheduler_of
 from otel_obs.cli.options import database, database_options, listen_options, settings_from
 from otel_obs.errors import ObsError, SchemaTooNewError
+from otel_obs.maintenance.metrics import MaintenanceMetrics
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import uri_with_search_path
 from otel_obs.server import Gateway, Listening, write_run_file
@@ -25,13 +28,13 @@ SAY_EVERY_S = 10.0
 @database_options
 @listen_options
 def up(**options: str | None) -> None:
-    """Run everything on this machine until Ctrl-C: PostgreSQL, migrations, OTLP."""
+    """Run everything on this machine until Ctrl-C: PostgreSQL, migrations, OTLP, maintenance."""
     _log_to_stderr()
     settings = settings_from(**options)
     with database(settings) as url:
         for name in schema.migrate(settings.direct_database_url or url):
             click.echo(f"applied {name}", err=True)
-        _serve(settings, url, _say_what_next)
+        _serve(settings, url, _say_what_next, maintains=True)
 
 
 @click.command()
@@ -45,7 +48,9 @@ def gateway(**options: str | None) -> None:
         _serve(settings, url, lambda *_: None)
 
 
-def _serve(settings: Settings, url: str, say: Callable[[Settings, Listening], None]) -> None:
+def _serve(
+    settings: Settings, url: str, say: Callable[[Settings, Listening], None], *, maintains: bool = False
+) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -58,11 +63,26 @@ def _serve(settings: Settings, url: str, say: Callable[[Settings, Listening], No
             write_run_file(run_file, listening, uri_with_search_path(url))
             click.echo(f"ready grpc={listening.grpc} http={listening.http}")
             say(settings, listening)
-            stop.wait()
+            with _maintained(settings, url, server) if maintains else nullcontext():
+                stop.wait()
     finally:
         click.echo("stopping: finishing what was accepted", err=True)
         run_file.unlink(missing_ok=True)
         server.stop()
+
+
+@contextmanager
+def _maintained(settings: Settings, url: str, server: Gateway) -> Iterator[None]:
+    """Run the jobs of maintenance meanwhile; the gateway settles what it writes itself."""
+    pool = maintenance_pool(url)
+    scheduler = scheduler_of(settings, pool, settles=False)
+    server.metrics.registry.register(MaintenanceMetrics(pool))
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.stop()
+        pool.close(1.0)
 
 
 def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:

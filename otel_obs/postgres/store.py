@@ -20,6 +20,7 @@ from otel_obs.postgres.pool import translated
 from otel_obs.postgres.prices import store_prices
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports
+from otel_obs.postgres.rollups import touch_days
 from otel_obs.postgres.settling import apply, claim, read
 from otel_obs.postgres.tenants import Admitted, Tenants
 from otel_obs.pricing.rows import PriceRow
@@ -63,6 +64,7 @@ class PostgresStore:
         with self._pool.connection() as connection, connection.transaction():
             admitted = self._tenants.admit(connection, batch)
             written = self._write(connection, admitted.batch)
+            touch_days(connection, admitted.batch.events)
             prices = self._store_prices(connection, admitted.batch.calls)
         self._committed(admitted)
         self._prices |= prices
