@@ -36,7 +36,9 @@ SETTINGS = (
     Setting("DATA_DIR", "", "folder of the embedded PostgreSQL and of run.json; default: the user's data folder"),
     Setting("GRPC_ENDPOINT", "127.0.0.1:4317", "where OTLP/gRPC listens; port 0 takes a free one"),
     Setting("HTTP_ENDPOINT", "127.0.0.1:4318", "where OTLP/HTTP and the health endpoints listen"),
-    Setting("API_ENDPOINT", "127.0.0.1:4320", "where `maintain` answers `/healthz`, `/readyz` and `/metrics`"),
+    Setting(
+        "API_ENDPOINT", "127.0.0.1:4320", "where the API listens; with `maintain` health and metrics"
+    ),
     Setting("AUTH", "", "`off` or `keys`; default: off if every address is loopback, else keys, and off is refused"),
     Setting("INSECURE", "off", "`on` allows unencrypted connections from other machines"),
     Setting("ORGANIZATION_ID", "default", "organization of spans that name none"),
@@ -93,14 +95,15 @@ class Settings:
 
         grpc = _endpoint("GRPC_ENDPOINT", value("GRPC_ENDPOINT"))
         http = _endpoint("HTTP_ENDPOINT", value("HTTP_ENDPOINT"))
-        auth = "off" if is_loopback(grpc) and is_loopback(http) else "keys"
+        api = _endpoint("API_ENDPOINT", value("API_ENDPOINT"))
+        auth = "off" if all(is_loopback(endpoint) for endpoint in (grpc, http, api)) else "keys"
         return cls(
             database_url=value("DATABASE_URL") or None,
             direct_database_url=value("DIRECT_DATABASE_URL") or None,
             data_dir=Path(value("DATA_DIR") or platformdirs.user_data_dir("otel_obs")).expanduser().absolute(),
             grpc_endpoint=grpc,
             http_endpoint=http,
-            api_endpoint=_endpoint("API_ENDPOINT", value("API_ENDPOINT")),
+            api_endpoint=api,
             auth=_choice("AUTH", value("AUTH") or auth, ("off", "keys")),
             insecure=_choice("INSECURE", value("INSECURE"), ("off", "on")) == "on",
             organization_id=_identifier("ORGANIZATION_ID", value("ORGANIZATION_ID")),
@@ -114,6 +117,24 @@ class Settings:
             max_request_bytes=_positive("MAX_REQUEST_BYTES", value("MAX_REQUEST_BYTES")),
             max_content_bytes=_positive("MAX_CONTENT_BYTES", value("MAX_CONTENT_BYTES")),
         )
+
+    def check_listener(self, endpoint: str) -> None:
+        """See to it that nobody on another machine can use *endpoint* without a key, nor unencrypted unless wanted.
+
+        Raises:
+            ConfigurationError: somebody could.
+        """
+        if is_loopback(endpoint):
+            return
+        if self.auth == "off":
+            raise ConfigurationError(
+                f"{endpoint} can be reached from other machines: OTEL_OBS_AUTH=off is for loopback addresses only"
+            )
+        if not self.insecure:
+            raise ConfigurationError(
+                f"{endpoint} can be reached from other machines, and keys would travel unencrypted: listen on "
+                "127.0.0.1 behind what encrypts, or set OTEL_OBS_INSECURE=on where the network does"
+            )
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

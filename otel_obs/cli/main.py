@@ -16,6 +16,7 @@ from otel_obs.cli.keys import keys
 from otel_obs.cli.maintain import maintain
 from otel_obs.cli.prices import prices
 from otel_obs.cli.run import gateway, up
+from otel_obs.cli.serve import serve
 from otel_obs.cli.tenants import org, trace, user, workflow, workspace
 from otel_obs.errors import (
     ConfigurationError,
@@ -44,6 +45,7 @@ for subcommand in (
     demo,
     up,
     gateway,
+    serve,
     maintain,
     migrate,
     dsn,
