@@ -17,6 +17,7 @@ from otel_obs.cli.maintain import maintain
 from otel_obs.cli.prices import prices
 from otel_obs.cli.run import gateway, up
 from otel_obs.cli.serve import serve
+from otel_obs.cli.tail import tail
 from otel_obs.cli.tenants import org, trace, user, workflow, workspace
 from otel_obs.errors import (
     ConfigurationError,
@@ -51,6 +52,7 @@ for subcommand in (
     dsn,
     psql,
     costs,
+    tail,
     prices,
     keys,
     org,

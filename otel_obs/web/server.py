@@ -15,11 +15,12 @@ from otel_obs.postgres.reading import check_reader, reading
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.receiver.known_keys import KnownKeys
 from otel_obs.settings import Settings
-from otel_obs.web import api
+from otel_obs.web import api, stream
 from otel_obs.web.access import Api, by_keys, by_nothing
 from otel_obs.web.app import create_app
 from otel_obs.web.health import health_routes
 from otel_obs.web.listener import HttpListener
+from otel_obs.web.live import Live
 
 READERS = 8
 """Questions that are answered at the same time."""
@@ -57,7 +58,9 @@ class ApiServer:
             read=lambda caller: reading(self._pool, caller.reader, timeout_s=ANSWER_WITHIN_S),
         )
         health = health_routes(self.check, registry or CollectorRegistry())
-        app = create_app(access, [api.router], routes)
+        self._live = Live(access.read)
+        app = create_app(access, [api.router, stream.router], routes)
+        app.state.live = self._live
         self._listener = HttpListener([*health, Mount("/", app)], settings.api_endpoint)
 
     def start(self) -> str:
@@ -86,6 +89,7 @@ class ApiServer:
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Accept nothing more, let what is under way finish, and let go of the database."""
+        self._live.close()
         self._listener.stop(grace_s)
         if self._own_authenticator is not None:
             self._own_authenticator.close()

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -19,6 +25,7 @@ from otel_obs.postgres import keys
 from otel_obs.postgres.pool import conninfo, open_pool
 from otel_obs.postgres.reading import check_reader
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.rows.batch import Batch
 from otel_obs.settings import Settings
 from otel_obs.web.server import ApiServer
 from tests.builders import START_NS, agent, chat, make_span, tool
@@ -99,13 +106,13 @@ def _key(url: str, organization: str, workspace: str | None = None, scope: str =
 @pytest.fixture(scope="module")
 def world(module_database: str) -> Iterator[World]:
     _write(module_database)
-    secrets = (_key(module_database, "acme"), _key(module_database, "acme", "blue"), _key(module_database, "others"))
+    made = (_key(module_database, "acme"), _key(module_database, "acme", "blue"), _key(module_database, "others"))
     settings = Settings.from_env({}, {"API_ENDPOINT": "127.0.0.1:0", "AUTH": "keys"})
     server = ApiServer(settings, module_database)
     try:
         server.check()
         with httpx.Client(base_url=f"http://{server.start()}", timeout=30) as client:
-            yield World(module_database, client, *secrets)
+            yield World(module_database, client, *made)
     finally:
         server.stop()
 
@@ -335,3 +342,112 @@ def test_nobody_is_answered_by_a_role_that_looks_past_the_policies(world: World)
         with pytest.raises(ConfigurationError, match="otel_obs_test_looker"):
             check_reader(connection)
         connection.rollback()
+
+
+class Listener:
+    """Somebody who listens to the stream."""
+
+    def __init__(self, world: World, query: str = "", headers: dict[str, str] | None = None, key: str = "") -> None:
+        self._response = world.client.stream(
+            "GET",
+            f"/api/v1/stream?{query}",
+            headers={"authorization": f"Bearer {key or world.organization_key}", **(headers or {})},
+            timeout=60,
+        )
+
+    def __enter__(self) -> Iterator[dict[str, str]]:
+        return self._frames(self._response.__enter__())
+
+    def __exit__(self, *error: object) -> None:
+        self._response.__exit__(None, None, None)
+
+    @staticmethod
+    def _frames(response: httpx.Response) -> Iterator[dict[str, str]]:
+        frame: dict[str, str] = {}
+        for line in response.iter_lines():
+            name, _, value = line.partition(": ")
+            if line:
+                frame[name] = value
+            elif frame:
+                yield frame
+                frame = {}
+
+
+def _names(frames: Iterator[dict[str, str]], count: int) -> list[str]:
+    found = []
+    for frame in frames:
+        if frame.get("event") == "event":
+            found.append(json.loads(frame["data"])["name"])
+        if len(found) == count:
+            break
+    return found
+
+
+def _until_watching(frames: Iterator[dict[str, str]]) -> None:
+    """Return once the first figures came, with which the first question was answered."""
+    assert next(frame for frame in frames if frame.get("event") == "metrics")
+
+
+def _send(url: str, name: str, workspace: str = "blue", organization: str = "acme") -> None:
+    pool = open_pool(url)
+    now_ms = (datetime.now(tz=timezone.utc) - START).total_seconds() * 1000
+    attributes = {**tool(name), "otel_obs.workspace.id": workspace}
+    span = make_span(attributes, trace_id=secrets.token_hex(16), start_ms=now_ms)
+    try:
+        PostgresStore(pool).write(replace_received(batch([span], organization=organization)))
+    finally:
+        pool.close()
+
+
+def replace_received(found: Batch) -> Batch:
+    """Return *found* as it is received now."""
+    now = datetime.now(tz=timezone.utc)
+    return replace(found, events=[event._replace(received_at=now) for event in found.events])
+
+
+def test_the_stream_tells_what_is_new_to_whom_it_belongs(world: World) -> None:
+    with (
+        Listener(world) as everything,
+        Listener(world, "event_type=tool&q=second") as some,
+        Listener(world, key=world.workspace_key) as blue,
+        Listener(world, key=world.other_key) as theirs,
+    ):
+        for frames in (everything, some, blue, theirs):
+            _until_watching(frames)
+        _send(world.url, "first", "green")
+        _send(world.url, "second")
+        _send(world.url, "third", organization="others")
+
+        assert set(_names(everything, 2)) == {"first", "second"}
+        assert _names(some, 1) == _names(blue, 1) == ["second"]
+        assert _names(theirs, 1) == ["third"]
+
+
+def test_who_comes_back_is_told_what_came_meanwhile(world: World) -> None:
+    with Listener(world) as frames:
+        _until_watching(frames)
+        _send(world.url, "before")
+        last = next(frame for frame in frames if frame.get("event") == "event")
+    _send(world.url, "meanwhile")
+
+    with Listener(world, headers={"last-event-id": last["id"]}) as frames:
+        assert _names(frames, 1) == ["meanwhile"]
+
+
+def test_tail_shows_the_stream_in_the_terminal(world: World) -> None:
+    environment = {**os.environ, "OTEL_OBS_API_KEY": world.organization_key}
+    where = world.client.base_url.netloc.decode()
+    with subprocess.Popen(
+        [sys.executable, "-m", "otel_obs", "tail", "--api", where, "--count", "1", "--type", "tool"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        assert process.stdout is not None
+        while "ready" not in process.stderr.readline():
+            pass
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            _send(world.url, "watched")
+            time.sleep(1)  # the watcher may not have asked its first question yet
+        assert "watched" in process.stdout.read()
+        assert process.returncode == 0
