@@ -32,6 +32,13 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 Format = Annotated[str, Query(pattern="^(json|jsonl|csv)$", description="json, or all fields as JSON lines or CSV")]
 Step = Annotated[str | None, Query(pattern="^(hour|day|week|month)$", description="Length of a period")]
 
+_AS_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/csv": {"schema": {"type": "string"}}, "application/x-ndjson": {"schema": {"type": "string"}}}
+    }
+}
+"""Lists come in other formats too."""
+
 router = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
 
 
@@ -57,7 +64,7 @@ def _paged(path: str, kind: type[Any], find: Callable[..., Page[Any]], *, summar
         return export.answer(page, kind, format)
 
     handler.__name__ = f"list_{path.strip('/')}"
-    router.get(path, response_model=page_of_model(kind), summary=summary)(handler)
+    router.get(path, response_model=page_of_model(kind), responses=_AS_TEXT, summary=summary)(handler)
 
 
 _paged("/errors", errors.ErrorGroup, errors.get_error_logs, summary="Errors by type and node")
@@ -102,7 +109,12 @@ def get_event(request: Request, caller: Asking, trace_id: str, event_id: str) ->
     return JSONResponse(as_json(found))
 
 
-@router.get("/agents/{agent:path}/runs", response_model=page_of_model(agents.AgentRun), summary="Runs of an agent")
+@router.get(
+    "/agents/{agent:path}/runs",
+    response_model=page_of_model(agents.AgentRun),
+    responses=_AS_TEXT,
+    summary="Runs of an agent",
+)
 def get_runs(
     request: Request,
     caller: Asking,
@@ -118,7 +130,7 @@ def get_runs(
     return export.answer(page, agents.AgentRun, format)
 
 
-@router.get("/costs", response_model=export.COSTS_MODEL, summary="What was spent, by any keys")
+@router.get("/costs", response_model=export.COSTS_MODEL, responses=_AS_TEXT, summary="What was spent, by any keys")
 def get_costs(
     request: Request,
     caller: Asking,

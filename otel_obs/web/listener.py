@@ -12,17 +12,19 @@ import anyio
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from otel_obs.receiver.http import listen
 
 
 class HttpListener:
-    """Serves *routes* on *endpoint* until it is stopped."""
+    """Serves *app*, or just some routes, on *endpoint* until it is stopped."""
 
-    def __init__(self, routes: Sequence[BaseRoute], endpoint: str) -> None:
+    def __init__(self, app: ASGIApp | Sequence[BaseRoute], endpoint: str) -> None:
         self._endpoint = endpoint
-        app = Starlette(routes=list(routes))
-        app.router.redirect_slashes = False
+        if isinstance(app, Sequence):
+            app = Starlette(routes=list(app))
+            app.router.redirect_slashes = False
         self._server = uvicorn.Server(
             uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none")
         )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute
 
 from otel_obs.postgres import schema
 from otel_obs.postgres.keys import PostgresKeys
@@ -59,9 +59,9 @@ class ApiServer:
         )
         health = health_routes(self.check, registry or CollectorRegistry())
         self._live = Live(access.read)
-        app = create_app(access, [api.router, stream.router], routes)
+        app = create_app(access, [api.router, stream.router], [*health, *routes])
         app.state.live = self._live
-        self._listener = HttpListener([*health, Mount("/", app)], settings.api_endpoint)
+        self._listener = HttpListener(app, settings.api_endpoint)
 
     def start(self) -> str:
         """Listen, and return where.

@@ -26,7 +26,8 @@ INSERT INTO event_logs (organization_id, workspace_id, user_id, trace_id, span_i
 SELECT 'org' || mod(n, 40), 'ws' || mod(n, 7), 'user' || mod(n, 90), md5((n / 10)::text), substr(md5(n::text), 1, 16),
     substr(md5(n::text), 1, 16), %(now)s::timestamptz - n * interval '40 seconds', %(now)s,
     (ARRAY['workflow', 'agent', 'llm', 'tool', 'span', 'feature_flag', 'evaluation'])[1 + mod(n, 7)], 'name',
-    CASE WHEN mod(n, 50) = 0 THEN 'error' ELSE 'unset' END, n, 'agent' || mod(n, 12), 'flow' || mod(n, 5), 'talk' || mod(n, 500),
+    CASE WHEN mod(n, 50) = 0 THEN 'error' ELSE 'unset' END, n, 'agent' || mod(n, 12),
+    'flow' || mod(n, 5), 'talk' || mod(n, 500),
     CASE WHEN mod(n, 10) = 0 THEN 256 ELSE 0 END, '{}'
 FROM generate_series(1, 40000) AS n
 """
@@ -52,7 +53,8 @@ SELECT organization_id, workspace_id, trace_id, span_id, event_id, "timestamp", 
 FROM event_logs
 """
 CHECKS = """
-INSERT INTO prompt_similarity_logs (organization_id, workspace_id, trace_id, span_id, event_id, "timestamp", received_at)
+INSERT INTO prompt_similarity_logs (organization_id, workspace_id, trace_id, span_id, event_id, "timestamp",
+    received_at)
 SELECT organization_id, workspace_id, trace_id, span_id, event_id, "timestamp", received_at FROM event_logs
 """
 ROLLUPS = """
@@ -127,4 +129,6 @@ def test_each_pattern_has_its_index(more: dict[str, str], filled: psycopg.Connec
 
 
 def test_a_question_without_an_index_would_be_found(filled: psycopg.Connection) -> None:
-    assert _scanned(_plan(filled, "SELECT FROM event_logs WHERE name = 'x'", {})) & _big(filled)
+    plan = [row[0] for row in filled.execute("EXPLAIN SELECT FROM event_logs WHERE name = 'x'").fetchall()]
+
+    assert _scanned(plan) & _big(filled)
