@@ -87,9 +87,10 @@ def asked(body: bytes, caller: Caller) -> Asked:
     """
     try:
         request = json.loads(body, parse_constant=_refuse, parse_float=_finite)
+        context = request.get("context") if isinstance(request, dict) else None
+        canonical = json.dumps(context, sort_keys=True, separators=(",", ":"))
     except (ValueError, RecursionError):
         raise BadRequestError("PARSE_ERROR", "the body is not JSON") from None
-    context = request.get("context") if isinstance(request, dict) else None
     if not isinstance(context, dict):
         raise BadRequestError("INVALID_CONTEXT", "an object `context` is expected")
     key = context.get("targetingKey")
@@ -102,7 +103,6 @@ def asked(body: bytes, caller: Caller) -> Asked:
         workspace_id = context.get("workspace_id")
         if workspace_id is not None and not isinstance(workspace_id, str):
             raise BadRequestError("INVALID_CONTEXT", "`workspace_id` must be a text")
-    canonical = json.dumps(context, sort_keys=True, separators=(",", ":"))
     return Asked(Subject(caller.organization_id, workspace_id or None, key), canonical)
 
 

@@ -54,6 +54,7 @@ class FlagLookup:
         self._workspace_id = workspace_id
         self._evaluated = evaluated
         self._warned = False
+        self._first_wait_s = FIRST_WAIT_S
         self._take(State())
         self._unsubscribe = snapshot.subscribe(self._told)
 
@@ -61,10 +62,10 @@ class FlagLookup:
         self, flag_name: str, user_id: str | None = None, workspace_id: str | None = None, *, default: bool = False
     ) -> bool:
         """Tell whether a flag is on; *default* where there is none for this user, or it is not known. Never raises."""
-        found = self._same_for_all.get(flag_name)
-        if found is not None:
-            return found
         try:
+            found = self._same_for_all.get(flag_name)
+            if found is not None:
+                return found
             return self._enabled[flag_name, user_id, workspace_id]
         except (KeyError, TypeError):
             return self._decide(flag_name, user_id, workspace_id, default=default)
@@ -113,7 +114,8 @@ class FlagLookup:
         return found
 
     def _load(self) -> None:
-        if self.snapshot.wait(FIRST_WAIT_S):
+        timeout_s, self._first_wait_s = self._first_wait_s, 0.0
+        if self.snapshot.wait(timeout_s):
             self._take(self.snapshot.state)
 
     def _remember(self, tables: _Tables, key: _Key, found: Evaluation) -> None:

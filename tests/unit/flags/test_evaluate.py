@@ -158,14 +158,14 @@ def test_a_larger_share_takes_nobody_out(first: int, second: int) -> None:
         if asked(
             Flag(flag_name="new", is_enabled=True, shares=(("on", smaller),)), who=Subject("acme", None, user)
         ).is_enabled
-    }  # noqa: E501
+    }
     after = {
         user
         for user in users
         if asked(
             Flag(flag_name="new", is_enabled=True, shares=(("on", larger),)), who=Subject("acme", None, user)
         ).is_enabled
-    }  # noqa: E501
+    }
 
     assert before <= after
 
