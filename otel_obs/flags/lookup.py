@@ -32,7 +32,8 @@ class _Tables:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.same_for_all: dict[str, bool] = {}
+        self.same_for_all: dict[str, bool | None] = {}
+        """None: it depends on who asks."""
         self.enabled: dict[_Key, bool] = {}
         self.answers: dict[_Key, Evaluation] = {}
 
@@ -63,10 +64,8 @@ class FlagLookup:
     ) -> bool:
         """Tell whether a flag is on; *default* where there is none for this user, or it is not known. Never raises."""
         try:
-            found = self._same_for_all.get(flag_name)
-            if found is not None:
-                return found
-            return self._enabled[flag_name, user_id, workspace_id]
+            found = self._same_for_all[flag_name]
+            return self._enabled[flag_name, user_id, workspace_id] if found is None else found
         except (KeyError, TypeError):
             return self._decide(flag_name, user_id, workspace_id, default=default)
 
@@ -129,8 +128,8 @@ class FlagLookup:
         if self._evaluated is not None:
             return
         tables.enabled[key] = found.is_enabled
-        if flags.is_the_same_for_all(found.flag_name, self._organization_id):
-            tables.same_for_all[found.flag_name] = found.is_enabled
+        is_the_same = flags.is_the_same_for_all(found.flag_name, self._organization_id)
+        tables.same_for_all[found.flag_name] = found.is_enabled if is_the_same else None
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:

@@ -25,7 +25,7 @@ def asked(*flags: Flag, who: Subject = ALICE, name: str = "new", now: datetime =
     return evaluate(FlagSet(flags), name, who, now)
 
 
-SCOPES = {
+SCOPES: dict[str, dict[str, Any]] = {
     "global": {},
     "organization": {"organization_id": "acme"},
     "workspace": {"organization_id": "acme", "workspace_id": "research"},
