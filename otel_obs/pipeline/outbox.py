@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
@@ -33,7 +34,7 @@ class Outbox:
         """Rows that are not stored, by reason."""
         self._warned_at = -WARN_EVERY_S
         self._begin()
-        os.register_at_fork(after_in_child=self._begin)
+        _OUTBOXES.add(self)
         atexit.register(self.close, 3.0)
 
     def _begin(self) -> None:
@@ -121,3 +122,14 @@ class Outbox:
         middle = len(rows) // 2
         self._store(rows[:middle])
         self._store(rows[middle:])
+
+
+_OUTBOXES: weakref.WeakSet[Outbox] = weakref.WeakSet()
+
+
+def _begin_again() -> None:
+    for outbox in list(_OUTBOXES):
+        outbox._begin()  # noqa: SLF001  # of this module
+
+
+os.register_at_fork(after_in_child=_begin_again)
