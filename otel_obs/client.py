@@ -345,7 +345,11 @@ def _current_span() -> tuple[str, str]:
 
 
 def _uuid7() -> str:
-    """Return an id that sorts by time (RFC 9562, version 7); Python has it from 3.14 on."""
-    bits = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
-    bits = bits & ~(0xF << 76) | 0x7 << 76
-    return str(uuid.UUID(int=bits & ~(0x3 << 62) | 0x2 << 62))
+    """Return an id that sorts by time, to a quarter of a microsecond (RFC 9562, version 7, method 3).
+
+    Python has it from 3.14 on.
+    """
+    milliseconds, rest_ns = divmod(time.time_ns(), 1_000_000)
+    fraction = rest_ns * 4096 // 1_000_000
+    bits = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | secrets.randbits(62)
+    return str(uuid.UUID(int=bits))

@@ -32,16 +32,27 @@ class FlagSet:
 
     def __init__(self, flags: Iterable[Flag] = ()) -> None:
         rows: dict[str, dict[tuple[str | None, str | None, str | None], Flag]] = {}
+        names: dict[str | None, set[str]] = {}
+        narrow: dict[str, set[str | None]] = {}
+        timed, needed = set(), dict[str, set[str]]()
         for flag in flags:
             rows.setdefault(flag.flag_name, {})[flag.key] = flag
-        self._rows = dict(sorted(rows.items()))
-        self._narrow = {
-            name: frozenset(key[0] for key in found if key[1:] != (None, None)) for name, found in rows.items()
-        }
+            names.setdefault(flag.organization_id, set()).add(flag.flag_name)
+            if flag.workspace_id is not None or flag.user_id is not None:
+                narrow.setdefault(flag.flag_name, set()).add(flag.organization_id)
+            if flag.starts_at is not None or flag.expires_at is not None:
+                timed.add(flag.flag_name)
+            if flag.prerequisites:
+                needed.setdefault(flag.flag_name, set()).update(flag.prerequisites)
+        self._rows = rows
+        self._names = names
+        self._narrow = narrow
+        self._timed = timed
+        self._needed = needed
 
     def names(self, organization_id: str | None) -> list[str]:
         """Return the flags that have a row for everyone or somewhere in an organization."""
-        return [name for name, rows in self._rows.items() if any(key[0] in (None, organization_id) for key in rows)]
+        return sorted(self._names.get(None, set()) | self._names.get(organization_id, set()))
 
     def changed(self, before: FlagSet, organization_id: str | None) -> list[str]:
         """Return the flags whose rows for everyone or in an organization are not what they were *before*."""
@@ -59,7 +70,7 @@ class FlagSet:
 
     def is_known(self, name: str, organization_id: str | None) -> bool:
         """Tell whether a flag has a row for everyone or somewhere in an organization."""
-        return any(key[0] in (None, organization_id) for key in self._rows.get(name, ()))
+        return name in self._names.get(None, ()) or name in self._names.get(organization_id, ())
 
     def applicable(self, name: str, who: Subject) -> list[Flag]:
         """Return the rows that count for *who*, the narrowest first."""
@@ -79,9 +90,9 @@ class FlagSet:
 
     def _is_simple(self, name: str, organization_id: str | None, above: tuple[str, ...]) -> bool:
         rows = self.applicable(name, Subject(organization_id))
-        if not rows or name in above or organization_id in self._narrow[name]:
+        if not rows or name in above or name in self._timed or organization_id in self._narrow.get(name, ()):
             return False
-        if any(row.shares is not None or row.starts_at or row.expires_at for row in rows):
+        if any(row.shares is not None for row in rows):
             return False
         needed = {needed for row in rows for needed in row.prerequisites or ()}
         return all(self._is_simple(other, organization_id, (*above, name)) for other in needed)
@@ -91,11 +102,11 @@ class FlagSet:
         seen: set[str] = set()
         waiting = [name]
         while waiting:
-            seen.add(name := waiting.pop())
-            for row in self._rows.get(name, {}).values():
-                if row.starts_at or row.expires_at:
-                    return False
-                waiting.extend(set(row.prerequisites or ()) - seen)
+            name = waiting.pop()
+            if name in self._timed:
+                return False
+            seen.add(name)
+            waiting.extend(self._needed.get(name, set()) - seen)
         return True
 
     def next_change(self, now: datetime) -> datetime | None:
@@ -109,14 +120,14 @@ class FlagSet:
         It is the same in every process, and no other organization's flags are in it.
         """
         digest = hashlib.sha256()
-        for name, rows in self._rows.items():
-            for key in sorted((key for key in rows if key[0] in (None, organization_id)), key=repr):
+        for name in self.names(organization_id):
+            rows = self._seen(name, organization_id)
+            for key in sorted(rows, key=repr):
                 row = rows[key]
-                phase = (
-                    row.starts_at is not None and now < row.starts_at,
-                    row.expires_at is not None and now >= row.expires_at,
-                )
-                digest.update(repr((name, key, row.version, row.updated_at, phase)).encode(errors="surrogatepass"))
+                has_started = row.starts_at is None or now >= row.starts_at
+                has_expired = row.expires_at is not None and now >= row.expires_at
+                said = (name, key, row.version, row.updated_at, has_started, has_expired)
+                digest.update(repr(said).encode(errors="surrogatepass"))
         return digest.hexdigest()
 
 

@@ -37,6 +37,8 @@ INACTIVITY_S = 120
 REFRESH_PER_S = 2.0
 """How often a caller who has heard of newer flags may make the database be asked."""
 
+_UNKNOWN = "the flags cannot be read now"
+
 _Handler = Callable[[Request, Caller], Awaitable[Response]]
 
 
@@ -75,7 +77,7 @@ class _Server:
                 if wait_s:
                     return Response(status_code=429, headers={"Retry-After": str(math.ceil(wait_s))})
                 if not self._snapshot.state.is_loaded and not await run_in_threadpool(self._snapshot.wait, 1.0):
-                    return _unavailable("the flags cannot be read now")
+                    return _unavailable(_UNKNOWN)
                 return await handler(request, caller)
             except UnauthenticatedError:
                 return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
@@ -147,6 +149,8 @@ class _Server:
 
     async def stream(self, request: Request) -> Response:
         """Tell when flags may have changed."""
+        if not self._snapshot.state.is_loaded and not await run_in_threadpool(self._snapshot.wait, 1.0):
+            return _unavailable(_UNKNOWN)
         now = datetime.now(tz=timezone.utc)
         found = organization_of(self._snapshot.state.secret, request.query_params.get("token", ""), now)
         if found is None:

@@ -332,7 +332,7 @@ def test_events_and_executions_are_rows_of_their_own(client: Client, connection:
 
     rows = connection.execute(
         "SELECT event_id, event_type, name, organization_id, workspace_id, user_id, trace_id, status, error_type,"
-        " latency_ms, agent_id, flow_id, run_id, conversation_id, context FROM event_logs ORDER BY event_id"
+        " latency_ms, agent_id, flow_id, run_id, conversation_id, context FROM event_logs ORDER BY event_type DESC"
     ).fetchall()
     assert rows == [
         (
@@ -346,6 +346,8 @@ def test_events_and_executions_are_rows_of_their_own(client: Client, connection:
         ),
     ]  # fmt: skip
     assert first is not None
+    assert second is not None
+    assert first < second
     assert (first[14], first[19] in "89ab") == ("7", True)
     assert abs(int(first.replace("-", "")[:12], 16) / 1000 - began.timestamp()) < 60
     assert connection.execute("SELECT count(*) FROM unsettled_traces").fetchone() == (0,)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +18,9 @@ import pytest
 import otel_obs
 from otel_obs.client import Client
 from otel_obs.errors import ConfigurationError, FlagConflictError, StorageUnavailableError
-from otel_obs.flags.evaluate import bucket
+from otel_obs.flags.evaluate import FlagSet, bucket
 from otel_obs.flags.lookup import FlagLookup
+from otel_obs.flags.model import Flag
 from otel_obs.flags.snapshot import Event, Snapshot
 from otel_obs.flags.store import Change, FlagScope, delete_flag, history, listed, set_flag
 from otel_obs.postgres import audit
@@ -26,6 +29,7 @@ from tests import command
 
 ACME = FlagScope(organization_id="acme")
 ON = Change(is_enabled=True)
+NOW = datetime(2026, 11, 25, tzinfo=timezone.utc)
 
 
 def until(true: Callable[[], Any], within_s: float = 10.0) -> None:
@@ -402,3 +406,20 @@ def test_flags_go_on_in_a_forked_child(client: Client) -> None:
 
     assert os.read(read, 100) == b"[True, True, True]"
     assert client.is_enabled("new") is False
+
+
+def test_importing_the_package_imports_no_driver_and_no_openfeature() -> None:
+    program = "import sys, otel_obs; sys.exit(any(name in sys.modules for name in ('psycopg', 'openfeature', 'click')))"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False, cwd=command.ROOT).returncode == 0
+
+
+def test_an_organization_sees_the_same_in_a_snapshot_of_all_and_in_its_own() -> None:
+    rows = [
+        Flag(flag_name=f"flag-{n}", is_enabled=True, organization_id=f"org-{o}") for o in range(50) for n in range(5)
+    ]
+    flags = FlagSet(rows)
+
+    assert flags.names("org-7") == [f"flag-{number}" for number in range(5)]
+    assert flags.names("nobody's") == []
+    assert flags.mark("org-7", NOW) == FlagSet(row for row in rows if row.organization_id == "org-7").mark("org-7", NOW)

@@ -17,13 +17,19 @@ from openfeature import api
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
+from otel_obs.flags import ofrep
 from otel_obs.flags.limits import RateLimit
+from otel_obs.flags.snapshot import Snapshot
 from otel_obs.flags.store import Change, FlagScope, set_flag
 from otel_obs.flags.stream import organization_of, token
 from otel_obs.postgres import keys
 from otel_obs.postgres.pool import conninfo
+from tests import command
 from tests.fix_ofrep import Ofrep
+from tests.integration.test_flags import until
 
 FLAGS = "/ofrep/v1/evaluate/flags"
 CLIENTS = Path(__file__).resolve().parents[1] / "js" / "ofrep"
@@ -232,11 +238,11 @@ def test_who_asks_too_often_is_told_when_to_come_again(server: Ofrep, http: http
 
 
 def test_while_the_database_is_away_flags_are_answered_stale_with_the_same_etag(
-    server: Ofrep, http: httpx.Client
+    server: Ofrep, http: httpx.Client, connection: psycopg.Connection
 ) -> None:
     before = bulk(http)
-    server.snapshot.refresh(5)
-    server.snapshot._failing = True  # as a failed poll leaves it
+    connection.execute("ALTER TABLE flag_set RENAME TO away")
+    until(lambda: (server.snapshot.refresh(0.1), server.snapshot.stale)[1])
 
     after = bulk(http)
 
@@ -313,6 +319,24 @@ def test_a_server_that_has_not_heard_of_a_change_asks_before_it_answers(server: 
     response = http.post(FLAGS, params={"flagConfigEtag": '"newer"'}, json=ALICE)
 
     assert {item["key"]: item["value"] for item in response.json()["flags"]}["plain"] is False
+
+
+def test_a_server_that_has_never_reached_its_database_says_come_again() -> None:
+    snapshot = Snapshot(command.NO_SERVER)
+    app = Starlette(routes=ofrep.routes(snapshot, ofrep.anyone("default")))
+    with TestClient(app) as http:
+        for response in (http.post(FLAGS, json=ALICE), http.get("/ofrep/v1/stream?token=x")):
+            assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    snapshot.close()
+
+
+def test_without_keys_the_organization_is_the_default_or_the_one_that_is_named(ofrep_server: Ofrep) -> None:
+    ofrep_server.set("theirs", ON, organization_id="other")
+    app = Starlette(routes=ofrep.routes(ofrep_server.snapshot, ofrep.anyone("default")))
+
+    with TestClient(app) as http:
+        assert http.post(f"{FLAGS}/theirs", json=ALICE).status_code == 404
+        assert http.post(f"{FLAGS}/theirs?organization_id=other", json=ALICE).json()["value"] is True
 
 
 def test_asking_for_one_flag_counts_as_its_use_and_asking_for_all_does_not(
