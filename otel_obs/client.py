@@ -48,7 +48,7 @@ class Client(FlagLookup):
     """One organization's view of the platform; *workspace_id* is where calls belong that name no other workspace.
 
     The database is *database_url*, else ``OTEL_OBS_DATABASE_URL``, else the embedded server of the data folder if it
-    runs. Nothing connects before it is needed. ``is_enabled`` and ``evaluate`` answer from memory.
+    runs. Nothing connects before it is needed. ``is_enabled``, ``evaluate`` and ``get_flags`` answer from memory.
     """
 
     def __init__(
@@ -134,9 +134,9 @@ class Client(FlagLookup):
         self,
         flag_name: str,
         is_enabled: bool | None = None,
-        *,
         user_id: str | None = None,
         workspace_id: str | None = None,
+        *,
         for_everyone: bool = False,
         percent: float | None = None,
         variants: Mapping[str, Any] | None = None,
@@ -195,7 +195,7 @@ class Client(FlagLookup):
         self._refreshed()
         return bool(gone)
 
-    def get_flags(self) -> list[Flag]:
+    def list_flags(self) -> list[Flag]:
         """Return the flags of this organization and those for everyone, as they are stored now, by name and scope.
 
         Raises:

@@ -80,6 +80,19 @@ class FlagLookup:
                 version=None, error_code="GENERAL", message=type(error).__name__,
             )  # fmt: skip
 
+    def get_flags(self, user_id: str | None = None, workspace_id: str | None = None) -> dict[str, bool]:
+        """Return for each flag that counts for a user whether it is on; that is no use of any. Never raises."""
+        try:
+            if not self._tables.state.is_loaded:
+                self._load()
+            flags, now = self._tables.state.flags, datetime.now(tz=timezone.utc)
+            who = Subject(self._organization_id, workspace_id or self._workspace_id, user_id)
+            found = (evaluate(flags, name, who, now) for name in flags.names(self._organization_id))
+            return {answer.flag_name: answer.is_enabled for answer in found if answer.scope != "default"}
+        except Exception as error:  # noqa: BLE001  # a flag must not break who asks for it
+            self._warn(error)
+            return {}
+
     def close(self) -> None:
         """Hear no more of changes."""
         self._unsubscribe()

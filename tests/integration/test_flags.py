@@ -315,11 +315,12 @@ def test_without_a_database_there_are_defaults_and_nothing_is_raised() -> None:
         assert client.is_enabled("new", default=True) is True
         assert client.is_enabled({}, []) is False  # type: ignore[arg-type]
         assert client.evaluate("new").scope == "default"
+        assert client.get_flags() == {}
         assert client.log_event("mine") is not None
         with pytest.raises(StorageUnavailableError):
             client.set_flag("new", True)
         with pytest.raises(StorageUnavailableError):
-            client.get_flags()
+            client.list_flags()
 
 
 def test_a_client_sees_what_it_has_just_set(client: Client) -> None:
@@ -333,7 +334,7 @@ def test_a_client_sees_what_it_has_just_set(client: Client) -> None:
     client.set_flag("new", False, workspace_id="research")
     assert (client.is_enabled("new", "bob", "research"), client.is_enabled("new", "bob", "sales")) == (False, True)
 
-    assert [(flag.scope, flag.is_enabled) for flag in client.get_flags()] == [
+    assert [(flag.scope, flag.is_enabled) for flag in client.list_flags()] == [
         ("organization", True), ("user", False), ("workspace", False),
     ]  # fmt: skip
 
@@ -344,7 +345,19 @@ def test_a_client_of_another_organization_sees_what_is_for_everyone_only(client:
 
     with otel_obs.connect(database, organization_id="other") as other:
         assert (other.is_enabled("ours"), other.is_enabled("everyone's")) == (False, True)
-        assert [flag.flag_name for flag in other.get_flags()] == ["everyone's"]
+        assert other.get_flags() == {"everyone's": True}
+        assert [flag.flag_name for flag in other.list_flags()] == ["everyone's"]
+
+
+def test_all_flags_of_a_user_are_what_each_alone_is(client: Client) -> None:
+    client.set_flag("new", True)
+    client.set_flag("new", False, "alice")
+    client.set_flag("hers", True, "alice")
+    client.set_flag("research", True, None, "research")
+
+    assert client.get_flags() == {"new": True}
+    assert client.get_flags("alice") == {"hers": True, "new": False}
+    assert client.get_flags("bob", "research") == {"new": True, "research": True}
 
 
 def test_the_fast_way_answers_what_the_long_way_does(client: Client) -> None:
