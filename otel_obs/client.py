@@ -67,6 +67,7 @@ class Client(FlagLookup):
         )
         self._outbox = Outbox(self._write)
         self._writer: tuple[int, ConnectionPool, PostgresStore] | None = None
+        self._of_parents: list[object] = []
 
     def record_execution(
         self,
@@ -310,6 +311,8 @@ class Client(FlagLookup):
             url = self._url()
             if url is None:
                 raise StorageUnavailableError
+            # Collected as garbage, the parent's pool would say goodbye on connections that are still in use.
+            self._of_parents.append(self._writer)
             pool = open_pool(url, max_size=1)
             self._writer = (os.getpid(), pool, PostgresStore(pool))
         written = self._writer[2].write(Batch(events=rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -364,6 +365,25 @@ def test_an_event_belongs_to_the_trace_in_which_it_is_logged(
 
     rows: dict[str, str] = dict(connection.execute("SELECT event_type, trace_id FROM event_logs").fetchall())
     assert rows == {"approval": f"{span.get_span_context().trace_id:032x}", "workflow": ""}
+
+
+def test_a_forked_child_writes_its_own_events_and_none_of_its_parent(
+    client: Client, connection: psycopg.Connection
+) -> None:
+    client.log_event("before")
+    assert client.flush(10)
+
+    child = os.fork()
+    if not child:
+        client.log_event("child")
+        os._exit(0 if client.flush(20) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    client.log_event("after")
+    assert client.flush(10)
+
+    rows = connection.execute("SELECT event_type, count(*) FROM event_logs GROUP BY 1 ORDER BY 1").fetchall()
+    assert rows == [("after", 1), ("before", 1), ("child", 1)]
+    assert client.dropped == {}
 
 
 def test_nothing_that_is_recorded_raises_and_what_is_lost_is_counted() -> None:
