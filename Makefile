@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types imports check clean
+.PHONY: install demo test lint types imports check bench-flags clean
 
 install: .venv/installed
 
@@ -29,6 +29,9 @@ imports: install
 	$(BIN)/lint-imports
 
 check: lint types imports test
+
+bench-flags: install
+	$(BIN)/python -m benchmarks.flags
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -72,6 +72,10 @@ class StorageRejectedError(ObsError):
     """PostgreSQL refuses this data; sending it again will not help."""
 
 
+class FlagConflictError(ObsError):
+    """Somebody else has changed this flag meanwhile: read it again."""
+
+
 class SchemaTooOldError(ObsError):
     """The database schema is older than this program; run `otel-obs migrate`."""
 

@@ -32,7 +32,11 @@ class Setting:
 
 SETTINGS = (
     Setting("DATABASE_URL", "", "PostgreSQL to use (libpq URI or key=value); without it the embedded one"),
-    Setting("DIRECT_DATABASE_URL", "", "the same database past any connection pooler, for migrations"),
+    Setting(
+        "DIRECT_DATABASE_URL",
+        "",
+        "the same database past any connection pooler, for migrations and to hear of changed flags",
+    ),
     Setting("DATA_DIR", "", "folder of the embedded PostgreSQL and of run.json; default: the user's data folder"),
     Setting("GRPC_ENDPOINT", "127.0.0.1:4317", "where OTLP/gRPC listens; port 0 takes a free one"),
     Setting("HTTP_ENDPOINT", "127.0.0.1:4318", "where OTLP/HTTP and the health endpoints listen"),

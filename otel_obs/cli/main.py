@@ -11,6 +11,7 @@ import click
 from otel_obs.cli.costs import costs
 from otel_obs.cli.database import dsn, migrate, psql
 from otel_obs.cli.demo import demo
+from otel_obs.cli.flags import flags
 from otel_obs.cli.importing import import_file
 from otel_obs.cli.keys import keys
 from otel_obs.cli.maintain import maintain
@@ -54,6 +55,7 @@ for subcommand in (
     costs,
     tail,
     prices,
+    flags,
     keys,
     org,
     workspace,

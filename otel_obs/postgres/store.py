@@ -160,7 +160,10 @@ _giving_way = tenacity.Retrying(
 
 
 def _mark_unsettled(connection: psycopg.Connection, batch: Batch) -> None:
-    traces = sorted({(event.organization_id, event.trace_id) for event in batch.events})
+    # Without a trace only reports of calls have anything to be settled; all else there would be read again and again.
+    traces = sorted(
+        {(event.organization_id, event.trace_id) for event in batch.events if event.trace_id or event.cost_state}
+    )
     if traces:
         connection.execute(_WRITE["mark_unsettled"], arrays(("organization_ids", "trace_ids"), traces))
 
