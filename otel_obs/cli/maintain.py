@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry
 from psycopg_pool import ConnectionPool
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from starlette.routing import BaseRoute
 
 from otel_obs.cli.options import database, database_options, json_option, rfc3339, settings_from, time_option
 from otel_obs.errors import ObsError, SchemaTooNewError
@@ -35,6 +34,7 @@ from otel_obs.pricing.catalog import default_catalog
 from otel_obs.settings import Settings
 from otel_obs.web.health import health_routes
 from otel_obs.web.listener import HttpListener
+from otel_obs.web.lookups import FlagLookups, authenticator_of
 
 POOL_SIZE = 4
 STATEMENT_TIMEOUT_S = 300.0
@@ -165,12 +165,6 @@ def maintenance_pool(url: str) -> ConnectionPool:
     return open_pool(url, max_size=POOL_SIZE, statement_timeout_s=STATEMENT_TIMEOUT_S)
 
 
-def _routes(settings: Settings, url: str) -> list[BaseRoute]:
-    """Return what the daemon answers beside its health: flag lookups belong here."""
-    del settings, url
-    return []
-
-
 def _until_told(settings: Settings, url: str) -> None:
     """Run each job at its time until a signal comes."""
     stop = threading.Event()
@@ -180,10 +174,15 @@ def _until_told(settings: Settings, url: str) -> None:
     scheduler = scheduler_of(settings, pool)
     registry = CollectorRegistry()
     registry.register(MaintenanceMetrics(pool))
-    routes = [*health_routes(lambda: _check(pool), registry), *_routes(settings, url)]
-    listener = HttpListener(routes, settings.api_endpoint)
+    settings.check_listener(settings.api_endpoint)
+    authenticator = authenticator_of(settings, pool)
+    lookups = FlagLookups(settings, url, authenticator)
+    listener = HttpListener([*health_routes(lambda: _check(pool), registry), *lookups.routes], settings.api_endpoint)
     started = False
     try:
+        if authenticator is not None:
+            authenticator.start()
+        lookups.start()
         where = listener.start()
         if _wait_until_ready(pool, stop):
             scheduler.start()
@@ -193,7 +192,10 @@ def _until_told(settings: Settings, url: str) -> None:
     finally:
         if started:
             scheduler.stop()
+        lookups.close()
         listener.stop()
+        if authenticator is not None:
+            authenticator.close()
         pool.close(1.0)
 
 

@@ -78,8 +78,8 @@ def _events(where: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 raise click.ClickException(_refusal(answer))
             click.echo("ready", err=True)
             kind = ""
-            for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-                name, _, value = line.partition(": ")
+            for line in answer.iter_lines(chunk_size=1):
+                name, _, value = line.decode().partition(": ")
                 kind = value if name == "event" else kind
                 if name == "data" and kind == "event":
                     yield json.loads(value)

@@ -9,11 +9,9 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
 from otel_obs.postgres import schema
-from otel_obs.postgres.keys import PostgresKeys
 from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.reading import check_reader, reading
 from otel_obs.receiver.auth import Authenticator
-from otel_obs.receiver.known_keys import KnownKeys
 from otel_obs.settings import Settings
 from otel_obs.web import api, stream
 from otel_obs.web.access import Api, by_keys, by_nothing
@@ -21,6 +19,7 @@ from otel_obs.web.app import create_app
 from otel_obs.web.health import health_routes
 from otel_obs.web.listener import HttpListener
 from otel_obs.web.live import Live
+from otel_obs.web.lookups import FlagLookups, authenticator_of
 
 READERS = 8
 """Questions that are answered at the same time."""
@@ -29,7 +28,7 @@ _FITS_FOR_S = 5.0
 
 
 class ApiServer:
-    """Answers ``/api/v1`` on the API endpoint."""
+    """Answers ``/api/v1`` and ``/ofrep/v1`` on the API endpoint."""
 
     def __init__(
         self,
@@ -48,9 +47,9 @@ class ApiServer:
         """
         settings.check_listener(settings.api_endpoint)
         self._pool = open_pool(database_url, max_size=READERS, statement_timeout_s=ANSWER_WITHIN_S)
-        self._own_authenticator: Authenticator | None = None
-        if settings.auth == "keys" and authenticator is None:
-            self._own_authenticator = authenticator = Authenticator(KnownKeys(PostgresKeys(self._pool)))
+        self._own_authenticator = None if authenticator is not None else authenticator_of(settings, self._pool)
+        authenticator = authenticator or self._own_authenticator
+        self._lookups = FlagLookups(settings, database_url, authenticator)
         self._also_check = also_check
         self._fits_until = 0.0
         access = Api(
@@ -59,7 +58,7 @@ class ApiServer:
         )
         health = health_routes(self.check, registry or CollectorRegistry())
         self._live = Live(access.read)
-        app = create_app(access, [api.router, stream.router], [*health, *routes])
+        app = create_app(access, [api.router, stream.router], [*health, *self._lookups.routes, *routes])
         app.state.live = self._live
         self._listener = HttpListener(app, settings.api_endpoint)
 
@@ -71,6 +70,7 @@ class ApiServer:
         """
         if self._own_authenticator is not None:
             self._own_authenticator.start()
+        self._lookups.start()
         return self._listener.start()
 
     def check(self) -> None:
@@ -90,6 +90,7 @@ class ApiServer:
     def stop(self, grace_s: float = 5.0) -> None:
         """Accept nothing more, let what is under way finish, and let go of the database."""
         self._live.close()
+        self._lookups.close()
         self._listener.stop(grace_s)
         if self._own_authenticator is not None:
             self._own_authenticator.close()

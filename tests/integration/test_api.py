@@ -451,3 +451,15 @@ def test_tail_shows_the_stream_in_the_terminal(world: World) -> None:
             time.sleep(1)  # the watcher may not have asked its first question yet
         assert "watched" in process.stdout.read()
         assert process.returncode == 0
+
+
+def test_flags_are_looked_up_beside_the_api(world: World) -> None:
+    context = {"context": {"targetingKey": "somebody"}}
+
+    refused = world.client.post("/ofrep/v1/evaluate/flags/a-flag", json=context)
+    found = world.client.post(
+        "/ofrep/v1/evaluate/flags/a-flag", json=context, headers={"x-api-key": _key(world.url, "acme", scope="flags")}
+    )
+
+    assert refused.status_code == 401
+    assert (found.status_code, found.json()["errorCode"]) == (404, "FLAG_NOT_FOUND")
