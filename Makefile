@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test otelcol lint types imports check clean
+.PHONY: install demo test otelcol lint types imports check clean bench-flags
 
 install: .venv/installed
 
@@ -53,6 +53,9 @@ imports: install
 	$(BIN)/lint-imports
 
 check: lint types imports test
+
+bench-flags: install
+	$(BIN)/python -m benchmarks.flags
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -1,3 +1,3 @@
 from __future__ import annotations
 
-pytest_plugins = ["tests.fix_kept", "tests.fix_postgres", "tests.fix_schema", "tests.fix_collector"]
+pytest_plugins = ["tests.fix_collector", "tests.fix_kept", "tests.fix_ofrep", "tests.fix_postgres", "tests.fix_schema"]
