@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
@@ -173,7 +173,7 @@ def _neighbours(ordered: Sequence[Report]) -> Iterable[tuple[int, int]]:
 
 
 def _one_call(one: Report, other: Report) -> bool:
-    twice = one.scope == other.scope and one.is_log == other.is_log and one.has_usage and other.has_usage
+    twice = _layer(one) == _layer(other) and one.has_usage and other.has_usage
     return not twice or same_totals(one.row, other.row)
 
 
@@ -215,6 +215,8 @@ class _Pair:
 
 
 _NESTED, _SIBLINGS, _COUSINS = 0, 1, 2
+
+
 CLOSEST = 16
 """With how many reports of another instrumentation one is compared, where thousands have the same totals at once."""
 
@@ -241,12 +243,11 @@ class _Families:
 
     def _rivals(self, one: Report, other: Report) -> bool:
         """One instrumentation reports one call once, unless it nests its spans."""
-        same = one.scope == other.scope and one.is_log == other.is_log
-        return same and not nested(one, other, self._paths)
+        return _layer(one) == _layer(other) and not nested(one, other, self._paths)
 
-    def tellers(self, report: Report) -> frozenset[tuple[str, bool]]:
+    def tellers(self, report: Report) -> frozenset[_Layer]:
         """Return the instrumentations that are known to tell the call of *report*."""
-        return frozenset((member.scope, member.is_log) for member in self._members[report.key])
+        return frozenset(_layer(member) for member in self._members[report.key])
 
     def names(self) -> dict[EventKey, str]:
         """Return the name of the call for each report that has none itself and is not alone."""
@@ -275,11 +276,11 @@ def match(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) ->
     candidates = [report for report in reports if report.key not in rollups]
     families = _Families(candidates, paths)
     doubtful: set[EventKey] = set()
-    for found in (_above_each_other(candidates, paths), _beside_each_other(candidates, families)):
+    for found in (_nested_pairs(candidates, paths), _beside_each_other(candidates, families)):
         # The second is looked for when the first are joined: who has found its twin has none elsewhere.
         for pair in sorted(_pairs(found, paths), key=lambda pair: pair.order):
             if pair.kind == _COUSINS or not families.join(pair.one, pair.other):
-                doubtful.add(max((pair.one, pair.other), key=_start).key)
+                doubtful.add(max((pair.one, pair.other), key=_by_start).key)
     groups = families.names()
     return Matches(groups, frozenset(doubtful - groups.keys()), rollups)
 
@@ -291,30 +292,32 @@ def _pairs(found: Iterable[tuple[Report, Report]], paths: Mapping[EventKey, Sequ
             yield pair
 
 
-def _above_each_other(
+def _nested_pairs(
     reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]
 ) -> Iterable[tuple[Report, Report]]:
+    """Yield each two reports of one span, or of a span and one below it, that overlap and may be one call."""
     by_span: dict[str, list[Report]] = {}
     for report in reports:
         by_span.setdefault(report.row.span_id, []).append(report)
     for report in reports:
-        for upper in by_span[report.row.span_id]:
-            if upper.key < report.key:
-                yield _in_order(upper, report)
-        for span_id in paths[report.key]:
-            for upper in by_span.get(span_id, ()):
-                yield _in_order(upper, report)
+        own = (other for other in by_span[report.row.span_id] if other.key < report.key)
+        above = (other for span_id in paths[report.key] for other in by_span.get(span_id, ()))
+        for other in (*own, *above):
+            if _is_nameless(report) or _is_nameless(other):
+                first, second = sorted((report, other), key=_by_start)
+                if overlap(first, second):
+                    yield first, second
 
 
 def _beside_each_other(reports: Sequence[Report], families: _Families) -> Iterable[tuple[Report, Report]]:
     """Yield reports of two instrumentations, of the same input, at the same time: of thousands the closest few."""
     slack = SLACK.total_seconds()
-    running: dict[int | None, dict[tuple[str, bool], list[_Timed]]] = {}
-    for report in sorted(reports, key=_start):
+    running: dict[int | None, dict[_Layer, list[_Timed]]] = {}
+    for report in sorted(reports, key=_by_start):
         if not report.has_usage:
             continue
         other = _Timed(report.started.timestamp(), report.ended.timestamp(), families.tellers(report), report)
-        told_by = (report.scope, report.is_log)
+        told_by = _layer(report)
         same_input = running.setdefault(report.row.input_tokens, {})
         for teller in same_input.keys() - other.told_by:
             known = [one for one in same_input[teller] if one.ended + slack >= other.started - slack]
@@ -328,7 +331,7 @@ def _beside_each_other(reports: Sequence[Report], families: _Families) -> Iterab
 class _Timed(NamedTuple):
     started: float
     ended: float
-    told_by: frozenset[tuple[str, bool]]
+    told_by: frozenset[_Layer]
     """The instrumentations that are known to tell its call, its own among them."""
     report: Report
 
@@ -340,12 +343,40 @@ def _apart(one: Report, other: Report) -> float:
     return abs((one.started - other.started).total_seconds()) + abs((one.ended - other.ended).total_seconds())
 
 
-def _start(report: Report) -> tuple[object, ...]:
+def _is_nameless(report: Report) -> bool:
+    return report.row.response_id is None
+
+
+def _by_start(report: Report) -> tuple[object, ...]:
     return (report.started, report.key)
 
 
-def _in_order(one: Report, other: Report) -> tuple[Report, Report]:
-    return (one, other) if _start(one) <= _start(other) else (other, one)
+def _together(reports: Iterable[Report], is_nameless: Callable[[Report], bool]) -> Iterable[tuple[Report, Report]]:
+    """Yield each two reports of two layers that overlap, the earlier one first, one of them nameless at least.
+
+    Most reports are named, and most traces are told by one layer: a trace of thousands of calls at once is not
+    compared call by call.
+    """
+    named: dict[_Layer, list[Report]] = {}
+    nameless: dict[_Layer, list[Report]] = {}
+    for other in sorted(reports, key=_by_start):
+        layer = _layer(other)
+        asks = is_nameless(other)
+        for running in (named, nameless) if asks else (nameless,):
+            for key in running.keys() - {layer}:
+                running[key] = [report for report in running[key] if report.ended + SLACK >= other.started - SLACK]
+                for one in running[key]:
+                    if overlap(one, other):
+                        yield one, other
+        (nameless if asks else named).setdefault(layer, []).append(other)
+
+
+_Layer = tuple[str, bool]
+
+
+def _layer(report: Report) -> _Layer:
+    """Return what tells layers of instrumentation apart."""
+    return (report.scope, report.is_log)
 
 
 def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -> _Pair | None:
@@ -357,7 +388,7 @@ def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -
     apart = _apart(one, other)
     if nested(one, other, paths):
         return _Pair(_NESTED, silent, apart, one, other)
-    if silent or (one.scope == other.scope and one.is_log == other.is_log):
+    if silent or _layer(one) == _layer(other):
         return None
     siblings = one.is_log or other.is_log or (paths[one.key][:1] == paths[other.key][:1] != ())
     return _Pair(_SIBLINGS if siblings else _COUSINS, silent, apart, one, other)
@@ -410,17 +441,9 @@ def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
 
 
 def _strangers(reports: Sequence[Report]) -> Iterable[_Pair]:
-    if len({report.row.trace_id for report in reports}) < 2:
-        return
-    running: dict[object, list[Report]] = {}
-    for other in sorted(reports, key=_start):
-        totals = (other.row.input_tokens, other.row.output_tokens) if other.has_usage else None
-        known = running.setdefault((other.resource, totals), [])
-        known[:] = [report for report in known if report.ended + SLACK >= other.started - SLACK]
-        for one in known:
-            if are_strangers(one, other):
-                yield _Pair(_COUSINS, not (one.has_usage and other.has_usage), _apart(one, other), one, other)
-        known.append(other)
+    for one, other in _together(reports, lambda report: report.call_id is None):
+        if are_strangers(one, other):
+            yield _Pair(_COUSINS, not (one.has_usage and other.has_usage), _apart(one, other), one, other)
 
 
 def are_strangers(one: Report, other: Report) -> bool:

@@ -14,6 +14,7 @@ from otel_obs.model import Decoded, LogRecord, Span
 from otel_obs.pipeline.ingest import batch_of, receive
 from otel_obs.pipeline.memory import MemoryStore
 from otel_obs.rows import CallRow
+from otel_obs.rows.tables import PART_OF_EXECUTION
 from otel_obs.tenancy import Sender
 from tests.builders import agent, chat, make_span, tool
 from tests.corpus import records_of
@@ -326,3 +327,25 @@ def test_a_twin_in_another_trace_joins_all_that_were_found_to_speak_of_the_call(
             settle(store)
         assert [call.span_id for call in store.calls.values()] == [lost.span_id]
         assert {event.counted_span_id for event in store.events.values()} == {None, lost.span_id}
+
+
+def test_thousands_of_embeddings_at_once_without_ids_are_as_many_calls() -> None:
+    run = make_span(agent("a"), duration_ms=500_000)
+    spans = [make_span(chat(512, 1), parent=run, start_ms=1) for _ in range(3000)]
+
+    found = settled([run, *spans])
+
+    assert len(found.calls) == 3000
+
+
+def test_an_agent_below_a_workflow_or_another_agent_is_part_of_its_execution() -> None:
+    flow = make_span({"gen_ai.operation.name": "invoke_workflow"}, name="invoke_workflow nightly")
+    under = make_span(agent("under a workflow"), parent=flow)
+    outer = make_span(agent("outer"))
+    between = make_span(parent=outer)
+    nested = make_span(agent("nested"), parent=between)
+
+    events = settled([flow, under, outer, between, nested]).events.values()
+
+    parts = {event.node_name for event in events if event.inherited & PART_OF_EXECUTION}
+    assert parts == {"under a workflow", "nested"}
