@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -77,6 +78,14 @@ class PostgresSpanExporter(SpanExporter):
         self._writer: _Writer | None = None
         self._warned_at = 0.0
         self._stopped = False
+        after_fork = weakref.WeakMethod(self._begin_in_child)
+        os.register_at_fork(after_in_child=lambda: (again := after_fork()) and again())
+
+    def _begin_in_child(self) -> None:
+        """Leave the parent's connections to the parent; its lock may have been held while it forked."""
+        self._lock = Lock()
+        self._writer = None
+        self.counts = ExportCounts()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Store *spans*; return FAILURE where they are dropped. Never raises."""

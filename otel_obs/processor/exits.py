@@ -60,11 +60,14 @@ class Exits:
             signals.worker_process_shutdown.connect(self._ending, weak=False, dispatch_uid=id(self))
 
     def _install(self) -> None:
-        """Come before the handler that is there; one that ignores SIGTERM, or is not Python's, stays alone."""
+        """Come before the handler that is there; one that ignores SIGTERM, or is not Python's, stays alone.
+
+        So does that of an event loop, which is told in another way, and would be told twice.
+        """
         if threading.current_thread() is not threading.main_thread():
             return
         previous = signal.getsignal(signal.SIGTERM)
-        if previous is None or previous == signal.SIG_IGN:
+        if previous is None or previous == signal.SIG_IGN or getattr(previous, "__module__", "").startswith("asyncio"):
             return
         self._previous = previous
         signal.signal(signal.SIGTERM, self._handle)
