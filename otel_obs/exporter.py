@@ -82,8 +82,9 @@ class PostgresSpanExporter(SpanExporter):
         os.register_at_fork(after_in_child=lambda: (again := after_fork()) and again())
 
     def _begin_in_child(self) -> None:
-        """Leave the parent's connections to the parent; its lock may have been held while it forked."""
+        """Leave the parent's connections to the parent; a lock of its may have been held while it forked."""
         self._lock = Lock()
+        _LEFT_ALONE.append(self._writer)
         self._writer = None
         self.counts = ExportCounts()
 
@@ -157,6 +158,9 @@ class PostgresSpanExporter(SpanExporter):
                 "spans are not stored: %s (%s so far)", error or _ADVICE.get(reason, reason), self.counts.dropped
             )
 
+
+_LEFT_ALONE: list[_Writer | None] = []
+"""Writers of parent processes: collected as garbage they would close what is not theirs any more."""
 
 _ADVICE = {
     "no_database": "set OTEL_OBS_DATABASE_URL, or run `otel-obs up` with the same OTEL_OBS_DATA_DIR",
