@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types imports check clean
+.PHONY: install demo test lint types imports check bench-app clean
 
 install: .venv/installed
 
@@ -29,6 +29,10 @@ imports: install
 	$(BIN)/lint-imports
 
 check: lint types imports test
+
+# What telemetry costs the application: takes about 8 minutes.
+bench-app: install
+	$(BIN)/python benchmarks/in_process.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -54,12 +54,13 @@ class Buffer:
         self._batch_spans = batch_spans
         self._batch_bytes = batch_bytes
         self._on_full = on_full
-        self._queue: deque[tuple[ReadableSpan, int]] = deque()
+        self._accepted = 0
+        self._spans = 0
+        self._bytes = 0
+        self._open = Batch([], 0, 0)
+        self._full: deque[Batch] = deque()
         self._held: deque[Batch] = deque()
         self._out: set[Batch] = set()
-        self._out_spans = 0
-        self._bytes = 0
-        self._accepted = 0
 
     def take_in(self, at_most: int | None = None) -> None:
         """Queue what is incoming as far as there is room; the rest is refused, and ``on_full`` told how many."""
@@ -71,14 +72,25 @@ class Buffer:
                 except IndexError:
                     break
                 size = size_of(span)
-                if self._bytes + size > self._max_bytes or len(self._queue) + self._out_spans >= self._max_spans:
+                if self._spans >= self._max_spans or self._bytes + size > self._max_bytes:
                     refused += 1
                     continue
+                if self._open.size_bytes + size > self._batch_bytes and self._open.spans:
+                    self._close()
+                batch = self._open
+                batch.spans.append(span)
+                batch.size_bytes += size
                 self._bytes += size
+                self._spans += 1
                 self._accepted += 1
-                self._queue.append((span, size))
+                if len(batch.spans) >= self._batch_spans:
+                    self._close()
         if refused:
             self._on_full(refused)
+
+    def _close(self) -> None:
+        self._full.append(self._open)
+        self._open = Batch([], self._accepted, 0)
 
     @property
     def accepted(self) -> int:
@@ -90,13 +102,13 @@ class Buffer:
     def waiting(self) -> int:
         """Return how many spans are in memory only."""
         self.take_in()
-        with self.lock:
-            return len(self._queue) + self._out_spans
+        return self._spans
 
     def is_clear(self, number: int) -> bool:
         """Tell whether all the spans before *number* are settled."""
         with self.lock:
-            return self._accepted - len(self._queue) >= number and all(batch.first >= number for batch in self._out)
+            queued = [*self._full, self._open] if self._open.spans else self._full
+            return all(batch.first >= number for batch in (*self._out, *queued))
 
     def take(self, *, partial: bool = True) -> Batch | None:
         """Return the next batch, oldest first; without *partial* only a full one."""
@@ -104,22 +116,13 @@ class Buffer:
         with self.lock:
             if self._held:
                 return self._held.popleft()
-            if not self._queue or (not partial and len(self._queue) < self._batch_spans):
-                return None
-            first = self._accepted - len(self._queue)
-            spans: list[ReadableSpan] = []
-            total = 0
-            while self._queue and len(spans) < self._batch_spans:
-                span, size = self._queue[0]
-                if spans and total + size > self._batch_bytes:
-                    break
-                self._queue.popleft()
-                spans.append(span)
-                total += size
+            if not self._full:
+                if not partial or not self._open.spans:
+                    return None
+                self._close()
             self.taken_at = time.monotonic()
-            batch = Batch(spans, first, total)
+            batch = self._full.popleft()
             self._out.add(batch)
-            self._out_spans += len(spans)
             return batch
 
     def taken(self) -> list[Batch]:
@@ -140,7 +143,7 @@ class Buffer:
                 return False
             batch.settled = True
             self._out.discard(batch)
-            self._out_spans -= len(batch.spans)
+            self._spans -= len(batch.spans)
             self._bytes -= batch.size_bytes
             return True
 

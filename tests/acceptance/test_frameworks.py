@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -104,7 +105,7 @@ def test_a_frameworks_run_becomes_a_row_for_each_request_agent_and_tool(
     assert unpriced == (0,)
     tools = connection.execute("SELECT name FROM event_logs WHERE event_type = 'tool'").fetchall()
     assert Counter(re.sub("^execute_tool ", "", name) for (name,) in tools) == TOOLS
-    runs = dict(
+    runs: dict[str, Decimal] = dict(
         connection.execute("SELECT agent_name, sum(cost_cents) FROM agent_trace_history GROUP BY agent_name").fetchall()
     )
     own = connection.execute("SELECT agent_id, count(*), sum(cost_cents) FROM model_costs GROUP BY agent_id").fetchall()
