@@ -230,6 +230,22 @@ def test_threads_that_go_on_while_the_program_ends_harm_nothing(destination: Des
     assert destination.counted["main"] == 1
 
 
+def test_spans_of_a_provider_that_nobody_refers_to_any_more_arrive(destination: Destination, tmp_path: Path) -> None:
+    body = (
+        "import gc\n"
+        "def local():\n"
+        "    mine = ReliableSpanProcessor(OTLPSpanExporter(endpoint), spool=spool, limits=processor.limits)\n"
+        "    local_provider = TracerProvider(shutdown_on_exit=False)\n"
+        "    local_provider.add_span_processor(mine)\n"
+        "    local_provider.get_tracer('local').start_span('one').end()\n"
+        "local(); gc.collect()"
+    )
+
+    assert ended(program(destination, tmp_path, body))[0] == 0
+
+    assert destination.names == ["one"]
+
+
 @pytest.mark.parametrize("error", ["SystemExit(3)", "RuntimeError('no')"])
 def test_an_exporter_that_raises_while_the_program_ends_costs_no_span(
     destination: Destination, tmp_path: Path, error: str
