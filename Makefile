@@ -30,7 +30,7 @@ imports: install
 
 check: lint types imports test
 
-# What telemetry costs the application: takes about 8 minutes.
+# What telemetry costs the application: takes about 10 minutes.
 bench-app: install
 	$(BIN)/python benchmarks/in_process.py
 
