@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test otelcol lint types imports check clean bench-flags
+.PHONY: install demo test otelcol lint types imports check clean bench-flags bench-app
 
 install: .venv/installed
 
@@ -56,6 +56,9 @@ check: lint types imports test
 
 bench-flags: install
 	$(BIN)/python -m benchmarks.flags
+# What telemetry costs the application: takes about 10 minutes.
+bench-app: install
+	$(BIN)/python benchmarks/in_process.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -75,6 +76,15 @@ class PostgresSpanExporter(SpanExporter):
         self._writer: _Writer | None = None
         self._warned_at = 0.0
         self._stopped = False
+        after_fork = weakref.WeakMethod(self._begin_in_child)
+        os.register_at_fork(after_in_child=lambda: (again := after_fork()) and again())
+
+    def _begin_in_child(self) -> None:
+        """Leave the parent's connections to the parent; a lock of its may have been held while it forked."""
+        self._lock = Lock()
+        _LEFT_ALONE.append(self._writer)
+        self._writer = None
+        self.counts = ExportCounts()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Store *spans*; return FAILURE where they are dropped. Never raises."""
@@ -146,6 +156,9 @@ class PostgresSpanExporter(SpanExporter):
                 "spans are not stored: %s (%s so far)", error or _ADVICE.get(reason, reason), self.counts.dropped
             )
 
+
+_LEFT_ALONE: list[_Writer | None] = []
+"""Writers of parent processes: collected as garbage they would close what is not theirs any more."""
 
 _ADVICE = {
     "no_database": "set OTEL_OBS_DATABASE_URL, or run `otel-obs up` with the same OTEL_OBS_DATA_DIR",
