@@ -83,7 +83,8 @@ class Scheduler:
     def stop(self) -> None:
         """End; a job that is under way stops after its transaction, and is gone on with by whoever comes next."""
         self._stopping.set()
-        self._scheduler.shutdown(wait=True)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
 
     def _settle(self) -> None:
         with self._tolerant("settle"):
@@ -113,7 +114,8 @@ class Scheduler:
             for done in found:
                 if done.error and not self._stopping.is_set():
                     _log.error("%s: %s", done.job, done.error)
-            if slot is not None and not self._stopping.is_set():
+            broken_off = self._stopping.is_set() and any(done.error for done in found)
+            if slot is not None and not broken_off:
                 self._end(lease, slot, found)
 
     def _begin(self, lease: Lease, slot: datetime) -> bool:

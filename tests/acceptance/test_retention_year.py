@@ -102,4 +102,4 @@ def test_on_each_day_of_a_year_exactly_those_rows_are_there_that_the_plans_allow
 
     assert min(held) == BEGIN + (HOLD - 366) * DAY + NOON
     left = counts(connection, "enterprise")
-    assert {table for table, rows in left.items() if rows} == {"deleted_tenants"}
+    assert {table for table, rows in left.items() if rows} == {"audit_log", "deleted_tenants"}
