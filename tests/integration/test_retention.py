@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
+from otel_obs.analytics.retention import retention
 from otel_obs.errors import ClockDisagreesError, LeaseLostError
 from otel_obs.maintenance.policy import check_clocks, policies
 from otel_obs.maintenance.retention import Retention
@@ -164,12 +166,12 @@ def test_plans_that_are_changed_with_plain_sql_are_in_the_audit_log(
 
 
 def test_a_hold_that_comes_while_a_run_deletes_stops_it(
-    database: str, connection: psycopg.Connection, pool: ConnectionPool
+    connection: psycopg.Connection, pool: ConnectionPool
 ) -> None:
     filled(connection, "acme", *(100 + number / 100 for number in range(40)), 1, plan="free")
     filled(connection, "other", 101, 1, plan="team")
 
-    def hold(conn: psycopg.Connection) -> None:
+    def hold(_: psycopg.Connection) -> None:
         row = connection.execute("SELECT sum(rows) FROM retention_runs").fetchone()
         if row is not None and (row[0] or 0) >= 10:
             connection.execute("UPDATE organizations SET legal_hold = true WHERE id = 'acme'")
@@ -203,10 +205,10 @@ def test_killed_before_any_transaction_and_run_again_it_has_deleted_the_same(
         return fence
 
     for at in range(0, 60, 3):
-        try:
+        with suppress(Killed):
             Retention(work(pool, NOW, fence=killing(at)), batch=2).run()
-        except Killed:
-            kills += 1
+            continue
+        kills += 1
     Retention(work(pool, NOW), batch=2).run()
 
     assert kills > 5
@@ -251,8 +253,7 @@ def test_the_disk_comes_back_from_a_week_in_which_some_keep_their_rows(
     connection.execute("ANALYZE")
     before = connection.execute("SELECT pg_total_relation_size(%s)", (name,)).fetchone()
 
-    retention = Retention(work(pool, NOW), rewrite=Worth(bytes=10_000))
-    report = retention.run()
+    report = Retention(work(pool, NOW), rewrite=Worth(bytes=10_000)).run()
 
     after = connection.execute("SELECT pg_total_relation_size(%s)", (name,)).fetchone()
     assert before is not None
@@ -330,3 +331,25 @@ def test_a_run_whose_lease_is_lost_deletes_nothing_more(connection: psycopg.Conn
         Retention(work(pool, NOW, fence=lost)).run()
 
     assert len(present(connection, "event_logs", "acme")) == 1
+
+
+def test_an_organization_is_told_what_is_kept_of_it_and_nothing_of_others(
+    connection: psycopg.Connection, pool: ConnectionPool
+) -> None:
+    filled(connection, "acme", 1, 100, plan="free")
+    filled(connection, "other", 1, 400, plan="team")
+    gone(pool)
+
+    with connection.transaction():
+        connection.execute("SELECT set_config('otel_obs.organization_id', 'acme', true)")
+        connection.execute("SET LOCAL ROLE otel_obs_reader")
+        kept, other = retention(connection, "acme"), retention(connection, "other")
+
+    assert other is None
+    assert kept is not None
+    assert (kept.plan, kept.plan_days, kept.legal_hold) == ("free", 90, False)
+    assert [(change.since, change.days) for change in kept.changes] == [(LONG_AGO, 90)]
+    assert {(run.table, run.cutoff, run.rows) for run in kept.runs} == {
+        *((table, NOW - 90 * DAY, 1) for table in (*HOT, "quarantine")),
+        ("usage_rollups", NOW - 90 * DAY, 0),
+    }
