@@ -69,7 +69,7 @@ def _pooled(**options: str | None) -> Iterator[ConnectionPool]:
     with database(settings_from(**options)) as url:
         with translated(), psycopg.connect(conninfo(url)) as connection:
             schema.check(connection)
-        pool = open_pool(url, max_size=2, statement_timeout_s=600)
+        pool = open_pool(url, max_size=2, statement_timeout_s=600, wait_s=15)
         try:
             yield pool
         finally:

@@ -72,7 +72,7 @@ def test_on_each_day_of_a_year_exactly_those_rows_are_there_that_the_plans_allow
         fill(connection, [(name, at) for at in moments])
     held: list[datetime] = []
     arrived: list[tuple[str, datetime]] = []
-    pool = open_pool(database)
+    pool = open_pool(database, wait_s=30)
     try:
         for day in range(DAYS):
             now = BEGIN + day * DAY

@@ -99,7 +99,7 @@ def test_whoever_finds_another_runner_leaves_it_to_that_one(
     maintain: Callable[..., Result], database: str, acme: None, connection: psycopg.Connection
 ) -> None:
     del acme
-    pool = open_pool(database)
+    pool = open_pool(database, wait_s=30)
     lease = Lease(pool)
     assert lease.take()
     with lease:

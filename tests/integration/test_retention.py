@@ -30,7 +30,7 @@ GRACE = timedelta(days=7)
 
 @pytest.fixture
 def pool(database: str) -> Iterator[ConnectionPool]:
-    found = open_pool(database)
+    found = open_pool(database, wait_s=30)
     try:
         yield found
     finally:

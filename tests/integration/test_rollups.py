@@ -40,7 +40,7 @@ FROM_ROLLUPS = """
 
 @pytest.fixture
 def pool(database: str) -> Iterator[ConnectionPool]:
-    found = open_pool(database)
+    found = open_pool(database, wait_s=30)
     try:
         yield found
     finally:

@@ -223,7 +223,7 @@ def test_an_export_holds_each_row_and_each_column_and_money_exactly(
 def test_while_data_arrives_a_deletion_leaves_nothing_and_others_go_on(
     subject: Subject, database: str, connection: psycopg.Connection
 ) -> None:
-    pools = [open_pool(database, max_size=2) for _ in range(4)]
+    pools = [open_pool(database, max_size=2, wait_s=30) for _ in range(4)]
     stores = [PostgresStore(pool) for pool in pools[:3]]
     stores[0].write(batch(spans(1, workspace="gone", user="gone"), organization="acme"))
     stop, arrived = threading.Event(), [0, 0, 0]
