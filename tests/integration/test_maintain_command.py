@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -201,4 +203,53 @@ def test_the_daemon_settles_serves_its_health_and_ends_well(
     assert 'otel_obs_maintenance_last_success_timestamp_seconds{job="retention"}' in health[2][1]
     assert 'otel_obs_maintenance_failing{job="retention"} 0.0' in health[2][1]
     assert too_old[0] == 503
+    assert code == 0, errors
+
+
+def test_a_bar_shows_on_a_terminal_how_far_it_is_and_nowhere_else(database: str, acme: None) -> None:
+    del acme
+    arguments = [
+        sys.executable,
+        "-m",
+        "otel_obs",
+        "maintain",
+        "--once",
+        "retention",
+        "--json",
+        "--database-url",
+        database,
+    ]
+    ours, theirs = os.openpty()
+    environment = command.environment(TERM="xterm", COLUMNS="100")
+
+    done = subprocess.run(arguments, env=environment, stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=60)
+    os.close(theirs)
+    drawn = os.read(ours, 65_536).decode()
+    os.close(ours)
+    plain = subprocess.run(arguments, env=environment, capture_output=True, check=True, timeout=60)
+
+    assert "retention" in drawn
+    assert "10/10" in drawn
+    assert json.loads(done.stdout)["leader"]
+    assert plain.stderr == b""
+
+
+def test_up_catches_up_with_what_was_missed_and_tells_when_it_last_succeeded(
+    database: str, acme: None, connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    del acme
+    connection.execute("UPDATE schema_migrations SET applied_at = now() - interval '900 days'")
+    where = ("--database-url", database, "--data-dir", str(tmp_path), *command.PORTS)
+    running = command.Running("up", *where, OTEL_OBS_RETENTION_SCHEDULE="* * * * *")
+    try:
+        http = running.ready().split("http=")[1].strip()
+        while len(present(connection, "event_logs", "acme")) > 1:
+            time.sleep(0.05)
+        while connection.execute("SELECT FROM maintenance_jobs WHERE job = 'retention'").fetchone() is None:
+            time.sleep(0.05)
+        metrics = _get(http, "/metrics")[1]
+    finally:
+        code, errors = running.stop(signal.SIGINT)
+
+    assert 'otel_obs_maintenance_last_success_timestamp_seconds{job="retention"}' in metrics
     assert code == 0, errors
