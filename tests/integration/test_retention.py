@@ -165,9 +165,7 @@ def test_plans_that_are_changed_with_plain_sql_are_in_the_audit_log(
     assert audit.first_bad(connection) is None
 
 
-def test_a_hold_that_comes_while_a_run_deletes_stops_it(
-    connection: psycopg.Connection, pool: ConnectionPool
-) -> None:
+def test_a_hold_that_comes_while_a_run_deletes_stops_it(connection: psycopg.Connection, pool: ConnectionPool) -> None:
     filled(connection, "acme", *(100 + number / 100 for number in range(40)), 1, plan="free")
     filled(connection, "other", 101, 1, plan="team")
 
@@ -239,6 +237,18 @@ def test_weeks_of_which_nothing_is_kept_are_dropped_and_those_between_are_emptie
     fill(connection, [("acme", NOW - 250 * DAY)])
     assert connection.execute("SELECT count(*) FROM event_logs_early").fetchone() == (1,)
     assert gone(pool) == {("acme", table): 1 for table in (*HOT, "quarantine")}
+
+
+def test_weeks_that_writers_need_stay_whatever_moment_a_run_is_given(
+    connection: psycopg.Connection, pool: ConnectionPool
+) -> None:
+    filled(connection, "acme", 1, plan="free")
+
+    assert gone(pool, datetime.now(tz=timezone.utc) + 1000 * DAY)
+
+    bounds = partitions.covered(connection)
+    assert bounds is not None
+    assert bounds[0] <= datetime.now(tz=timezone.utc) < bounds[1]
 
 
 def test_the_disk_comes_back_from_a_week_in_which_some_keep_their_rows(
