@@ -211,6 +211,17 @@ def test_an_export_holds_each_row_and_each_column_and_money_exactly(
     assert not (tmp_path / f"api_keys.{kind}").exists()
 
 
+def test_an_export_without_a_folder_makes_one(
+    run: Callable[..., Result], store: PostgresStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(store, 1, organization="../acme", user="ann")
+
+    assert told(run("user", "export", "ann", "--org", "../acme", "--json"))["folder"] == "export-.._acme-ann"
+
+    assert (tmp_path / "export-.._acme-ann" / "event_logs.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     "subject",
     [
