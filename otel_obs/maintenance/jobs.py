@@ -136,6 +136,9 @@ def _run(name: str, job: Job, work: Work) -> Done:
         return Done(job=name, status=status, duration_ms=round((time.monotonic() - began) * 1000, 3), **more)
 
     try:
+        if not work.dry_run:
+            with translated(), work.pool.connection() as connection:
+                work.fence(connection)
         done = ended("done", result=job(work))
     except Skipped as reason:
         return ended("skipped", result={"reason": str(reason)})

@@ -70,15 +70,20 @@ def uri_with_search_path(database_url: str) -> str:
     return f"postgresql://{credentials}{'@' if credentials else ''}{address}/{database}?{query}"
 
 
-def open_pool(database_url: str, *, max_size: int = 4, statement_timeout_s: float = 3.0) -> ConnectionPool:
-    """Return a pool of connections; it does not wait for a server that is down, it keeps trying."""
+def open_pool(
+    database_url: str, *, max_size: int = 4, statement_timeout_s: float = 3.0, wait_s: float = 1.0
+) -> ConnectionPool:
+    """Return a pool of connections; it does not wait for a server that is down, it keeps trying.
+
+    Whoever asks for a connection waits *wait_s* for one.
+    """
     url = conninfo(database_url, settings={"statement_timeout": f"{int(statement_timeout_s * 1000)}ms"})
     pool = ConnectionPool(
         url,
         min_size=1,
         max_size=max_size,
         open=False,
-        timeout=1.0,
+        timeout=wait_s,
         max_waiting=64,
         reconnect_timeout=1.0,
         num_workers=1,
