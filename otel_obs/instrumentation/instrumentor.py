@@ -1,8 +1,12 @@
-"""How does an application report its executors without a line of code? ``opentelemetry-instrument`` loads this
-(entry point ``opentelemetry_instrumentor``), or the application says ``ExecutorInstrumentor().instrument()``."""
+"""How does an application report its executors without a line of code?
+
+``opentelemetry-instrument`` loads this (entry point ``opentelemetry_instrumentor``), or the application says
+``ExecutorInstrumentor().instrument()``.
+"""
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 from collections.abc import Callable, Collection
@@ -10,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from otel_obs.errors import ConfigurationError
 from otel_obs.instrumentation import costs, propagation, telemetry, workspaces
@@ -49,13 +53,19 @@ class ExecutorInstrumentor(BaseInstrumentor):  # type: ignore[misc]
                 patch.apply()
             if found.threads and self.patches:
                 self._undo.append(hand_over())
+            atexit.register(self._at_exit)
+            self._undo.append(lambda: atexit.unregister(self._at_exit))
+
+    def _at_exit(self) -> None:
+        for patch in self.patches:
+            patch.told_at_exit()
 
     def _uninstrument(self, **_: Any) -> None:
         for undo in reversed(self._undo):
             with Guarded("taking instrumentation back"):
                 undo()
         self._undo.clear()
-        for patch in self.patches:
+        for patch in reversed(self.patches):
             patch.remove()
         self.patches = []
         telemetry.use()

@@ -128,6 +128,7 @@ class Propagated(Generic[P, R]):
         self._carried = carried
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function."""
         token = attach(self._context)
         try:
             return self._function(*args, **kwargs)

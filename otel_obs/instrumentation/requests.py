@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from opentelemetry.util.genai.invocation import InferenceData
+from opentelemetry.util.genai.invocation import EmbeddingData, InferenceData
 from opentelemetry.util.types import AttributeValue
 
 _AMENDS = "otel_obs_amends"
@@ -35,11 +36,17 @@ class Requests(InferenceData):
     def __init__(self) -> None:
         super().__init__()
         self.told: list[Told] = []
+        self.late: Callable[[Told], None] | None = None
+        """Who is told of requests that end after the node has ended."""
         self._last_ns = time.time_ns()
 
-    def merge(self, other: InferenceData, *, overwrite: bool = True) -> None:  # type: ignore[override]
+    def merge(self, other: Any, *, overwrite: bool = True) -> None:
         """Take note of *other*, as a suppressed invocation does when it ends."""
         now = time.time_ns()
+        if self.late is not None and self.told:
+            self.late(Told(_copied(other), self._last_ns, now))
+            self._last_ns = now
+            return
         if getattr(other, _AMENDS, False) and self.told:
             self.told[-1].data.merge(other, overwrite=False)
         else:
@@ -61,6 +68,17 @@ class Requests(InferenceData):
             else:
                 found[key] = told
         return list(found.values())
+
+
+class Embeddings(EmbeddingData):
+    """What was told by the instrumentations below one embedding node, added up."""
+
+    def merge(self, other: Any, *, overwrite: bool = True) -> None:
+        """Take note of *other*; its tokens are added to those of the requests before it."""
+        before = self.usage_input_tokens
+        super().merge(other, overwrite=overwrite)
+        if before is not None and other.usage_input_tokens is not None:
+            self.usage_input_tokens = before + other.usage_input_tokens
 
 
 def amends(data: InferenceData) -> None:
