@@ -159,7 +159,7 @@ def open_node(spec: Spec, default_name: str, call: Call) -> Node:
     node.context = set_value(_KEY, node, _below(node, context))
     if node.is_recording:
         node_id = id_of(first(spec.where("id"), call))
-        attributes = {**run.attributes(), NODE_ID: node_id, NODE_NAME: name if spec.kind in _UNNAMED else None}
+        attributes = {**run.attributes(), NODE_ID: node_id, NODE_NAME: node.name if spec.kind in _UNNAMED else None}
         if spec.kind == "workflow":
             del attributes[NODE_ID]
         if not node.is_suppressed:

@@ -101,10 +101,11 @@ class Table:
     def _read_soon(self) -> threading.Event:
         """Return what is set when the table is read again."""
         with self._lock:
-            if self._reading is None:
-                self._reading = threading.Event()
-                threading.Thread(target=self._read_now, args=(self._reading,), daemon=True, name="otel_obs").start()
-            return self._reading
+            reading = self._reading
+            if reading is None:
+                self._reading = reading = threading.Event()
+                threading.Thread(target=self._read_now, args=(reading,), daemon=True, name="otel_obs").start()
+            return reading
 
     def _read_now(self, done: threading.Event) -> None:
         found: Bindings | None = None
@@ -135,13 +136,15 @@ def set_workspace_resolver(resolver: Resolver | None, *, remembered_s: float = R
 
 def workspace_of(workflow_id: str, organization_id: str | None = None) -> str | None:
     """Return the workspace of a workflow as the host knows it, else as the table ``workflows`` has it."""
-    if _Host.workspaces is not None:
-        found = _Host.workspaces.of(workflow_id)
-        if found is not None:
-            return found
-    if _Host.table is None:
-        _Host.table = Table(_installed)
-    return _Host.table.of(organization_id, workflow_id)
+    with Guarded("the workspace of a workflow"):
+        if _Host.workspaces is not None:
+            found = _Host.workspaces.of(workflow_id)
+            if found is not None:
+                return found
+        if _Host.table is None:
+            _Host.table = Table(_installed)
+        return _Host.table.of(organization_id, workflow_id)
+    return None
 
 
 def _installed() -> Bindings | None:
