@@ -12,7 +12,15 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_obs.instrumentation import costs, faults, propagation, set_price, set_workspace_resolver, telemetry, workspaces
+from otel_obs.instrumentation import (
+    costs,
+    faults,
+    propagation,
+    set_price,
+    set_workspace_resolver,
+    telemetry,
+    workspaces,
+)
 from otel_obs.instrumentation.processor import TenantSpanProcessor
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"

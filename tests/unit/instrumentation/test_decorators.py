@@ -99,19 +99,25 @@ def test_a_workflow_its_agent_and_its_model_call_are_a_tree_in_the_names_of_the_
         assert told["otel_obs.workspace.id"] == "ws-1"
         assert told["otel_obs.workflow.id"] == "wf-1"
         assert told["otel_obs.workflow.run.id"] == run_id
-    assert spans.attributes("invoke_agent researcher").items() >= {
-        "gen_ai.operation.name": "invoke_agent",
-        "gen_ai.agent.name": "researcher",
-        "otel_obs.node.id": "wf-1",
-    }.items()
-    assert spans.attributes("chat gpt-4o-mini").items() >= {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": "openai",
-        "gen_ai.request.model": "gpt-4o-mini",
-        "gen_ai.usage.input_tokens": 10,
-        "gen_ai.usage.output_tokens": 5,
-        "otel_obs.node.name": "Engine.ask",
-    }.items()
+    assert (
+        spans.attributes("invoke_agent researcher").items()
+        >= {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.name": "researcher",
+            "otel_obs.node.id": "wf-1",
+        }.items()
+    )
+    assert (
+        spans.attributes("chat gpt-4o-mini").items()
+        >= {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "gpt-4o-mini",
+            "gen_ai.usage.input_tokens": 10,
+            "gen_ai.usage.output_tokens": 5,
+            "otel_obs.node.name": "Engine.ask",
+        }.items()
+    )
 
 
 def test_each_kind_has_its_span(spans: Spans) -> None:
