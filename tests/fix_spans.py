@@ -16,7 +16,6 @@ from otel_obs.instrumentation import (
     costs,
     faults,
     propagation,
-    set_price,
     set_workspace_resolver,
     telemetry,
     workspaces,
@@ -70,8 +69,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
     telemetry.use()
     set_workspace_resolver(None)
     propagation.configure(sent=propagation.ATTRIBUTES.values(), believed=())
-    set_price(None)
-    costs._Host.has_looked = False
+    costs.forget()
     provider.shutdown()
 
 

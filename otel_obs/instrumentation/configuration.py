@@ -119,10 +119,10 @@ def configured(content: Mapping[str, Any], path: Path | str) -> Configuration:
     return Configuration(
         path=Path(path),
         executors=tuple(executors),
-        send_baggage=_names(content, "send_baggage", problems),
-        believe_baggage=_names(content, "believe_baggage", problems) or (),
-        price=_text(content, "price", problems),
-        workspace_resolver=_text(content, "workspace_resolver", problems),
+        send_baggage=_names(content, "send_baggage", path, problems),
+        believe_baggage=_names(content, "believe_baggage", path, problems) or (),
+        price=_text(content, "price", path, problems),
+        workspace_resolver=_text(content, "workspace_resolver", path, problems),
         threads=content.get("threads", True) is not False,
         problems=tuple(problems),
     )
@@ -142,19 +142,19 @@ def _executor(entry: Any) -> Executor:
         raise ConfigurationError(f"{target}: {error}") from None
 
 
-def _names(content: Mapping[str, Any], name: str, problems: list[str]) -> tuple[str, ...] | None:
+def _names(content: Mapping[str, Any], name: str, path: Path | str, problems: list[str]) -> tuple[str, ...] | None:
     value = content.get(name)
     if value is None:
         return None
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
-    problems.append(f"{name} = {value!r}: a list of names is expected")
+    problems.append(f"{path}: {name} = {value!r}: a list of names is expected")
     return None
 
 
-def _text(content: Mapping[str, Any], name: str, problems: list[str]) -> str | None:
+def _text(content: Mapping[str, Any], name: str, path: Path | str, problems: list[str]) -> str | None:
     value = content.get(name)
     if value is None or isinstance(value, str):
         return value
-    problems.append(f"{name} = {value!r}: module:callable is expected")
+    problems.append(f"{path}: {name} = {value!r}: module:callable is expected")
     return None

@@ -26,6 +26,11 @@ def set_price(price: Price | None) -> None:
     _Host.price, _Host.has_looked = price, True
 
 
+def forget() -> None:
+    """Forget what the host has said; what is installed is looked for again."""
+    _Host.price, _Host.has_looked = None, False
+
+
 def load_price() -> None:
     """Take the price that an installed package offers, unless the host has set one; looked for once."""
     if _Host.price is not None or _Host.has_looked:

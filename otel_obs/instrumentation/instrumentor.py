@@ -46,6 +46,7 @@ class ExecutorInstrumentor(BaseInstrumentor):  # type: ignore[misc]
                 warn_once(problem, "otel_obs: %s", problem)
             provider = kwargs.get("tracer_provider")
             telemetry.use(tracer_provider=provider, meter_provider=kwargs.get("meter_provider"))
+            self._undo.append(_unsettle)
             _settle(found)
             _add_processor(provider or trace.get_tracer_provider())
             self.patches = [Patch(executor) for executor in found.executors]
@@ -82,6 +83,13 @@ def _settle(found: Configuration) -> None:
     if found.price is not None:
         costs.set_price(_later(found.price))
     costs.load_price()
+
+
+def _unsettle() -> None:
+    """Forget what a configuration has said."""
+    propagation.configure(sent=propagation.ATTRIBUTES.values(), believed=())
+    workspaces.set_workspace_resolver(None)
+    costs.forget()
 
 
 def _add_processor(provider: Any) -> None:

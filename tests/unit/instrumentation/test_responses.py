@@ -47,9 +47,13 @@ OPENAI = {
     },
 }
 OPENAI_TOKENS = Tokens(
-    input_tokens=100, output_tokens=50, total_tokens=150, cache_read_tokens=60, reasoning_tokens=30,
+    input_tokens=100,
+    output_tokens=50,
+    total_tokens=150,
+    cache_read_tokens=60,
+    reasoning_tokens=30,
     billed_units={"input_audio_tokens": 7, "output_audio_tokens": 5},
-)  # fmt: skip
+)
 
 ANTHROPIC_USAGE = {
     "input_tokens": 10,
@@ -71,9 +75,13 @@ ANTHROPIC = {
     "usage": ANTHROPIC_USAGE,
 }
 ANTHROPIC_TOKENS = Tokens(
-    input_tokens=1210, output_tokens=40, cache_read_tokens=1000, cache_write_tokens=200, cache_write_1h_tokens=150,
+    input_tokens=1210,
+    output_tokens=40,
+    cache_read_tokens=1000,
+    cache_write_tokens=200,
+    cache_write_1h_tokens=150,
     billed_units={"web_searches": 2},
-)  # fmt: skip
+)
 
 GOOGLE = {
     "response_id": "g-1",
@@ -88,9 +96,7 @@ GOOGLE = {
         "total_token_count": 45,
     },
 }
-GOOGLE_TOKENS = Tokens(
-    input_tokens=25, output_tokens=20, total_tokens=45, cache_read_tokens=15, reasoning_tokens=12
-)  # fmt: skip
+GOOGLE_TOKENS = Tokens(input_tokens=25, output_tokens=20, total_tokens=45, cache_read_tokens=15, reasoning_tokens=12)
 
 RESPONSES = {
     "id": "resp_1",
@@ -139,8 +145,13 @@ LANGCHAIN = AIMessage(
     },
 )
 LANGCHAIN_TOKENS = Tokens(
-    input_tokens=100, output_tokens=50, total_tokens=150, cache_read_tokens=60, cache_write_tokens=5, reasoning_tokens=30
-)  # fmt: skip
+    input_tokens=100,
+    output_tokens=50,
+    total_tokens=150,
+    cache_read_tokens=60,
+    cache_write_tokens=5,
+    reasoning_tokens=30,
+)
 
 WHOLE = {
     "openai": (ChatCompletion.model_validate(OPENAI), "gpt-5-2025-08-07", "chatcmpl-1", "tool_calls", OPENAI_TOKENS),
@@ -247,9 +258,14 @@ STREAMS: dict[str, tuple[list[Any], str, str, Tokens]] = {
     "openai responses": (
         [
             ResponseTextDeltaEvent(
-                type="response.output_text.delta", delta="Hello", content_index=0, item_id="m", logprobs=[],
-                output_index=0, sequence_number=1,
-            ),  # fmt: skip
+                type="response.output_text.delta",
+                delta="Hello",
+                content_index=0,
+                item_id="m",
+                logprobs=[],
+                output_index=0,
+                sequence_number=1,
+            ),
             ResponseCompletedEvent(
                 type="response.completed", sequence_number=2, response=OpenAIResponse.model_validate(RESPONSES)
             ),
@@ -262,25 +278,29 @@ STREAMS: dict[str, tuple[list[Any], str, str, Tokens]] = {
         [
             RawMessageStartEvent(
                 type="message_start",
-                message=Message.model_validate({
-                    **ANTHROPIC,
-                    "content": [],
-                    "stop_reason": None,
-                    "usage": {**ANTHROPIC_USAGE, "output_tokens": 1, "server_tool_use": None},
-                }),
+                message=Message.model_validate(
+                    {
+                        **ANTHROPIC,
+                        "content": [],
+                        "stop_reason": None,
+                        "usage": {**ANTHROPIC_USAGE, "output_tokens": 1, "server_tool_use": None},
+                    }
+                ),
             ),
             {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
             {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}},
             {"type": "content_block_stop", "index": 0},
-            RawMessageDeltaEvent.model_validate({
-                "type": "message_delta",
-                "delta": {"stop_reason": "end_turn", "stop_sequence": None},
-                "usage": {
-                    "output_tokens": 40,
-                    "input_tokens": 10,
-                    "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 0},
-                },
-            }),
+            RawMessageDeltaEvent.model_validate(
+                {
+                    "type": "message_delta",
+                    "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+                    "usage": {
+                        "output_tokens": 40,
+                        "input_tokens": 10,
+                        "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 0},
+                    },
+                }
+            ),
             RawMessageStopEvent(type="message_stop"),
         ],
         "msg_1",
@@ -289,13 +309,19 @@ STREAMS: dict[str, tuple[list[Any], str, str, Tokens]] = {
     ),
     "google": (
         [
-            GenerateContentResponse.model_validate({
-                **GOOGLE, "candidates": [{"content": {"parts": [{"text": "Hel"}]}}],
-                "usage_metadata": {"prompt_token_count": 20, "candidates_token_count": 1, "total_token_count": 21},
-            }),
-            GenerateContentResponse.model_validate({
-                **GOOGLE, "candidates": [{"content": {"parts": [{"text": "lo"}]}, "finish_reason": "STOP"}],
-            }),
+            GenerateContentResponse.model_validate(
+                {
+                    **GOOGLE,
+                    "candidates": [{"content": {"parts": [{"text": "Hel"}]}}],
+                    "usage_metadata": {"prompt_token_count": 20, "candidates_token_count": 1, "total_token_count": 21},
+                }
+            ),
+            GenerateContentResponse.model_validate(
+                {
+                    **GOOGLE,
+                    "candidates": [{"content": {"parts": [{"text": "lo"}]}, "finish_reason": "STOP"}],
+                }
+            ),
         ],
         "g-1",
         "stop",
@@ -305,18 +331,20 @@ STREAMS: dict[str, tuple[list[Any], str, str, Tokens]] = {
         [
             AIMessageChunk("Hel", response_metadata={"model_name": "gpt-5-2025-08-07"}),
             AIMessageChunk(
-                "lo", response_metadata={"id": "chatcmpl-1", "finish_reason": "stop"},
+                "lo",
+                response_metadata={"id": "chatcmpl-1", "finish_reason": "stop"},
                 usage_metadata={"input_tokens": 100, "output_tokens": 20, "total_tokens": 120},
             ),
             AIMessageChunk(
-                "", usage_metadata={"input_tokens": 0, "output_tokens": 30, "total_tokens": 30},
+                "",
+                usage_metadata={"input_tokens": 0, "output_tokens": 30, "total_tokens": 30},
             ),
         ],
         "chatcmpl-1",
         "stop",
         Tokens(input_tokens=100, output_tokens=50, total_tokens=150),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -387,7 +415,7 @@ def test_what_a_generator_returns_is_its_result(spans: Spans) -> None:
     @llm("ask", model="gpt-5")
     def ask() -> Iterator[str]:
         yield "thinking"
-        return ChatCompletion.model_validate(OPENAI)  # noqa: B901
+        return ChatCompletion.model_validate(OPENAI)
 
     assert list(ask()) == ["thinking"]
     assert spans.attributes("chat gpt-5")["gen_ai.usage.input_tokens"] == 100
@@ -411,10 +439,14 @@ def test_what_the_application_says_counts_before_what_the_answer_shows(spans: Sp
 def test_embeddings_are_counted_and_priced(spans: Spans) -> None:
     @embedding("embed", model="text-embedding-3-small")
     def embed() -> CreateEmbeddingResponse:
-        return CreateEmbeddingResponse.model_validate({
-            "object": "list", "data": [], "model": "text-embedding-3-small",
-            "usage": {"prompt_tokens": 1000, "total_tokens": 1000},
-        })  # fmt: skip
+        return CreateEmbeddingResponse.model_validate(
+            {
+                "object": "list",
+                "data": [],
+                "model": "text-embedding-3-small",
+                "usage": {"prompt_tokens": 1000, "total_tokens": 1000},
+            }
+        )
 
     embed()
 
@@ -435,9 +467,25 @@ def test_a_total_alone_is_split_and_one_with_a_part_is_not() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [None, "text", b"bytes", 3, [], {}, object(), {"usage": {}}, {"id": "x"}, [1, 2], {"usage": {"input_tokens": -1}},
-     {"usage": {"input_tokens": True}}, {"usage": "much"}, {"generations": []}, {"content": "x"}, UNKNOWN],
-)  # fmt: skip
+    [
+        None,
+        "text",
+        b"bytes",
+        3,
+        [],
+        {},
+        object(),
+        {"usage": {}},
+        {"id": "x"},
+        [1, 2],
+        {"usage": {"input_tokens": -1}},
+        {"usage": {"input_tokens": True}},
+        {"usage": "much"},
+        {"generations": []},
+        {"content": "x"},
+        UNKNOWN,
+    ],
+)
 def test_what_is_no_answer_tells_nothing(answer: Any) -> None:
     assert not response_of(answer).tokens.known
     stream = Stream(with_text=True)
@@ -446,11 +494,16 @@ def test_what_is_no_answer_tells_nothing(answer: Any) -> None:
 
 
 def test_an_old_completion_is_understood_too() -> None:
-    answer = Completion.model_validate({
-        "id": "cmpl-1", "object": "text_completion", "created": 1, "model": "gpt-3.5-turbo-instruct",
-        "choices": [{"index": 0, "text": "Hello", "finish_reason": "length", "logprobs": None}],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
-    })  # fmt: skip
+    answer = Completion.model_validate(
+        {
+            "id": "cmpl-1",
+            "object": "text_completion",
+            "created": 1,
+            "model": "gpt-3.5-turbo-instruct",
+            "choices": [{"index": 0, "text": "Hello", "finish_reason": "length", "logprobs": None}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+        }
+    )
 
     found = response_of(answer)
 
