@@ -253,6 +253,7 @@ def _several(node: Node, invocation: InferenceInvocation, served: list[Told]) ->
     """Give each request a span of its own; the node itself is none, and says their sum."""
     for told in served:
         _request(node, told)
+    invocation.span.update_name(f"model_node {node.name}")
     invocation.span.set_attribute("gen_ai.operation.name", SEVERAL_REQUESTS)
     invocation.data.usage_input_tokens = _sum([told.data.usage_input_tokens for told in served])
     invocation.data.usage_output_tokens = _sum([told.data.usage_output_tokens for told in served])
