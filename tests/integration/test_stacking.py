@@ -1,4 +1,4 @@
-"""Our nodes around instrumented clients: a request is told once, whoever else tells it. Real clients, a stand-in provider."""
+"""Our nodes around instrumented clients: a request is told once, whoever else tells it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def models() -> Iterator[StandIn]:
 
 @pytest.fixture
 def gpt(models: StandIn, instrumented: Spans) -> Iterator[openai.OpenAI]:
+    assert instrumented.all == []
     with openai.OpenAI(api_key="none", base_url=models.openai_base_url, max_retries=0) as client:
         yield client
 
