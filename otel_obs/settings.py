@@ -41,6 +41,7 @@ SETTINGS = (
     Setting("CONTENT", "store", "`store` or `drop`: what happens to prompts, answers, tool arguments and results"),
     Setting("SPANS", "all", "`all`, or `genai` to drop (and count) spans that are not about GenAI"),
     Setting("ESTIMATE_TOKENS", "off", "`on` counts tokens of calls that come without usage, and marks them estimated"),
+    Setting("EXECUTORS", "", "executors to report: a TOML file, or `module:function=kind, ...` (read in applications)"),
     Setting("MAX_REQUEST_BYTES", str(64 * 1024 * 1024), "largest request, before and after decompression"),
     Setting("MAX_CONTENT_BYTES", str(4 * 1024 * 1024), "largest part of a span's content; longer ones are cut"),
 )

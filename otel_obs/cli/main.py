@@ -23,6 +23,7 @@ from otel_obs.errors import (
     SchemaTooOldError,
     StorageUnavailableError,
 )
+from otel_obs.instrumentation.command import instrumentation
 from otel_obs.settings import unknown_variables
 
 FAILED, USAGE, NO_DATABASE, WRONG_SCHEMA = 1, 2, 3, 4
@@ -37,7 +38,7 @@ def command() -> None:
         click.echo(f"otel-obs: {name} is no setting of otel_obs", err=True)
 
 
-for subcommand in (demo, up, gateway, maintain, migrate, dsn, psql, costs, prices):
+for subcommand in (demo, up, gateway, maintain, migrate, dsn, psql, costs, prices, instrumentation):
     command.add_command(subcommand)
 
 

@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 import os.path
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from types import ModuleType
@@ -41,17 +41,22 @@ class Patch:
     """What was found."""
     undo: list[Callable[[], None]] = field(default_factory=list)
     is_on: bool = True
+    is_quiet: bool = False
+    """What is wrong is not logged."""
+    programs: frozenset[str] = frozenset()
+    """Files that the interpreter was started with."""
 
     def apply(self) -> None:
         """Wrap the executor now, or as soon as its module is imported; a wrong path is one warning."""
         target = self.configured.target
         with Guarded(f"instrumenting {target}"):
-            modules = _modules(target)
+            modules = modules_of(target)
+            self.programs = frozenset(os.path.realpath(each) for each in sys.orig_argv if os.path.isfile(each))  # noqa: PTH113  # pathlib costs start-up time
             top = modules[0].partition(".")[0]
             if top == "__main__":
                 self._wrong("the program that is started has no name to import; move it to a module, or decorate it")
                 return
-            if not _may_be_imported(top):
+            if not _may_be_imported(top, {os.path.dirname(program) for program in self.programs}):  # noqa: PTH120
                 # Somebody may still extend sys.path, so that the hooks are set all the same.
                 self._wrong(f"there is no module {top!r}")
             for name in modules:
@@ -115,20 +120,19 @@ class Patch:
     def _wrong(self, why: str) -> None:
         self.state, self.found = "wrong", why
         target = self.configured.target
-        warn_once(f"target:{target}", "otel_obs cannot report %s: %s", target, why)
+        if not self.is_quiet:
+            warn_once(f"target:{target}", "otel_obs cannot report %s: %s", target, why)
 
     def told_at_exit(self) -> None:
         """Warn if the executor was never found because its file was run as the program itself."""
         if self.state != "waiting" or not self.is_on:
             return
         with Guarded(f"looking for {self.configured.target}"):
-            program = getattr(sys.modules.get("__main__"), "__file__", None)
-            for name in _modules(self.configured.target):
+            run_as = getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", None)
+            for name in modules_of(self.configured.target):
                 spec = None if name in sys.modules else importlib.util.find_spec(name)
-                if spec is None or spec.origin is None or program is None:
-                    continue
-                if os.path.realpath(spec.origin) == os.path.realpath(program):
-                    self._wrong(f"{program} was run as the program itself; move it to a module, or decorate it")
+                if spec is not None and (name == run_as or os.path.realpath(spec.origin or "") in self.programs):
+                    self._wrong(f"{spec.origin} was run as the program itself; move it to a module, or decorate it")
                     return
 
     def remove(self) -> None:
@@ -151,15 +155,14 @@ def _put_back(owner: Any, name: str, wrapper: Any, held: Any) -> None:
         setattr(owner, name, held)
 
 
-def _may_be_imported(top: str) -> bool:
-    """Tell whether there is a module *top*, also if the folder of the program is not on ``sys.path`` yet."""
+def _may_be_imported(top: str, folders: Iterable[str]) -> bool:
+    """Tell whether there is a module *top*; the folder of the program, in *folders*, is not on ``sys.path`` yet."""
     if top in sys.modules or importlib.util.find_spec(top) is not None:
         return True
-    folders = [os.path.dirname(os.path.realpath(argument)) for argument in sys.orig_argv if os.path.isfile(argument)]  # noqa: PTH113, PTH120  # pathlib costs start-up time
-    return PathFinder.find_spec(top, folders) is not None
+    return PathFinder.find_spec(top, list(folders)) is not None
 
 
-def _modules(target: str) -> list[str]:
+def modules_of(target: str) -> list[str]:
     """Return the modules whose import may bring *target*, the outermost first."""
     module, colon, _ = target.partition(":")
     parts = module.split(".")
