@@ -20,6 +20,7 @@ from otel_obs.instrumentation import (
     telemetry,
     workspaces,
 )
+from otel_obs.instrumentation.context import ATTRIBUTES
 from otel_obs.instrumentation.processor import TenantSpanProcessor
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -68,7 +69,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
     yield Spans(provider, memory)
     telemetry.use()
     set_workspace_resolver(None)
-    propagation.configure(sent=propagation.ATTRIBUTES.values(), believed=())
+    propagation.configure(sent=ATTRIBUTES.values(), believed=())
     costs.forget()
     provider.shutdown()
 

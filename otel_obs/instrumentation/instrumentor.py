@@ -19,6 +19,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from otel_obs.errors import ConfigurationError
 from otel_obs.instrumentation import costs, propagation, telemetry, workspaces
 from otel_obs.instrumentation.configuration import Configuration, configuration
+from otel_obs.instrumentation.context import ATTRIBUTES
 from otel_obs.instrumentation.faults import Guarded, warn_once
 from otel_obs.instrumentation.patching import Patch
 from otel_obs.instrumentation.threads import hand_over
@@ -87,7 +88,7 @@ def _settle(found: Configuration) -> None:
 
 def _unsettle() -> None:
     """Forget what a configuration has said."""
-    propagation.configure(sent=propagation.ATTRIBUTES.values(), believed=())
+    propagation.configure(sent=ATTRIBUTES.values(), believed=())
     workspaces.set_workspace_resolver(None)
     costs.forget()
 

@@ -37,7 +37,7 @@ class MeaningSimilarity:
         texts = [(name, text) for name, text in texts_of(references) if _says_something(text)]
         self._names = [name for name, _ in texts]
         self._model = _model()
-        self._meant = self._model.embed([text for _, text in texts], norm=True) if texts else None
+        self._meant: Any = self._model.embed([text for _, text in texts], norm=True) if texts else None
         self._threshold = threshold
         self._action = action
 

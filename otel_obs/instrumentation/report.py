@@ -155,11 +155,11 @@ def _import(target: str) -> str | None:
     for name in modules_of(target):
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError as error:
+        except ModuleNotFoundError as error:  # noqa: PERF203  # the first that fails is the last
             if error.name is None or not name.startswith(error.name):
                 return f"importing {name} failed: {error!r}"
             return None
-        except (Exception, SystemExit) as error:  # noqa: BLE001, PERF203  # code of strangers runs
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # code of strangers runs
             sys.modules.pop(name, None)
             return f"importing {name} failed: {error!r}"
     return None

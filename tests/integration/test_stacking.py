@@ -70,7 +70,7 @@ def test_a_request_inside_a_model_node_is_one_span_and_one_row(
     assert ask()
 
     (span,) = instrumented.all
-    told = dict(span.attributes or {})
+    told: dict[str, Any] = dict(span.attributes or {})
     assert told["otel_obs.node.name"] == "triage"
     assert told["gen_ai.provider.name"] == "openai"
     assert told["gen_ai.usage.cost"] > 0

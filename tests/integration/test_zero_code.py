@@ -131,8 +131,13 @@ def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedPr
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
     return subprocess.run(
         [str(Path(sys.executable).parent / "opentelemetry-instrument"), sys.executable, *arguments],
-        cwd=folder, env={**clean, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": OTHERS, **environ}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env={**clean, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": OTHERS, **environ},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("where", ["pyproject", "another folder"])

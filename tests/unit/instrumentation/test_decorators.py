@@ -281,7 +281,7 @@ def test_a_coroutine_function_is_one_and_runs_in_its_node(spans: Spans) -> None:
         return text
 
     async def main() -> list[str]:
-        return await asyncio.gather(run("x"), run("y"))
+        return list(await asyncio.gather(run("x"), run("y")))
 
     assert inspect.iscoroutinefunction(run)
     assert asyncio.run(main()) == ["x", "y"]
@@ -632,7 +632,7 @@ class Nasty:
 def test_objects_that_fail_wherever_they_are_touched_pass_through(captured: Spans, kind: Any) -> None:
     nasty = Nasty()
 
-    @kind("it", id="args.thing.id", output="result.text.0")
+    @kind("it", id="args.thing.id", output="result.text.0")  # type: ignore[untyped-decorator]
     def passes(thing: Nasty, workspace_id: Any = None, user_id: Any = None) -> Nasty:
         return thing
 

@@ -172,7 +172,7 @@ def test_uninstrumenting_restores_everything(package: str, spans: Spans, importe
     targets = ("run", "cached", "Engine.inherited", "Engine.static", "Engine.of_class", "run")
     if imported == "before":
         importlib.import_module(f"{package}.user")
-    plain = dict(vars(engine_of(package))) if imported == "before" else {}
+    plain: dict[str, Any] = dict(vars(engine_of(package))) if imported == "before" else {}
     plain_engine = dict(vars(plain["Engine"])) if plain else {}
     instrumentor = ExecutorInstrumentor()
     found = configured({"executors": [tool(f"{package}.engine:{target}") for target in targets]}, "x")
@@ -196,7 +196,7 @@ def test_uninstrumenting_restores_everything(package: str, spans: Spans, importe
 
 def test_what_somebody_else_wraps_over_us_is_left_to_them(package: str, instrument: Instrument, spans: Spans) -> None:
     instrumentor = instrument(tool(f"{package}.engine:run"))
-    engine = engine_of(package)
+    engine: Any = engine_of(package)
     ours = engine.run
     engine.run = theirs = lambda text: ours(text) + "!"
 

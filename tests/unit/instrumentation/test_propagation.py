@@ -91,7 +91,7 @@ def test_wrapped_work_takes_it_into_another_process(spans: Spans) -> None:
         found, trace_id = run(lambda: pool.submit(propagate(who_and_where), 1).result())
 
     assert found == RUN
-    assert spans.one("invoke_workflow w").context.trace_id == trace_id  # type: ignore[union-attr]
+    assert spans.one("invoke_workflow w").context.trace_id == trace_id
     assert pickle.loads(pickle.dumps(propagate(who)))() == RunContext()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from anthropic.types import Message, RawMessageDeltaEvent, RawMessageStartEvent,
 from anthropic.types import Usage as AnthropicUsage
 from google.genai.types import GenerateContentResponse
 from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, LLMResult
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -329,15 +330,15 @@ STREAMS: dict[str, tuple[list[Any], str, str, Tokens]] = {
     ),
     "langchain": (
         [
-            AIMessageChunk("Hel", response_metadata={"model_name": "gpt-5-2025-08-07"}),
+            AIMessageChunk(content="Hel", response_metadata={"model_name": "gpt-5-2025-08-07"}),
             AIMessageChunk(
-                "lo",
+                content="lo",
                 response_metadata={"id": "chatcmpl-1", "finish_reason": "stop"},
-                usage_metadata={"input_tokens": 100, "output_tokens": 20, "total_tokens": 120},
+                usage_metadata=UsageMetadata(input_tokens=100, output_tokens=20, total_tokens=120),
             ),
             AIMessageChunk(
-                "",
-                usage_metadata={"input_tokens": 0, "output_tokens": 30, "total_tokens": 30},
+                content="",
+                usage_metadata=UsageMetadata(input_tokens=0, output_tokens=30, total_tokens=30),
             ),
         ],
         "chatcmpl-1",
@@ -386,7 +387,7 @@ def test_a_stream_is_counted_when_it_is_over(captured: Spans, name: str, how: st
 
     assert got == chunks
     (span,) = captured.all
-    told = dict(span.attributes or {})
+    told: dict[str, Any] = dict(span.attributes or {})
     assert told["gen_ai.response.id"] == response_id
     assert told["gen_ai.usage.input_tokens"] == tokens.input_tokens
     assert told["gen_ai.usage.output_tokens"] == tokens.output_tokens
@@ -413,7 +414,7 @@ def test_a_stream_in_the_applications_own_words_is_counted_where_the_configurati
 
 def test_what_a_generator_returns_is_its_result(spans: Spans) -> None:
     @llm("ask", model="gpt-5")
-    def ask() -> Iterator[str]:
+    def ask() -> Generator[str, None, ChatCompletion]:
         yield "thinking"
         return ChatCompletion.model_validate(OPENAI)
 
