@@ -67,6 +67,8 @@ class Settings:
     content: str
     spans: str
     estimate_tokens: bool
+    executors: str | None
+    """Read where they run, by ``instrumentation.configuration``."""
     max_request_bytes: int
     max_content_bytes: int
 
@@ -98,6 +100,7 @@ class Settings:
             content=_choice("CONTENT", value("CONTENT"), ("store", "drop")),
             spans=_choice("SPANS", value("SPANS"), ("all", "genai")),
             estimate_tokens=_choice("ESTIMATE_TOKENS", value("ESTIMATE_TOKENS"), ("off", "on")) == "on",
+            executors=value("EXECUTORS") or None,
             max_request_bytes=_positive("MAX_REQUEST_BYTES", value("MAX_REQUEST_BYTES")),
             max_content_bytes=_positive("MAX_CONTENT_BYTES", value("MAX_CONTENT_BYTES")),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Generator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from anthropic.types import Message, RawMessageDeltaEvent, RawMessageStartEvent, RawMessageStopEvent
@@ -244,6 +244,10 @@ def said(text: str, reason: str | None = None) -> list[dict[str, Any]]:
     return [{"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": reason}]
 
 
+def used(given: int, made: int) -> UsageMetadata:
+    return cast("UsageMetadata", {"input_tokens": given, "output_tokens": made, "total_tokens": given + made})
+
+
 STREAMS: dict[str, tuple[list[Any], str, str, Tokens]] = {
     "openai": (
         [
@@ -334,11 +338,11 @@ STREAMS: dict[str, tuple[list[Any], str, str, Tokens]] = {
             AIMessageChunk(
                 content="lo",
                 response_metadata={"id": "chatcmpl-1", "finish_reason": "stop"},
-                usage_metadata=UsageMetadata(input_tokens=100, output_tokens=20, total_tokens=120),
+                usage_metadata=used(100, 20),
             ),
             AIMessageChunk(
                 content="",
-                usage_metadata=UsageMetadata(input_tokens=0, output_tokens=30, total_tokens=30),
+                usage_metadata=used(0, 30),
             ),
         ],
         "chatcmpl-1",
