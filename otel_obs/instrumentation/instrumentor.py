@@ -73,6 +73,9 @@ class ExecutorInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         telemetry.use()
 
 
+_PRICED = ("llm", "embedding")
+
+
 def _settle(found: Configuration) -> None:
     """Take over what *found* says beside the executors."""
     try:
@@ -83,7 +86,9 @@ def _settle(found: Configuration) -> None:
         workspaces.set_workspace_resolver(_later(found.workspace_resolver))
     if found.price is not None:
         costs.set_price(_later(found.price))
-    costs.load_price()
+    if any(executor.spec.kind in _PRICED for executor in found.executors):
+        # Importing prices takes time; better when the program starts than in its first request.
+        costs.load_price()
 
 
 def _unsettle() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from importlib.metadata import entry_points
 
 from otel_obs.instrumentation.context import id_of
@@ -49,7 +49,11 @@ class Workspaces:
             return known[0]
         found = None
         with Guarded("the workspace resolver"):
-            found = id_of(self._resolver(workflow_id))
+            told: object = self._resolver(workflow_id)
+            if isinstance(told, Coroutine):
+                told.close()
+                raise TypeError("the workspace resolver is a coroutine function, and nobody may wait for it here")
+            found = id_of(told)
         with self._lock:
             self._known.pop(workflow_id, None)
             if found is not None:

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 
 from examples.provider import StandIn
-from otel_obs.instrumentation import agent, embedding, llm, propagate, tool
+from otel_obs.instrumentation import agent, embedding, llm, propagate, set_usage, tool
 from otel_obs.otlp.sdk import read_span
 from otel_obs.rows import CallRow
 from tests.fix_kept import in_memory
@@ -236,6 +236,18 @@ def test_a_request_that_fails_is_an_error_and_no_row(models: StandIn, gpt: opena
     assert "APIConnectionError" in str((span.attributes or {})["error.type"])
     assert calls(instrumented) == []
     assert models.served == []
+
+
+def test_a_total_that_a_node_splits_is_a_row_that_says_so(spans: Spans) -> None:
+    @llm("ask", model="gpt-4o-mini", provider="openai")
+    def ask() -> str:
+        set_usage(total_tokens=101)
+        return "x"
+
+    ask()
+
+    (row,) = calls(spans)
+    assert (row.input_tokens, row.output_tokens, row.usage_source) == (51, 50, "split")
 
 
 def test_batches_of_embeddings_in_one_node_are_added_up(

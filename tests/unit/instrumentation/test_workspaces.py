@@ -63,6 +63,16 @@ def test_a_resolver_that_fails_leaves_the_workspace_unknown(spans: Spans, caplog
     assert caplog.text.count("the workspace resolver") == 1
 
 
+def test_a_resolver_that_would_have_to_be_awaited_is_said(spans: Spans, caplog: pytest.LogCaptureFixture) -> None:
+    async def resolver(_: str) -> str:
+        return "ws"
+
+    set_workspace_resolver(resolver)  # type: ignore[arg-type]
+
+    assert run("a") == (None, None)
+    assert "is a coroutine function" in caplog.text
+
+
 def table_of(read: Callable[[], Bindings | None]) -> tuple[Table, Clock]:
     clock = Clock()
     return Table(read, clock=clock), clock
