@@ -104,6 +104,8 @@ def tokens_of(raw: Any) -> Tokens:
     Anthropic and Bedrock leave cached tokens out of the input; here they are inside it, as the GenAI convention
     has it (https://github.com/open-telemetry/semantic-conventions-genai).
     """
+    if raw is None:
+        return NOTHING
     inside, outside = _details(raw, _INSIDE), _details(raw, _OUTSIDE)
     given, made = _count(raw, _INPUT), _count(raw, _OUTPUT)
     candidates, thoughts = _count(raw, _CANDIDATES), _count(raw, _THOUGHTS)
