@@ -233,6 +233,16 @@ def test_a_wrong_call_fails_as_it_would_without_us(spans: Spans) -> None:
         look_up("a", twicce=True)  # type: ignore[call-arg]
 
 
+class AtLeast:
+    """A callable that does not bind."""
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def __call__(self, value: int) -> int:
+        return max(value, self.least)
+
+
 @tool
 @functools.lru_cache
 def cached(value: int) -> int:
@@ -246,14 +256,16 @@ def test_what_is_more_than_a_function_stays_itself(spans: Spans) -> None:
         def method(self, value: int) -> int:
             return value
 
-        partial = tool(functools.partial(max, 3))
+        unbound = tool(AtLeast(3))
 
     assert [cached(1), cached(1)] == [2, 2]
     assert cached.cache_info().hits == 1  # type: ignore[attr-defined]
     assert pickle.loads(pickle.dumps(cached)) is cached
     assert Cached().method(5) == 5
-    assert Cached().partial(4) == 4
-    assert len(spans.all) == 4
+    assert Cached().unbound(4) == Cached.unbound(4) == 4
+    assert Cached.unbound.least == 3  # type: ignore[attr-defined]
+    assert tool(functools.partial(max, 3))(4) == 4
+    assert len(spans.all) == 6
 
 
 def test_a_bound_method_and_a_callable_object_are_reported(spans: Spans) -> None:
