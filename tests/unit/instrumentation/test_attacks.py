@@ -41,11 +41,11 @@ def test_a_processor_that_fails_is_not_noticed(spans: Spans, kind: Any) -> None:
     provider.add_span_processor(BrokenProcessor(BrokenExporter()))
     telemetry.use(tracer_provider=provider)
 
-    @kind("it")
+    @kind("it")  # type: ignore[untyped-decorator]
     def works(value: int) -> int:
         return value
 
-    @kind("it")
+    @kind("it")  # type: ignore[untyped-decorator]
     def stream() -> Iterator[int]:
         yield from (1, 2)
 
