@@ -57,7 +57,7 @@ def close(node: Node, *, result: Any = None, error: BaseException | None = None,
     # What still runs in the node's context keeps the node, but need not keep what went in and came out.
     node.call, node.noted, node.output = {}, {}, None
     if node.requests is not None and not node.is_suppressed:
-        node.requests.late = partial(_late, node)
+        node.requests.late = partial(_late, node, node.requests.response_id or _response_id(node.invocation))
 
 
 def _described(error: BaseException) -> Error:
@@ -68,10 +68,15 @@ def _described(error: BaseException) -> Error:
         return Error(message="", type=type(error).__qualname__, exception=error)
 
 
-def _late(node: Node, told: Told) -> None:
-    """Report a request that outlived *node*, which it belongs to."""
+def _response_id(invocation: Any) -> str | None:
+    return invocation.data.response_id if isinstance(invocation, InferenceInvocation) else None
+
+
+def _late(node: Node, response_id: str | None, told: Told) -> None:
+    """Report a request that outlived *node*, which it belongs to; not the one whose *response_id* it has told."""
     with Guarded("reporting a request that outlived its node"):
-        _request(node, told)
+        if told.was_served and (told.data.response_id is None or told.data.response_id != response_id):
+            _request(node, told)
 
 
 def _fill(node: Node, call: Mapping[str, Any], streamed: Response) -> None:

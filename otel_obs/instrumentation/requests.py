@@ -29,6 +29,12 @@ class Told:
     """When the one before it ended, or the node began: nobody says when it really began."""
     ended_ns: int
 
+    @property
+    def was_served(self) -> bool:
+        """True if a provider answered."""
+        data = self.data
+        return (data.response_id, data.usage_input_tokens, data.usage_output_tokens) != (None, None, None)
+
 
 class Requests(InferenceData):
     """What was told by the instrumentations below one model node, each request by itself."""
@@ -43,7 +49,7 @@ class Requests(InferenceData):
     def merge(self, other: Any, *, overwrite: bool = True) -> None:
         """Take note of *other*, as a suppressed invocation does when it ends."""
         now = time.time_ns()
-        if self.late is not None and self.told:
+        if self.late is not None:
             self.late(Told(_copied(other), self._last_ns, now))
             self._last_ns = now
             return
@@ -59,9 +65,9 @@ class Requests(InferenceData):
         """Return the requests that were served, each once; a failed try has neither id nor tokens."""
         found: dict[object, Told] = {}
         for told in self.told:
-            response_id = told.data.response_id
-            if response_id is None and told.data.usage_input_tokens is None and told.data.usage_output_tokens is None:
+            if not told.was_served:
                 continue
+            response_id = told.data.response_id
             key = response_id or id(told)
             if key in found:
                 found[key].data.merge(told.data, overwrite=True)

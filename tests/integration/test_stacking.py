@@ -147,7 +147,10 @@ def test_several_requests_in_one_node_are_as_many_rows(
     assert sorted(instrumented.names) == ["chat gpt-5", "chat gpt-5-mini", "model_node asks twice"]
 
 
-def test_a_request_that_outlives_its_node_is_a_row_all_the_same(models: StandIn, instrumented: Spans) -> None:
+@pytest.mark.parametrize("asks_itself", [True, False])
+def test_a_request_that_outlives_its_node_is_a_row_all_the_same(
+    models: StandIn, instrumented: Spans, asks_itself: bool
+) -> None:
     async def main() -> None:
         async with openai.AsyncOpenAI(api_key="none", base_url=models.openai_base_url, max_retries=0) as client:
             later: list[asyncio.Task[Any]] = []
@@ -155,6 +158,8 @@ def test_a_request_that_outlives_its_node_is_a_row_all_the_same(models: StandIn,
             @llm("ask")
             async def ask() -> Any:
                 later.append(asyncio.create_task(second()))
+                if not asks_itself:
+                    return None
                 return await client.chat.completions.create(model="gpt-5-mini", messages=ASKED)
 
             async def second() -> Any:
@@ -168,7 +173,7 @@ def test_a_request_that_outlives_its_node_is_a_row_all_the_same(models: StandIn,
 
     asyncio.run(main())
 
-    assert len(models.served) == 2
+    assert len(models.served) == (2 if asks_itself else 1)
     assert billed(calls(instrumented)) == served(models)
 
 
