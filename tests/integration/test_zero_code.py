@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fix_kept import in_memory
 from tests.sink import Sink, otlp_sink
+
+ROOT = Path(__file__).resolve().parents[2]
 
 ENGINE = """
 import asyncio
@@ -224,3 +227,55 @@ def test_without_a_destination_the_program_runs_all_the_same(tmp_path: Path) -> 
 
     assert (done.returncode, done.stdout) == (0, "None\n")
     assert "reading the workspaces of workflows" in done.stderr or done.stderr == ""
+
+
+ANTHROPIC = """
+import json
+from dataclasses import asdict
+
+import anthropic
+
+from examples.provider import StandIn
+from engine import ask
+
+with StandIn() as models:
+    with anthropic.Anthropic(api_key="none", base_url=models.anthropic_base_url, max_retries=0) as client:
+        ask(client)
+        with ask(client, stream=True) as events:
+            for _ in events:
+                pass
+print(json.dumps([asdict(call) for call in models.served]))
+"""
+ASK = """
+def ask(client, **more):
+    return client.messages.create(
+        model="claude-haiku-4-5", max_tokens=100, system="You are the research agent.",
+        messages=[{"role": "user", "content": "?"}], **more,
+    )
+"""
+
+
+@pytest.mark.parametrize("stacked", [True, False], ids=["with its instrumentation", "without"])
+def test_a_client_that_reports_its_own_requests_is_counted_once(tmp_path: Path, sink: Sink, stacked: bool) -> None:
+    """Anthropic's client makes spans of its own, which nothing suppresses; its instrumentation makes others."""
+    (tmp_path / "engine.py").write_text(ASK)
+    (tmp_path / "app.py").write_text(ANTHROPIC)
+    others = OTHERS.replace("anthropic,", "") if stacked else OTHERS
+    done = run(
+        tmp_path, "app.py", **sink.environment(), PYTHONPATH=str(ROOT), OTEL_OBS_EXECUTORS="engine:ask=llm",
+        OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=others,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+    kept = in_memory()
+    kept.write(sink.spans)
+    kept.settle()
+    rows = kept.calls
+    served = json.loads(done.stdout)
+    assert len(served) == 2
+    assert sorted(
+        (row.response_id, row.input_tokens, row.cache_write_tokens, row.output_tokens) for row in rows
+    ) == sorted(
+        (call["response_id"], call["input_tokens"], call["cache_write_tokens"], call["output_tokens"])
+        for call in served
+    )
