@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "otel_obs"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-READS_ENVIRON = {"cli", "server.py", "exporter.py"}
+READS_ENVIRON = {"cli", "client.py", "server.py", "exporter.py"}
 """The edges where the settings come in; the SDK makes the exporter without telling it anything."""
 ALSO_EDGES = {"instrumentation/instrumentor.py", "instrumentation/command.py"}
 """What OpenTelemetry starts, and a command that an application's environment is enough for."""
