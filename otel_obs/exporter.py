@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from functools import partial
 from threading import Lock
 
+import psycopg
 import tenacity
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.sdk.trace import ReadableSpan
@@ -30,9 +31,10 @@ from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.queue import CommitQueue, Settler
 from otel_obs.pipeline.stored import settling
 from otel_obs.postgres.embedded import running_dsn
-from otel_obs.postgres.pool import open_pool
+from otel_obs.postgres.pool import conninfo, open_pool, translated
 from otel_obs.postgres.prices import Current
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.postgres.workflows import bindings
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
 from otel_obs.settings import Settings
@@ -223,6 +225,25 @@ class _Writer:
         self._queue.close()
         self._settler.close()
         self._pool.close(1.0)
+
+
+def bound_workflows() -> dict[tuple[str, str], str] | None:
+    """Return the workspaces that the table ``workflows`` binds workflows to; None where no database is to be had.
+
+    Keys are (organization id, workflow id), and ('', workflow id) for the organization of spans that name none.
+    """
+    settings = Settings.from_env(os.environ)
+    database_url = settings.database_url or running_dsn(settings.data_dir)
+    if database_url is None:
+        return None
+    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+    try:
+        with psycopg.connect(conninfo(database_url, settings={"statement_timeout": "3000ms"})) as connection:
+            found = bindings(connection)
+    finally:
+        detach(token)
+    own = {("", key[1]): workspace for key, workspace in found.items() if key[0] == settings.organization_id}
+    return {**found, **own}
 
 
 def _mapping(settings: Settings, prices: PriceBook) -> Mapping:

@@ -48,6 +48,7 @@ SETTINGS = (
     Setting("CONTENT", "store", "`store` or `drop`: what happens to prompts, answers, tool arguments and results"),
     Setting("SPANS", "all", "`all`, or `genai` to drop (and count) spans that are not about GenAI"),
     Setting("ESTIMATE_TOKENS", "off", "`on` counts tokens of calls that come without usage, and marks them estimated"),
+    Setting("EXECUTORS", "", "executors to report: a TOML file, or `module:function=kind, ...` (read in applications)"),
     Setting("RETENTION_SCHEDULE", "0 2 * * *", "when jobs run: five fields of cron, in UTC"),
     Setting("RETENTION_GRACE_DAYS", "7", "days before fewer days of retention count"),
     Setting("ROLLUP_RETENTION_DAYS", "", "days that roll-ups are kept at least; default: as long as rows"),
@@ -77,6 +78,8 @@ class Settings:
     content: str
     spans: str
     estimate_tokens: bool
+    executors: str | None
+    """Read where they run, by ``instrumentation.configuration``."""
     retention_schedule: str
     retention_grace_days: int
     rollup_retention_days: int | None
@@ -113,6 +116,7 @@ class Settings:
             content=_choice("CONTENT", value("CONTENT"), ("store", "drop")),
             spans=_choice("SPANS", value("SPANS"), ("all", "genai")),
             estimate_tokens=_choice("ESTIMATE_TOKENS", value("ESTIMATE_TOKENS"), ("off", "on")) == "on",
+            executors=value("EXECUTORS") or None,
             retention_schedule=value("RETENTION_SCHEDULE"),
             retention_grace_days=_days("RETENTION_GRACE_DAYS", value("RETENTION_GRACE_DAYS")),
             rollup_retention_days=_days_or_none("ROLLUP_RETENTION_DAYS", value("ROLLUP_RETENTION_DAYS")),

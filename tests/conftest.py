@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.fix_kept",
     "tests.fix_collector",
     "tests.fix_ofrep",
+    "tests.fix_spans",
 ]

@@ -30,6 +30,7 @@ from otel_obs.errors import (
     SchemaTooOldError,
     StorageUnavailableError,
 )
+from otel_obs.instrumentation.command import instrumentation
 from otel_obs.settings import unknown_variables
 
 FAILED, USAGE, NO_DATABASE, WRONG_SCHEMA = 1, 2, 3, 4
@@ -65,6 +66,7 @@ for subcommand in (
     workflow,
     trace,
     import_file,
+    instrumentation,
 ):
     command.add_command(subcommand)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from otel_obs.dialects.facts import Facts, parse
 from otel_obs.model import Call, Reading, Usage
+from otel_obs.semconv import USAGE_SOURCE
 
 EMBEDDING = "embeddings"
 ZERO_USAGE = "zero_usage"
@@ -65,7 +66,8 @@ def _usage(
             # No model answers without having read a single token: zeros stand for what was not sent.
             facts.flag(ZERO_USAGE)
             return Usage(), None
-        return usage, call.usage_source or "reported"
+        split = facts.text(USAGE_SOURCE) == "split"
+        return usage, call.usage_source or ("split" if split else "reported")
     if not total_tokens:
         return usage, None
     if call.operation == EMBEDDING:

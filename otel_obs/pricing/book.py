@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 
-from otel_obs.model import Call
+from otel_obs.model import Call, Cost
 from otel_obs.pricing.catalog import Catalog, context_of, default_catalog
 from otel_obs.pricing.models import candidates, provider_id
+from otel_obs.pricing.price import price
 from otel_obs.pricing.rows import PriceRow
 
 _ByModel = Mapping[tuple[str | None, str], tuple[PriceRow, ...]]
@@ -79,6 +80,11 @@ def _own_price(own: _ByModel, owner: str | None, call: Call, at: datetime) -> Pr
 
 def _holds(row: PriceRow, at: datetime) -> bool:
     return row.valid_from <= at and (row.valid_to is None or at < row.valid_to)
+
+
+def price_by_default(call: Call, at: datetime, organization_id: str) -> Cost:
+    """Return what *call*, made at *at*, costs by the installed genai-prices."""
+    return price(call, at, default_book(), organization_id)
 
 
 @cache
