@@ -80,6 +80,7 @@ _REASONING = (
     "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
     "gen_ai.usage.details.thoughts_tokens",
 )  # fmt: skip
+_STREAM = ("gen_ai.request.stream", "gen_ai.request.is_stream", "llm.is_streaming", "gen_ai.is_streaming")
 _UNITS = {
     "input_audio_tokens": ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens"),
     "output_audio_tokens": ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens"),
@@ -142,7 +143,7 @@ def read_call(
             "gen_ai.response.service_tier",
         ),
         is_batch=False,
-        is_stream=facts.truth("gen_ai.request.stream", "llm.is_streaming", "gen_ai.is_streaming"),
+        is_stream=facts.truth(*_STREAM),
         attempts=_attempts(facts),
         endpoint=endpoint_of(facts),
         finish_reason=finish_reason_of(facts),
@@ -224,6 +225,7 @@ def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
     counts = Counts(
         input=facts.tokens(*_INPUT),
         output=facts.tokens(*_OUTPUT),
+        total=facts.tokens(*_TOTAL),
         cache_read=facts.tokens(*_READ),
         cache_write=facts.tokens(*_WRITE),
         cache_write_1h=facts.tokens(*_WRITE_1H),

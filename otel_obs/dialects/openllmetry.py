@@ -62,10 +62,10 @@ def _role(span: Span, facts: Facts, operation: str | None) -> Reading:
         return read_role(span, facts, _by_operation(operation), dialect="openllmetry")
     role = _ROLES.get(kind or "", "span")
     if role == "tool":
-        name = facts.text("gen_ai.tool.name") or name
+        name = facts.text("gen_ai.tool.name", "gen_ai.completion.tool.name") or name
     if role == "agent":
         reading = replace(reading, agent_id=name, agent_name=name)
-    return with_role(reading, role, name or span.name, facts)
+    return with_role(reading, role, name or span.name.removesuffix(f".{kind}"), facts)
 
 
 def _by_operation(operation: str) -> EventType:
