@@ -9,6 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from otel_obs.dialects.facts import Facts, parse
+from otel_obs.dialects.provider import provider_name
 from otel_obs.model import Call, Reading, Usage
 
 EMBEDDING = "embeddings"
@@ -41,6 +42,8 @@ def call_reading(
     usage, source = _usage(call, total_tokens, facts)
     call = replace(
         call,
+        request_model=_unprefixed(call.request_model, call.provider),
+        response_model=_unprefixed(call.response_model, call.provider),
         usage=usage,
         usage_source=source,
         reported_cost_usd=call.reported_cost_usd or facts.money(*_COSTS),
@@ -54,6 +57,12 @@ def call_reading(
         agent_id=agent[0],
         agent_name=agent[1],
     )
+
+
+def _unprefixed(model: str | None, provider: str | None) -> str | None:
+    """Return gpt-4o for openai/gpt-4o of OpenAI: routers put their provider before a model's name."""
+    prefix, slash, name = (model or "").partition("/")
+    return name if slash and name and provider is not None and provider_name(prefix) == provider else model
 
 
 def _usage(

@@ -82,6 +82,10 @@ _REASONING = (
     "gen_ai.usage.details.thoughts_tokens",
 )  # fmt: skip
 _STREAM = ("gen_ai.request.stream", "gen_ai.request.is_stream", "llm.is_streaming", "gen_ai.is_streaming")
+_RAW_COUNTS = frozenset({
+    "opentelemetry.instrumentation.bedrock", "opentelemetry.instrumentation.botocore.bedrock-runtime",
+})  # fmt: skip
+"""Instrumentations that hand on what the provider counts, whatever the convention says."""
 _UNITS = {
     "input_audio_tokens": ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens"),
     "output_audio_tokens": ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens"),
@@ -129,6 +133,7 @@ def read_call(
     *found* is what the dialect knows of its usage beyond the convention; *apart* says that the emitter
     leaves cached tokens out of the input tokens.
     """
+    apart = apart or span.scope.name in _RAW_COUNTS
     call = Call(
         operation=operation,
         provider=provider_of(facts),

@@ -22,6 +22,7 @@ from otel_obs.dialects import (
     openlit,
     openllmetry,
     pydantic_ai,
+    semantic_kernel,
     strands,
     vercel_ai,
 )
@@ -43,6 +44,7 @@ DIALECTS: tuple[Dialect, ...] = (
     pydantic_ai.read,
     agent_framework.read,
     google_adk.read,
+    semantic_kernel.read,
     langsmith.read,
     langfuse.read,
     mlflow.read,

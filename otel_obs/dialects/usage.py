@@ -85,6 +85,7 @@ def counts_of(raw: Mapping[str, object], facts: Facts) -> Counts:
         cache_write_1h=_either(
             _first(lasting, ("ephemeral_1h_input_tokens",), facts),
             _first(inside, ("ephemeral_1h_input_tokens",), facts),
+            _first(raw, ("cache_creation_input_tokens_above_1hr",), facts),
         ),
         reasoning=_either(thoughts, _first(outside, _REASONING_DETAIL, facts), _first(raw, _REASONING, facts)),
         billed_units=_units(inside, outside, raw, facts),

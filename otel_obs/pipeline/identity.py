@@ -403,7 +403,8 @@ def are_strangers(one: Report, other: Report) -> bool:
     if one.is_log or other.is_log or one.resource != other.resource or not _same_request(one.row, other.row):
         return False
     if one.has_usage and other.has_usage:
-        return bool(one.row.input_tokens and one.row.output_tokens) and _same_sum(one, other) and overlap(one, other)
+        alike = _same_sum(one, other) or same_but_for_parts(one.row, other.row)
+        return bool(one.row.input_tokens and one.row.output_tokens) and alike and overlap(one, other)
     return not one.has_usage and not other.has_usage and (_within(one, other) or _within(other, one))
 
 

@@ -27,7 +27,8 @@ def same_but_for_parts(one: CallRow, other: CallRow) -> bool:
     """Tell whether two reports bill the same once cached and reasoning tokens are counted in, or left out, in both."""
     if not one.output_tokens or not other.output_tokens or one.input_tokens is None or other.input_tokens is None:
         return False
-    cached, reasoning = _cached(one) or _cached(other), _reasoning(one) or _reasoning(other)
+    cached = max(one.cached_tokens, other.cached_tokens)
+    reasoning = max(one.reasoning_tokens or 0, other.reasoning_tokens or 0)
     return abs(one.input_tokens - other.input_tokens) in (0, cached) and (
         abs(one.output_tokens - other.output_tokens) in (0, reasoning)
     )
@@ -44,10 +45,3 @@ def with_parts_inside(row: CallRow, others: Iterable[CallRow]) -> CallRow:
         )
     return row
 
-
-def _cached(row: CallRow) -> int:
-    return (row.cache_read_tokens or 0) + (row.cache_write_tokens or 0)
-
-
-def _reasoning(row: CallRow) -> int:
-    return row.reasoning_tokens or 0
