@@ -36,7 +36,7 @@ def call_reading(
 ) -> Reading:
     """Return the reading of the request *call*, or that of a mere span if nothing proves a request.
 
-    Proof is usage, an output, a response id, or a failure. *said_usage*: usage attributes were sent, even
+    Proof is usage, an output, a response id, why or when the answer came, or a failure. *said_usage*: usage attributes were sent, even
     if they are zeros, which is what some emitters send for a stream without usage.
     """
     usage, source = _usage(call, total_tokens, facts)
@@ -49,7 +49,8 @@ def call_reading(
         reported_cost_usd=call.reported_cost_usd or facts.money(*_COSTS),
         is_batch=call.is_batch or call.service_tier == "batch",
     )
-    proven = usage.known or has_output or said_usage or call.response_id is not None or call.failed
+    answered = call.response_id or call.finish_reason or call.time_to_first_token_ms
+    proven = usage.known or has_output or said_usage or answered is not None or call.failed
     return Reading(
         event_type="embedding" if call.operation == EMBEDDING else "llm",
         dialect=dialect,

@@ -44,4 +44,3 @@ def with_parts_inside(row: CallRow, others: Iterable[CallRow]) -> CallRow:
             output_tokens=max(row.output_tokens or 0, other.output_tokens or 0),
         )
     return row
-
