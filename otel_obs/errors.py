@@ -78,5 +78,9 @@ class MigrationChangedError(ObsError):
     """A migration that was applied has a different content now."""
 
 
+class UnsafeReaderError(ObsError):
+    """Row-level security does not bind the role that tenants' reads run as."""
+
+
 class EmbeddedPostgresError(ObsError):
     """The embedded PostgreSQL cannot be started here."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import click
 
 from otel_obs.cli.options import database, database_options, listen_options, settings_from
-from otel_obs.errors import ObsError, SchemaTooNewError
+from otel_obs.errors import ObsError, SchemaTooNewError, UnsafeReaderError
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import uri_with_search_path
 from otel_obs.server import Gateway, Listening, write_run_file
@@ -70,6 +70,7 @@ def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:
 
     Raises:
         SchemaTooNewError: this program will never fit that database.
+        UnsafeReaderError: one tenant could read another's rows there.
     """
     said_at = -SAY_EVERY_S
     while not stop.is_set():
@@ -86,7 +87,7 @@ def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:
 def _waits_for(server: Gateway) -> ObsError | None:
     try:
         server.check()
-    except SchemaTooNewError:
+    except (SchemaTooNewError, UnsafeReaderError):
         raise
     except ObsError as error:
         return error

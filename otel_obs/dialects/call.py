@@ -36,8 +36,8 @@ def call_reading(
 ) -> Reading:
     """Return the reading of the request *call*, or that of a mere span if nothing proves a request.
 
-    Proof is usage, an output, a response id, why or when the answer came, or a failure. *said_usage*: usage attributes were sent, even
-    if they are zeros, which is what some emitters send for a stream without usage.
+    Proof is usage, an output, a response id, why or when the answer came, or a failure. *said_usage*: usage
+    attributes were sent, even if they are zeros, which is what some emitters send for a stream without usage.
     """
     usage, source = _usage(call, total_tokens, facts)
     call = replace(

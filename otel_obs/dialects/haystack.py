@@ -45,7 +45,7 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
 
 
 def _invoked(facts: Facts) -> str | None:
-    """Return the tool that an agent's ``ToolInvoker`` ran, which until 3 told no tool of its own; of several the first."""
+    """Return the tool that an agent's ``ToolInvoker`` ran, of several the first; until 3 no span tells its tools."""
     for message in _each(facts.mapping(_COMPONENT + "output").get("tool_messages")):
         for content in _each(message.get("content")):
             origin = mapping_of(mapping_of(content.get("tool_call_result")).get("origin"))

@@ -1,4 +1,4 @@
-"""Semantic Kernel (https://learn.microsoft.com/semantic-kernel/): the GenAI convention, with plugins in the names of tools."""
+"""Semantic Kernel (https://learn.microsoft.com/semantic-kernel/): the GenAI convention; tools are named with plugins."""
 
 from __future__ import annotations
 
