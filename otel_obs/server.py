@@ -57,13 +57,15 @@ class Listening:
 
     grpc: str
     http: str
+    api: str | None = None
 
 
 class Gateway:
     """OTLP in, rows out."""
 
     def __init__(self, settings: Settings, database_url: str) -> None:
-        _check_listeners(settings)
+        for endpoint in (settings.grpc_endpoint, settings.http_endpoint):
+            settings.check_listener(endpoint)
         self._settings = settings
         self._prices = PriceBook(default_catalog())
         self._mapping = mapping_of(settings, self._prices)
@@ -205,26 +207,6 @@ class Gateway:
         return Response(self.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
 
-def _check_listeners(settings: Settings) -> None:
-    """See to it that nobody on another machine can send or read without a key, nor unencrypted unless that is wanted.
-
-    Raises:
-        ConfigurationError: somebody could.
-    """
-    for endpoint in (settings.grpc_endpoint, settings.http_endpoint):
-        if is_loopback(endpoint):
-            continue
-        if settings.auth == "off":
-            raise ConfigurationError(
-                f"{endpoint} can be reached from other machines: OTEL_OBS_AUTH=off is for loopback addresses only"
-            )
-        if not settings.insecure:
-            raise ConfigurationError(
-                f"{endpoint} can be reached from other machines, and keys would travel unencrypted: listen on "
-                "127.0.0.1 behind what encrypts, or set OTEL_OBS_INSECURE=on where the network does"
-            )
-
-
 def _authenticator(pool: ConnectionPool, metrics: GatewayMetrics) -> Authenticator:
     return Authenticator(KnownKeys(PostgresKeys(pool)), refused=metrics.failed)
 
@@ -249,7 +231,7 @@ def write_run_file(path: Path, listening: Listening, database_url: str) -> None:
         "pid": os.getpid(),
         "grpc": listening.grpc,
         "http": listening.http,
-        "api": None,
+        "api": listening.api,
         "database_url": database_url,
     }
     half = path.with_suffix(".tmp")

@@ -1,4 +1,4 @@
-"""Semantic Kernel (https://learn.microsoft.com/semantic-kernel/): the GenAI convention; tools are named with plugins."""
+"""Semantic Kernel (https://learn.microsoft.com/semantic-kernel/): the GenAI convention, plugins in names of tools."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class HttpReceiver:
         Raises:
             ConfigurationError: the address cannot be listened on.
         """
-        listener = _listen(self._endpoint)
+        listener = listen(self._endpoint)
         port: int = listener.getsockname()[1]
         self._thread = Thread(target=self._run, args=(listener,), name="otel-obs-http", daemon=True)
         self._thread.start()
@@ -100,7 +100,12 @@ class HttpReceiver:
             self._thread.join(grace_s + 2)
 
 
-def _listen(endpoint: str) -> socket.socket:
+def listen(endpoint: str) -> socket.socket:
+    """Return a socket that listens on *endpoint*.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
     host, port = host_and_port(endpoint)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
