@@ -206,11 +206,11 @@ def test_a_gateway_on_a_schema_too_old_answers_that_it_is_not_ready(
         running.ready()
 
 
-def test_an_address_that_others_can_reach_is_refused_while_there_are_no_credentials(database: str) -> None:
+def test_an_address_that_others_can_reach_is_refused_where_keys_would_travel_unencrypted(database: str) -> None:
     done = run("gateway", "--http", "0.0.0.0:0", "--database-url", database)
 
     assert done.returncode == 2
-    assert "credentials" in done.stderr
+    assert "unencrypted" in done.stderr
 
 
 def test_a_variable_that_is_no_setting_is_pointed_out(database: str) -> None:
