@@ -90,6 +90,10 @@ class MigrationChangedError(ObsError):
     """A migration that was applied has a different content now."""
 
 
+class UnsafeReaderError(ObsError):
+    """Row-level security does not bind the role that tenants' reads run as."""
+
+
 class ClockDisagreesError(ObsError):
     """This host and the database do not agree what time it is."""
 

@@ -28,6 +28,7 @@ from otel_obs.postgres import schema
 from otel_obs.postgres.keys import PostgresKeys
 from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.prices import Current
+from otel_obs.postgres.roles import check_reader
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
@@ -77,6 +78,7 @@ class Gateway:
         self._settling = settling(repriced)
         self._settler = Settler(self._settle_some)
         self._fits_until = 0.0
+        self._is_walled = False
         self._stopping = False
         # A pool of its own: who guesses keys takes no connection from writers.
         self._key_pool = open_pool(database_url, max_size=1) if settings.auth == "keys" else None
@@ -116,6 +118,9 @@ class Gateway:
             return
         with translated(), self._pool.connection() as connection:
             schema.check(connection)
+            if not self._is_walled:
+                check_reader(connection)
+                self._is_walled = True
         self._fits_until = time.monotonic() + _FITS_FOR_S
 
     def export(self, decoded: Decoded, sender: Sender) -> Outcome:

@@ -12,6 +12,7 @@ from otel_obs.cli.audit import audit
 from otel_obs.cli.costs import costs
 from otel_obs.cli.database import dsn, migrate, psql
 from otel_obs.cli.demo import demo
+from otel_obs.cli.doctor import doctor
 from otel_obs.cli.flags import flags
 from otel_obs.cli.importing import import_file
 from otel_obs.cli.keys import keys
@@ -52,6 +53,7 @@ for subcommand in (
     serve,
     maintain,
     migrate,
+    doctor,
     dsn,
     psql,
     costs,

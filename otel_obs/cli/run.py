@@ -14,7 +14,7 @@ import click
 
 from otel_obs.cli.maintain import maintenance_pool, scheduler_of
 from otel_obs.cli.options import database, database_options, listen_options, settings_from
-from otel_obs.errors import ObsError, SchemaTooNewError
+from otel_obs.errors import ObsError, SchemaTooNewError, UnsafeReaderError
 from otel_obs.maintenance.metrics import MaintenanceMetrics
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import uri_with_search_path
@@ -110,6 +110,7 @@ def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:
 
     Raises:
         SchemaTooNewError: this program will never fit that database.
+        UnsafeReaderError: one tenant could read another's rows there.
     """
     said_at = -SAY_EVERY_S
     while not stop.is_set():
@@ -126,7 +127,7 @@ def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:
 def _waits_for(server: Gateway) -> ObsError | None:
     try:
         server.check()
-    except SchemaTooNewError:
+    except (SchemaTooNewError, UnsafeReaderError):
         raise
     except ObsError as error:
         return error

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
+from otel_obs.pipeline.totals import same_but_for_parts, same_totals
 from otel_obs.rows import CallRow
 from otel_obs.rows.report import EventKey, Report
 
@@ -97,17 +98,6 @@ def same_model(one: CallRow, other: CallRow) -> bool:
     """Tell whether two reports may speak of the same model; an unknown one fits any."""
     families = [{model_family(row.model_name), model_family(row.request_model)} - {None} for row in (one, other)]
     return not families[0] or not families[1] or bool(families[0] & families[1])
-
-
-def same_totals(one: CallRow, other: CallRow) -> bool:
-    """Tell whether two reports bill the same: what both know is equal, and something is known."""
-    if (one.input_tokens, one.output_tokens) == (other.input_tokens, other.output_tokens):
-        return one.input_tokens is not None or one.output_tokens is not None
-    return (
-        one.input_tokens is not None
-        and one.input_tokens == other.input_tokens
-        and (one.output_tokens is None or other.output_tokens is None)
-    )
 
 
 def overlap(one: Report, other: Report) -> bool:
@@ -383,7 +373,7 @@ def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -
     if not _same_request(one.row, other.row):
         return None
     silent = not (one.has_usage and other.has_usage)
-    if not silent and not same_totals(one.row, other.row):
+    if not silent and not (same_totals(one.row, other.row) or same_but_for_parts(one.row, other.row)):
         return None
     apart = _apart(one, other)
     if nested(one, other, paths):
@@ -455,7 +445,8 @@ def are_strangers(one: Report, other: Report) -> bool:
     if one.is_log or other.is_log or one.resource != other.resource or not _same_request(one.row, other.row):
         return False
     if one.has_usage and other.has_usage:
-        return bool(one.row.input_tokens and one.row.output_tokens) and _same_sum(one, other) and overlap(one, other)
+        alike = _same_sum(one, other) or same_but_for_parts(one.row, other.row)
+        return bool(one.row.input_tokens and one.row.output_tokens) and alike and overlap(one, other)
     return not one.has_usage and not other.has_usage and (_within(one, other) or _within(other, one))
 
 

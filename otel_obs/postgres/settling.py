@@ -120,7 +120,8 @@ def _windows(reports: Iterable[Report], settling: Settling) -> Iterable[dict[str
             window = {"since": since, "until": until, "models": set(), "totals": set()}
         window["until"] = max(window["until"], until)
         window["models"] |= {report.row.model_name, report.row.request_model}
-        window["totals"].add((report.row.input_tokens, report.row.output_tokens))
+        row = report.row
+        window["totals"].add((row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens or 0))
     if window is not None:
         yield window
 
@@ -178,7 +179,7 @@ def _bindable(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if "models" in found:
         found["models"] = sorted(model for model in found["models"] if model is not None)
         totals = sorted(found.pop("totals"), key=str)
-        found.update(arrays(("inputs", "outputs"), totals))
+        found.update(arrays(("inputs", "outputs", "cached", "reasoning"), totals))
     return found
 
 

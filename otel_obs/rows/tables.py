@@ -132,6 +132,11 @@ class CallRow(NamedTuple):
     prompt_hash: str | None
     prefix_hashes: list[str] | None
 
+    @property
+    def cached_tokens(self) -> int:
+        """Return the tokens that were read from a cache or written to it; 0 where nobody says so."""
+        return (self.cache_read_tokens or 0) + (self.cache_write_tokens or 0)
+
 
 class AgentRunRow(NamedTuple):
     """One row of ``agent_trace_history``."""
