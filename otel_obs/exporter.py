@@ -31,7 +31,7 @@ from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.queue import CommitQueue, Settler
 from otel_obs.pipeline.stored import settling
 from otel_obs.postgres.embedded import running_dsn
-from otel_obs.postgres.pool import conninfo, open_pool, translated
+from otel_obs.postgres.pool import conninfo, open_pool
 from otel_obs.postgres.prices import Current
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.postgres.workflows import bindings

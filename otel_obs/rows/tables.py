@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ TOP_OF_TRACE = 256
 whose parent is missing."""
 
 
-IDENTITY = 8
+IDENTITY: Final = 8
 """All rows begin with the same so many columns, from organization_id to received_at."""
 
 
