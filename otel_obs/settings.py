@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
@@ -15,6 +16,7 @@ from otel_obs.errors import ConfigurationError
 PREFIX = "OTEL_OBS_"
 
 MAX_ID_BYTES = 200
+MIN_KEY_BYTES = 32
 NO_IDENTIFIER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What no id may hold: control characters, line ends of Unicode, halves of characters."""
 
@@ -31,7 +33,11 @@ class Setting:
 SETTINGS = (
     Setting("DATABASE_URL", "", "PostgreSQL to use (libpq URI or key=value); without it the embedded one"),
     Setting("DIRECT_DATABASE_URL", "", "the same database past any connection pooler, for migrations"),
-    Setting("DATA_DIR", "", "folder of the embedded PostgreSQL and of run.json; default: the user's data folder"),
+    Setting(
+        "DATA_DIR",
+        "",
+        "folder of the embedded PostgreSQL, of the spool and of run.json; default: the user's data folder",
+    ),
     Setting("GRPC_ENDPOINT", "127.0.0.1:4317", "where OTLP/gRPC listens; port 0 takes a free one"),
     Setting("HTTP_ENDPOINT", "127.0.0.1:4318", "where OTLP/HTTP and the health endpoints listen"),
     Setting("AUTH", "", "`off` or `keys`; default: off if every address is loopback, else keys, and off is refused"),
@@ -41,6 +47,11 @@ SETTINGS = (
     Setting("CONTENT", "store", "`store` or `drop`: what happens to prompts, answers, tool arguments and results"),
     Setting("SPANS", "all", "`all`, or `genai` to drop (and count) spans that are not about GenAI"),
     Setting("ESTIMATE_TOKENS", "off", "`on` counts tokens of calls that come without usage, and marks them estimated"),
+    Setting(
+        "SPOOL_MAX_BYTES", str(1024 * 1024 * 1024), "how much is kept on disk while PostgreSQL is away; 0 keeps nothing"
+    ),
+    Setting("ENCRYPTION_KEYS", "", "`kid:base64` of 32 bytes or more, several by commas: the first writes, all read"),
+    Setting("MAX_MEMORY_BYTES", "0", "at 80 % of it senders are told to come again; 0: half of what there is"),
     Setting("MAX_REQUEST_BYTES", str(64 * 1024 * 1024), "largest request, before and after decompression"),
     Setting("MAX_CONTENT_BYTES", str(4 * 1024 * 1024), "largest part of a span's content; longer ones are cut"),
 )
@@ -66,6 +77,9 @@ class Settings:
     content: str
     spans: str
     estimate_tokens: bool
+    spool_max_bytes: int
+    encryption_keys: tuple[tuple[str, bytes], ...] = field(repr=False)
+    max_memory_bytes: int
     max_request_bytes: int
     max_content_bytes: int
 
@@ -97,6 +111,9 @@ class Settings:
             content=_choice("CONTENT", value("CONTENT"), ("store", "drop")),
             spans=_choice("SPANS", value("SPANS"), ("all", "genai")),
             estimate_tokens=_choice("ESTIMATE_TOKENS", value("ESTIMATE_TOKENS"), ("off", "on")) == "on",
+            spool_max_bytes=_bytes("SPOOL_MAX_BYTES", value("SPOOL_MAX_BYTES")),
+            encryption_keys=_keys("ENCRYPTION_KEYS", value("ENCRYPTION_KEYS")),
+            max_memory_bytes=_bytes("MAX_MEMORY_BYTES", value("MAX_MEMORY_BYTES")),
             max_request_bytes=_positive("MAX_REQUEST_BYTES", value("MAX_REQUEST_BYTES")),
             max_content_bytes=_positive("MAX_CONTENT_BYTES", value("MAX_CONTENT_BYTES")),
         )
@@ -141,6 +158,29 @@ def _positive(name: str, value: str) -> int:
     if not value.isdecimal() or int(value) <= 0:
         raise ConfigurationError(f"{PREFIX}{name}={value!r}: a positive number of bytes is expected")
     return int(value)
+
+
+def _bytes(name: str, value: str) -> int:
+    if not value.isdecimal():
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number of bytes is expected")
+    return int(value)
+
+
+def _keys(name: str, value: str) -> tuple[tuple[str, bytes], ...]:
+    """Return the keys by name, the first of which writes; no message shows a key."""
+    found: dict[str, bytes] = {}
+    for item in filter(None, (part.strip() for part in value.split(","))):
+        kid, _, encoded = item.partition(":")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            key = b""
+        if not is_identifier(kid) or len(key) < MIN_KEY_BYTES:
+            raise ConfigurationError(f"{PREFIX}{name}: kid:base64 of at least {MIN_KEY_BYTES} bytes is expected")
+        if kid in found:
+            raise ConfigurationError(f"{PREFIX}{name}: there are two keys {kid!r}")
+        found[kid] = key
+    return tuple(found.items())
 
 
 def is_identifier(value: str) -> bool:

@@ -66,7 +66,7 @@ def _serve(settings: Settings, url: str, say: Callable[[Settings, Listening], No
 
 
 def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:
-    """Return True once rows can be written; meanwhile senders are told to come again.
+    """Return True once requests can be taken, by the database or on disk; until then senders are told to come again.
 
     Raises:
         SchemaTooNewError: this program will never fit that database.
@@ -85,7 +85,7 @@ def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:
 
 def _waits_for(server: Gateway) -> ObsError | None:
     try:
-        server.check()
+        server.can_take()
     except SchemaTooNewError:
         raise
     except ObsError as error:
@@ -111,3 +111,5 @@ def _say_what_next(settings: Settings, listening: Listening) -> None:
 
 def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # It tells of each try to connect; whoever waits for the database says so once in ten seconds.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
