@@ -7,7 +7,8 @@ not kept either, for prompts are in it, but the rows that it became.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping as MappingOf
+from collections.abc import Callable
+from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -48,7 +49,7 @@ class Accepted:
 
     def record(self) -> Record:
         """Return it as it lies on disk."""
-        header = {
+        header: dict[str, str | int | None] = {
             "v": 1,
             "signal": self.signal,
             "encoding": self.encoding,

@@ -74,8 +74,8 @@ class Committer:
         What was not tried on the way is written together with the note of the record that was found.
         """
         done: list[Written] = []
-        suspects, untried = list(received.records), []
-        quarantined = list(received.quarantined)
+        suspects: list[RecordRows] = list(received.records)
+        untried: list[RecordRows] = []
         while len(suspects) > 1:
             middle = len(suspects) // 2
             first, second = suspects[:middle], suspects[middle:]
@@ -108,7 +108,7 @@ class Committer:
         ):
             try:
                 found.append(self._write(half))
-            except StorageRejectedError as error:
+            except StorageRejectedError as error:  # noqa: PERF203  # each half stands for itself
                 found += self._split(half, str(error))
         return found
 
@@ -142,7 +142,7 @@ def _refused(record: RecordRows, why: str) -> Quarantined:
 
 def _without_content(error: BaseException) -> BaseException:
     """Return *error* without its message, which may quote what was sent."""
-    return type("Failure", (Exception,), {})(type(error).__name__).with_traceback(error.__traceback__)
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
 
 
 def _sum(parts: Sequence[Written]) -> Written:

@@ -11,14 +11,14 @@ from base64 import b64decode, b64encode
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from otel_obs.pipeline.ingest import Received
 from otel_obs.rows.batch import Quarantined
 from otel_obs.rows.build import RecordRows, SentBy
 from otel_obs.rows.tables import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
 
-_Row = TypeVar("_Row", bound=NamedTuple)
+_Row = TypeVar("_Row", EventRow, CallRow, AgentRunRow, CheckRow, ContentRow)
 
 
 def to_bytes(received: Received) -> bytes:

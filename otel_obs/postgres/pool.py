@@ -135,7 +135,7 @@ def open_pool(database_url: str, *, max_size: int = 4, statement_timeout_s: floa
     # Of several hosts the one that takes writes, also after a failover.
     given = make_conninfo(database_url, **_unless_given(database_url, target_session_attrs="read-write"))
     url = conninfo(given, settings={"statement_timeout": f"{int(statement_timeout_s * 1000)}ms"})
-    pool = ConnectionPool(
+    pool: ConnectionPool = ConnectionPool(
         url,
         connection_class=PatientConnection,
         min_size=1,

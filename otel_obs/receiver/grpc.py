@@ -145,7 +145,7 @@ class Patience:
             now = time.monotonic()
             for until, context in list(self._waiting.values()):
                 if now > until:
-                    context.cancel()
+                    context.cancel()  # type: ignore[no-untyped-call]
 
 
 def _refuse(context: Any, answer: Answer) -> bytes:
