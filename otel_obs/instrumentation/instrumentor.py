@@ -1,6 +1,5 @@
 """How does an application report its executors without a line of code? ``opentelemetry-instrument`` loads this
-(entry point ``opentelemetry_instrumentor``), or the application says ``ExecutorInstrumentor().instrument()``.
-"""
+(entry point ``opentelemetry_instrumentor``), or the application says ``ExecutorInstrumentor().instrument()``."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Watch:
         self._was_fit = False
         self._asking_since: float | None = None
         self._ask_at = 0.0
-        self._said_at = -SAY_EVERY_S
+        self._said_at: dict[type[ObsError], float] = {}
         self._closed = False
         self._thread = Thread(target=self._run, name="otel-obs-watch", daemon=True)
 
@@ -120,7 +120,7 @@ class Watch:
 
     def _say(self, error: ObsError) -> None:
         now = self._clock()
-        if now - self._said_at >= SAY_EVERY_S:
-            self._said_at = now
+        if now - self._said_at.get(type(error), -SAY_EVERY_S) >= SAY_EVERY_S:
+            self._said_at[type(error)] = now
             level = logging.CRITICAL if isinstance(error, StorageBrokenError) else logging.WARNING
             _log.log(level, "rows cannot be written: %s", error)
