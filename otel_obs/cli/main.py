@@ -13,6 +13,7 @@ from otel_obs.cli.database import dsn, migrate, psql
 from otel_obs.cli.demo import demo
 from otel_obs.cli.maintain import maintain
 from otel_obs.cli.prices import prices
+from otel_obs.cli.quarantine import quarantine
 from otel_obs.cli.run import gateway, up
 from otel_obs.errors import (
     ConfigurationError,
@@ -37,7 +38,7 @@ def command() -> None:
         click.echo(f"otel-obs: {name} is no setting of otel_obs", err=True)
 
 
-for subcommand in (demo, up, gateway, maintain, migrate, dsn, psql, costs, prices):
+for subcommand in (demo, up, gateway, maintain, migrate, dsn, psql, costs, prices, quarantine):
     command.add_command(subcommand)
 
 

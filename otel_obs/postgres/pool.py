@@ -137,7 +137,9 @@ def open_pool(database_url: str, *, max_size: int = 4, statement_timeout_s: floa
     url = conninfo(given, settings={"statement_timeout": f"{int(statement_timeout_s * 1000)}ms"})
     pool: ConnectionPool = ConnectionPool(
         url,
-        connection_class=PatientConnection,
+        connection_class=type(
+            "PatientConnection", (PatientConnection,), {"answer_within_s": statement_timeout_s + 5.0}
+        ),
         min_size=1,
         max_size=max_size,
         open=False,
