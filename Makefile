@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types imports check clean
+MINUTES ?= 10
+
+.PHONY: install demo test lint types imports check chaos soak fuzz clean
 
 install: .venv/installed
 
@@ -29,6 +31,18 @@ imports: install
 	$(BIN)/lint-imports
 
 check: lint types imports test
+
+# Servers and gateways killed, frozen and starved under load: some minutes, own processes only.
+chaos: install
+	$(BIN)/python -m pytest -m chaos tests/chaos -s
+
+# A steady load with a fault every minute, and a balance by id: make soak MINUTES=10
+soak: install
+	$(BIN)/python -m tests.chaos.soak $(MINUTES)
+
+# Damaged requests into both decoders: make fuzz MINUTES=1
+fuzz: install
+	$(BIN)/python -m tests.chaos.fuzz $(MINUTES)
 
 clean:
 	rm -rf .venv build dist *.egg-info

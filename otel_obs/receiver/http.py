@@ -26,7 +26,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from otel_obs.errors import ConfigurationError, QueueFullError
+from otel_obs.errors import ConfigurationError, QueueFullError, RequestTooLargeError
 from otel_obs.otlp import response
 from otel_obs.receiver import body
 from otel_obs.receiver.auth import INGEST, Authenticator, Principal
@@ -190,6 +190,8 @@ class _Handler:
             json = body.is_json(request.headers.get("content-type"))
             wbits = body.window_bits(_encoding(request))
             sender = sender_of(request.headers, principal)
+            if int(request.headers.get("content-length", "0")) > self._limit:
+                raise RequestTooLargeError(f"the request is larger than {self._limit} bytes")  # noqa: TRY301
             with self._memory.request() as held:
                 data = await body.read(request.stream(), self._limit, held.grow)
                 is_read = True
