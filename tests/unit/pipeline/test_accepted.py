@@ -67,7 +67,8 @@ def test_what_was_dropped_is_not_in_the_rows() -> None:
 
 @pytest.mark.parametrize(
     ("encoding", "body", "reason"),
-    [(PROTOBUF, b"\xff", "not_decodable"), (JSON, b"{", "not_decodable"), (ROWS, b"{}", "not_readable"), ("new", b"x", "not_readable")],
+    [(PROTOBUF, b"\xff", "not_decodable"), (JSON, b"{", "not_decodable"), (ROWS, b"{}", "not_readable"),
+     ("new", b"x", "not_readable")],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_note_with_all_of_it(encoding: str, body: bytes, reason: str) -> None:
     found = accepted("traces", encoding, body, sender=SENDER).received(MAPPING)
