@@ -166,15 +166,12 @@ def contents_of(
     *more* names attributes that hold content in one dialect only. What went into a tool are its arguments.
     """
     found: dict[Part, list[tuple[str, AttributeValue]]] = {}
-    keys: set[str] = set()
-    for key, value in attributes.items():
-        is_content, part = _part(key, more)
-        if not is_content:
-            continue
-        keys.add(key)
+    named = _named(tuple(attributes)) if more is None else _named_also(attributes, more)
+    keys = {key for key, _ in named}
+    for key, part in named:
         if part is not None:
-            found.setdefault(part, []).append((key, value))
-    event_keys = _from_events(events, found)
+            found.setdefault(part, []).append((key, attributes[key]))
+    event_keys = _from_events(events, found) if events else ()
     if not keys and not event_keys:
         return NOTHING
     parts = []
@@ -185,10 +182,15 @@ def contents_of(
     return Contents(_once(parts), frozenset(keys), frozenset(event_keys))
 
 
-def _part(key: str, more: Mapping[str, Part | None] | None) -> tuple[bool, Part | None]:
-    if more is not None and key in more:
-        return True, more[key]
-    return _known_part(key)
+@lru_cache(maxsize=4096)
+def _named(keys: tuple[str, ...]) -> tuple[tuple[str, Part | None], ...]:
+    """Return which of *keys* name content; spans of one kind have the same names in the same order."""
+    return tuple((key, part) for key in keys for is_content, part in (_known_part(key),) if is_content)
+
+
+def _named_also(keys: Iterable[str], more: Mapping[str, Part | None]) -> tuple[tuple[str, Part | None], ...]:
+    known = ((key, (True, more[key]) if key in more else _known_part(key)) for key in keys)
+    return tuple((key, part) for key, (is_content, part) in known if is_content)
 
 
 @lru_cache(maxsize=16_384)

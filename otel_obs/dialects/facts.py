@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 from otel_obs.model import Attributes, AttributeValue
 
@@ -42,7 +43,7 @@ class Facts:
     def namespaces(self) -> frozenset[str]:
         """Return what the names of the attributes begin with, up to the first dot."""
         if self._namespaces is None:
-            self._namespaces = frozenset([key.partition(".")[0] for key in self.attributes])
+            self._namespaces = _namespaces(tuple(self.attributes))
         return self._namespaces
 
     def flag(self, name: str) -> None:
@@ -126,6 +127,12 @@ class Facts:
             if isinstance(value, Mapping):
                 return value
         return {}
+
+
+@lru_cache(maxsize=4096)
+def _namespaces(keys: tuple[str, ...]) -> frozenset[str]:
+    """Return what *keys* begin with; spans of one kind have the same names in the same order."""
+    return frozenset([key.partition(".")[0] for key in keys])
 
 
 def whole(value: object) -> int | None:

@@ -7,6 +7,7 @@ https://github.com/open-telemetry/semantic-conventions/tree/v1.36.0/docs/gen-ai
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from otel_obs.dialects.call import call_reading, endpoint_of, finish_reason_of
@@ -250,10 +251,12 @@ def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
 
 
 def _said_usage(facts: Facts) -> bool:
-    return any(
-        key.startswith((_USAGE_PREFIX, "llm.usage.", "gen_ai.aggregated_usage.")) and value not in (None, "")
-        for key, value in facts.attributes.items()
-    )
+    return any(facts.attributes[key] not in (None, "") for key in facts.attributes if _says_usage(key))
+
+
+@lru_cache(maxsize=16_384)
+def _says_usage(key: str) -> bool:
+    return key.startswith((_USAGE_PREFIX, "llm.usage.", "gen_ai.aggregated_usage."))
 
 
 def _component(span: Span, facts: Facts, role: EventType) -> str | None:

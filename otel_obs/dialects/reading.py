@@ -83,11 +83,19 @@ def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -
     flags = (*reading.flags, *(flag for flag in facts.flags if flag not in reading.flags))
     node_id = facts.text(NODE_ID)
     is_agent = reading.run is not None and reading.run.kind == "agent"
-    return replace(
-        reading,
+    return Reading(
+        event_type=reading.event_type,
+        dialect=reading.dialect,
         name=reading.name or _text_of_template(span, facts),
+        call=reading.call,
+        run=reading.run,
+        step=reading.step,
+        check=reading.check,
+        is_rollup=reading.is_rollup,
+        failed=reading.failed,
         error_type=reading.error_type or facts.text("error.type"),
         agent_id=node_id if is_agent and node_id else reading.agent_id,
+        agent_name=reading.agent_name,
         flow_id=_flow(reading, span, facts),
         run_id=facts.text(RUN_ID),
         conversation_id=_conversation(reading, facts),
@@ -95,12 +103,17 @@ def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -
         contents=_parts(reading, contents),
         content_keys=contents.keys,
         content_event_keys=contents.event_keys,
+        body_is_content=reading.body_is_content,
         flags=flags,
     )
 
 
 def _conversation(reading: Reading, facts: Facts) -> str | None:
-    for found in (reading.conversation_id, *(facts.text(name) for name in _CONVERSATIONS)):
+    found = reading.conversation_id
+    if found is not None and is_conversation(found):
+        return found
+    for name in _CONVERSATIONS:
+        found = facts.text(name)
         if found is not None and is_conversation(found):
             return found
     return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from sys import intern
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -25,6 +26,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from otel_obs.errors import DecodeError, RequestTooLargeError
 from otel_obs.model import AttributeValue, Decoded, Link, LogRecord, Rejected, Resource, Scope, Span, SpanEvent
 from otel_obs.otlp.values import (
+    DUPLICATE_ATTRIBUTE,
     MAX_DEPTH,
     MAX_ITEMS,
     MAX_PAYLOAD_BYTES,
@@ -179,7 +181,40 @@ def _decode_value(value: Any, flags: Flags, depth: int = 0) -> AttributeValue:
 
 
 def _decode_attributes(attributes: Any, flags: Flags) -> dict[str, AttributeValue]:
-    return collected(((_text(pair.key, flags), _decode_value(pair.value, flags)) for pair in attributes), flags)
+    """Return attributes by their names; written out, because nine tenths of decoding are spent here."""
+    found: dict[str, AttributeValue] = {}
+    for pair in attributes:
+        sent = pair.key
+        key = _KEYS.get(sent) or _key(sent, flags)
+        if key in found:
+            flags.add(DUPLICATE_ATTRIBUTE)
+            continue
+        if len(found) >= MAX_ITEMS:
+            flags.add(TRUNCATED)
+            break
+        value = pair.value
+        kind = value.WhichOneof("value")
+        if kind == "string_value":
+            content = value.string_value
+            plain = content.isascii() and "\x00" not in content if type(content) is str else False
+            found[key] = content if plain else _text(content, flags)
+        elif kind == "int_value":
+            found[key] = value.int_value
+        else:
+            found[key] = _decode_value(value, flags)
+    return found
+
+
+_KEYS: dict[str | bytes, str] = {}
+"""Names of attributes that need no mending, each once in memory, so that looking them up costs no comparison."""
+_MAX_KEYS = 10_000
+
+
+def _key(sent: str | bytes, flags: Flags) -> str:
+    key = _text(sent, flags)
+    if key == sent and len(key) <= 128 and len(_KEYS) < _MAX_KEYS:
+        _KEYS[key] = intern(key)
+    return key
 
 
 def _decode_resource(resource: Any) -> tuple[Resource, tuple[str, ...]]:

@@ -8,7 +8,7 @@ and overlapping time. All of it is a function of the set of reports, never of th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -171,7 +171,7 @@ def _neighbours(ordered: Sequence[Report]) -> Iterable[tuple[int, int]]:
 
 
 def _one_call(one: Report, other: Report) -> bool:
-    twice = one.scope == other.scope and one.is_log == other.is_log and one.has_usage and other.has_usage
+    twice = _layer(one) == _layer(other) and one.has_usage and other.has_usage
     return not twice or same_totals(one.row, other.row)
 
 
@@ -237,8 +237,7 @@ class _Families:
 
     def _rivals(self, one: Report, other: Report) -> bool:
         """One instrumentation reports one call once, unless it nests its spans."""
-        same = one.scope == other.scope and one.is_log == other.is_log
-        return same and not nested(one, other, self._paths)
+        return _layer(one) == _layer(other) and not nested(one, other, self._paths)
 
     def names(self) -> dict[EventKey, str]:
         """Return the name of the call for each report that has none itself and is not alone."""
@@ -275,15 +274,74 @@ def match(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) ->
 
 
 def _pairs(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[_Pair]:
-    ordered = sorted(reports, key=lambda report: (report.started, report.key))
-    running: list[Report] = []
-    for other in ordered:
-        running = [report for report in running if report.ended + SLACK >= other.started - SLACK]
-        for one in running:
-            nameless = one.row.response_id is None or other.row.response_id is None
-            if nameless and overlap(one, other) and (pair := _pair(one, other, paths)) is not None:
-                yield pair
-        running.append(other)
+    for one, other in (*_nested_pairs(reports, paths), *_alike(reports, paths)):
+        if (pair := _pair(one, other, paths)) is not None:
+            yield pair
+
+
+def _nested_pairs(
+    reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]
+) -> Iterable[tuple[Report, Report]]:
+    """Yield each two reports of one span, or of a span and one below it, that overlap and may be one call."""
+    by_span: dict[str, list[Report]] = {}
+    for report in reports:
+        by_span.setdefault(report.row.span_id, []).append(report)
+    for report in reports:
+        own = (other for other in by_span[report.row.span_id] if other.key < report.key)
+        above = (other for span_id in paths[report.key] for other in by_span.get(span_id, ()))
+        for other in (*own, *above):
+            if _is_nameless(report) or _is_nameless(other):
+                first, second = sorted((report, other), key=_by_start)
+                if overlap(first, second):
+                    yield first, second
+
+
+def _alike(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[tuple[Report, Report]]:
+    """Yield each two reports of two layers that read as many tokens at the same time, and are not nested."""
+    by_input: dict[int | None, list[Report]] = {}
+    for report in reports:
+        if report.has_usage:
+            by_input.setdefault(report.row.input_tokens, []).append(report)
+    for group in by_input.values():
+        for one, other in _together(group, _is_nameless):
+            if not nested(one, other, paths):
+                yield one, other
+
+
+def _is_nameless(report: Report) -> bool:
+    return report.row.response_id is None
+
+
+def _by_start(report: Report) -> tuple[object, ...]:
+    return (report.started, report.key)
+
+
+def _together(reports: Iterable[Report], is_nameless: Callable[[Report], bool]) -> Iterable[tuple[Report, Report]]:
+    """Yield each two reports of two layers that overlap, the earlier one first, one of them nameless at least.
+
+    Most reports are named, and most traces are told by one layer: a trace of thousands of calls at once is not
+    compared call by call.
+    """
+    named: dict[_Layer, list[Report]] = {}
+    nameless: dict[_Layer, list[Report]] = {}
+    for other in sorted(reports, key=_by_start):
+        layer = _layer(other)
+        asks = is_nameless(other)
+        for running in (named, nameless) if asks else (nameless,):
+            for key in running.keys() - {layer}:
+                running[key] = [report for report in running[key] if report.ended + SLACK >= other.started - SLACK]
+                for one in running[key]:
+                    if overlap(one, other):
+                        yield one, other
+        (nameless if asks else named).setdefault(layer, []).append(other)
+
+
+_Layer = tuple[str, bool]
+
+
+def _layer(report: Report) -> _Layer:
+    """Return what tells layers of instrumentation apart."""
+    return (report.scope, report.is_log)
 
 
 def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -> _Pair | None:
@@ -295,7 +353,7 @@ def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -
     apart = abs((one.started - other.started).total_seconds()) + abs((one.ended - other.ended).total_seconds())
     if nested(one, other, paths):
         return _Pair(_NESTED, silent, apart, one, other)
-    if silent or (one.scope == other.scope and one.is_log == other.is_log):
+    if silent or _layer(one) == _layer(other):
         return None
     siblings = one.is_log or other.is_log or (paths[one.key][:1] == paths[other.key][:1] != ())
     return _Pair(_SIBLINGS if siblings else _COUSINS, silent, apart, one, other)
@@ -339,16 +397,11 @@ def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
 
 
 def _strangers(reports: Sequence[Report]) -> Iterable[_Pair]:
-    ordered = sorted(reports, key=lambda report: (report.started, report.key))
-    running: list[Report] = []
-    for other in ordered:
-        running = [report for report in running if report.ended + SLACK >= other.started - SLACK]
-        for one in running:
-            if are_strangers(one, other):
-                apart = abs((one.started - other.started).total_seconds())
-                apart += abs((one.ended - other.ended).total_seconds())
-                yield _Pair(_COUSINS, not (one.has_usage and other.has_usage), apart, one, other)
-        running.append(other)
+    for one, other in _together(reports, lambda report: report.call_id is None):
+        if are_strangers(one, other):
+            apart = abs((one.started - other.started).total_seconds())
+            apart += abs((one.ended - other.ended).total_seconds())
+            yield _Pair(_COUSINS, not (one.has_usage and other.has_usage), apart, one, other)
 
 
 def are_strangers(one: Report, other: Report) -> bool:

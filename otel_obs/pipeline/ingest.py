@@ -211,7 +211,9 @@ def batch_of(received: Iterable[Received], price: Price, *, from_spool: bool = F
         runs=[run for forest in settled.values() for run in forest.runs.values()],
         checks=[check for forest in settled.values() for check in forest.checks.values()],
         contents=[
-            row._replace(workspace_id=event.workspace_id, user_id=event.user_id)
+            row
+            if (row.workspace_id, row.user_id) == (event.workspace_id, event.user_id)
+            else row._replace(workspace_id=event.workspace_id, user_id=event.user_id)
             for organization, records in tenants.items()
             for key, record in records.items()
             for row in record.contents

@@ -22,6 +22,8 @@ Runs = Mapping[EventKey, AgentRunRow]
 
 def own_runs(forest: Forest, above: Above) -> dict[EventKey, AgentRunRow]:
     """Return the runs, each once, however many layers of instrumentation tell it."""
+    if not forest.runs:
+        return {}
     children = children_of(forest.events.values())
     beside = _same_parent(forest.events[key] for key in forest.runs if key in forest.events)
     return {

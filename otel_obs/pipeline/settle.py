@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from otel_obs.pipeline.identity import (
@@ -29,6 +30,7 @@ Reprice = Callable[[CallRow], CallRow]
 """Return the row with the cost of its usage."""
 
 _FROM_ABOVE = tuple(INHERITED)
+_said_above = attrgetter(*_FROM_ABOVE)
 _TOKENS = (
     "input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens",
     "reasoning_tokens", "billed_units", "usage_source",
@@ -86,7 +88,7 @@ def settle(forest: Forest, reprice: Reprice) -> Settled:
     events = handed_down(forest.events, above, agents)
     reports = _attributed_reports(forest.reports, events)
     matches = _matched(reports, above)
-    reports = {key: replace(report, group=matches.groups.get(key)) for key, report in reports.items()}
+    reports = {key: _grouped(report, matches.groups.get(key)) for key, report in reports.items()}
     found = [
         cluster
         for group in _by_call([report for key, report in reports.items() if key not in matches.rollups])
@@ -94,7 +96,7 @@ def settle(forest: Forest, reprice: Reprice) -> Settled:
     ]
     calls = {cluster.counted.key: _counted_row(cluster, reprice) for cluster in found}
     states = dict(_states(found, matches, calls))
-    events = {key: _with_state(event, states.get(key)) for key, event in events.items()}
+    events = {key: _with_state(event, states[key]) if key in states else event for key, event in events.items()}
     return Settled(
         events=events,
         runs=with_totals(runs, events, above, _owned(found, calls, above, runs)),
@@ -103,6 +105,10 @@ def settle(forest: Forest, reprice: Reprice) -> Settled:
         reports=reports,
         states=states,
     )
+
+
+def _grouped(report: Report, group: str | None) -> Report:
+    return report if report.group == group else replace(report, group=group)
 
 
 def _attributed_check(row: CheckRow, event: EventRow) -> CheckRow:
@@ -118,8 +124,12 @@ def _attributed_reports(
         if event is None:
             found[key] = report
             continue
-        row = report.row._replace(**{column: getattr(event, column) for column in _FROM_ABOVE})
-        found[key] = replace(report, row=row, workspace_known=event.workspace_is_known)
+        row = report.row
+        if _said_above(row) != _said_above(event):
+            row = row._replace(**{column: getattr(event, column) for column in _FROM_ABOVE})
+        known = event.workspace_is_known
+        as_it_was = row is report.row and known == report.workspace_known
+        found[key] = report if as_it_was else replace(report, row=row, workspace_known=known)
     return found
 
 
@@ -136,7 +146,7 @@ def _matched(reports: Mapping[EventKey, Report], above: Above) -> Matches:
         doubtful |= found.doubtful
         rollups |= found.rollups
     grouped = [
-        replace(report, group=groups.get(key) if key in above else report.group)
+        _grouped(report, groups.get(key) if key in above else report.group)
         for key, report in reports.items()
         if key not in rollups
     ]
@@ -248,13 +258,18 @@ def _states(
 _STATE_FLAGS = ("possible_duplicate", "cached_response")
 
 
-def _with_state(event: EventRow, state: CallState | None) -> EventRow:
-    if state is None:
-        return event
-    flags = [flag for flag in event.context.get("flags", ()) if flag not in _STATE_FLAGS] + list(state.flags)
+def _with_state(event: EventRow, state: CallState) -> EventRow:
     context = event.context
-    if flags != list(context.get("flags", ())):
+    before = list(context.get("flags", ()))
+    flags = [flag for flag in before if flag not in _STATE_FLAGS] + list(state.flags)
+    if flags != before:
         context = {key: value for key, value in context.items() if key != "flags"} | ({"flags": flags} if flags else {})
+    elif (event.cost_state, event.counted_trace_id, event.counted_span_id) == (
+        state.cost_state,
+        state.counted_trace_id,
+        state.counted_span_id,
+    ):
+        return event
     return event._replace(
         cost_state=state.cost_state,
         counted_trace_id=state.counted_trace_id,

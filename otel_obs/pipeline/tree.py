@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, EventRow
 from otel_obs.rows.report import EventKey, Report
-from otel_obs.rows.tables import DEFAULTED_WORKSPACE, INHERITED
+from otel_obs.rows.tables import DEFAULTED_WORKSPACE, INHERITED, PART_OF_EXECUTION
 
 Above = Mapping[EventKey, Sequence[EventRow]]
 """Event -> the events above it, nearest first, up to a missing parent or where a cycle closes."""
@@ -77,7 +77,15 @@ def _handed_down(event: EventRow, above: Sequence[EventRow], agents: Mapping[Eve
     if changes["workspace_id"] is None:
         changes["workspace_id"] = event.workspace_id
         inherited |= DEFAULTED_WORKSPACE
+    if event.event_type == "agent" and (key_of(event) not in agents or any(map(_is_execution, above))):
+        inherited |= PART_OF_EXECUTION
+    if inherited == event.inherited and all(getattr(event, column) == value for column, value in changes.items()):
+        return event
     return event._replace(inherited=inherited, **changes)
+
+
+def _is_execution(event: EventRow) -> bool:
+    return event.event_type in ("agent", "workflow")
 
 
 def _value(

@@ -19,6 +19,9 @@ MAX_CONTEXT_BYTES = 64 * 1024
 MAX_INDEXED_BYTES = 1024
 """A btree refuses entries above about 2.7 KB, so indexed columns stay well below."""
 
+_SHORT = 64
+"""Text this short holds no media."""
+
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,([A-Za-z0-9+/=_-]{64,})")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/_-]{2048,}={0,2}(?![A-Za-z0-9+/=_-])")
 
@@ -46,6 +49,8 @@ def identifier(text: str | None) -> str | None:
     """Return *text* as an id: no control characters, at most 200 bytes; None for an empty one."""
     if not text:
         return None
+    if len(text) <= MAX_ID_BYTES and text.isascii() and text.isprintable() and text[0] != " " != text[-1]:
+        return text
     text = NO_IDENTIFIER.sub("", text)
     return cut(text, MAX_ID_BYTES).strip() or None
 
@@ -82,13 +87,16 @@ def jsonable(value: AttributeValue) -> Any:
 
 def attributes_without(attributes: Mapping[str, AttributeValue], content_keys: frozenset[str]) -> dict[str, Any]:
     """Return *attributes* as JSON without those named in *content_keys*."""
-    return {key: jsonable(value) for key, value in attributes.items() if key not in content_keys}
+    return {
+        key: value if type(value) is int or (type(value) is str and len(value) < _SHORT) else jsonable(value)
+        for key, value in attributes.items()
+        if key not in content_keys
+    }
 
 
 def bounded(context: dict[str, Any]) -> dict[str, Any]:
     """Return *context* in at most 64 KiB of JSON: its largest values are cut, and it says so."""
-    size = _size(context)
-    if size <= MAX_CONTEXT_BYTES:
+    if _at_most(context) <= MAX_CONTEXT_BYTES or _size(context) <= MAX_CONTEXT_BYTES:
         return context
     flags = list(context.get("flags", ()))
     if "truncated" not in flags:
@@ -101,6 +109,20 @@ def bounded(context: dict[str, Any]) -> dict[str, Any]:
         if _size(small) <= MAX_CONTEXT_BYTES:
             return small
     return {**kept, "flags": flags}
+
+
+def _at_most(value: Any) -> int:
+    """Return an upper bound of the size of *value*, which costs a tenth of its size."""
+    if isinstance(value, str):
+        return 6 * len(value) + 3
+    if isinstance(value, dict):
+        found = 2
+        for key, item in value.items():
+            found += 6 * len(key) + 4 + (6 * len(item) + 3 if type(item) is str else _at_most(item))
+        return found
+    if isinstance(value, list | tuple):
+        return 2 + sum(_at_most(item) + 1 for item in value)
+    return 32 if isinstance(value, bool | float) or value is None else len(str(value)) + 1
 
 
 def _size(value: Any) -> int:

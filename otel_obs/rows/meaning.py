@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from otel_obs.model import Call, Content, Cost, Reading
 from otel_obs.rows import context as _context
 from otel_obs.rows.summary import input_context, summary
-from otel_obs.rows.tables import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
+from otel_obs.rows.tables import IDENTITY, AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +27,7 @@ def call_row(event: EventRow, call: Call, cost: Cost | None, reading: Reading) -
     usage, cost = call.usage, cost or Cost()
     reported = call.reported_cost_usd
     return CallRow(
-        **_identity(event),
+        *event[:IDENTITY],
         agent_id=event.agent_id,
         flow_id=event.flow_id,
         run_id=event.run_id,
@@ -71,7 +70,7 @@ def call_row(event: EventRow, call: Call, cost: Cost | None, reading: Reading) -
 def run_row(event: EventRow, contents: Mapping[str, str]) -> AgentRunRow:
     """Return the row of the agent's run that *event* shows; *contents* is what was said, by part."""
     return AgentRunRow(
-        **_identity(event),
+        *event[:IDENTITY],
         agent_id=event.agent_id,
         agent_name=_context.identifier(event.node_name),
         flow_id=event.flow_id,
@@ -93,7 +92,7 @@ def check_row(event: EventRow, reading: Reading) -> CheckRow | None:
     if reading.check is None:
         return None
     return CheckRow(
-        **_identity(event),
+        *event[:IDENTITY],
         agent_id=event.agent_id,
         guardrail_name=_context.indexed(reading.check.guardrail_name),
         similarity_score=reading.check.similarity_score,
@@ -113,7 +112,7 @@ def content_rows(event: EventRow, contents: tuple[Content, ...], policy: Content
         body = _context.without_media(content.body)
         data = body.encode()
         rows[content.part] = ContentRow(
-            **_identity(event),
+            *event[:IDENTITY],
             part=content.part,
             body=body if len(data) <= policy.max_bytes else _context.cut(body, policy.max_bytes),
             body_encrypted=None,
@@ -122,19 +121,6 @@ def content_rows(event: EventRow, contents: tuple[Content, ...], policy: Content
             truncated=len(data) > policy.max_bytes,
         )
     return tuple(rows.values())
-
-
-def _identity(event: EventRow) -> dict[str, Any]:
-    return {
-        "organization_id": event.organization_id,
-        "workspace_id": event.workspace_id,
-        "user_id": event.user_id,
-        "trace_id": event.trace_id,
-        "span_id": event.span_id,
-        "event_id": event.event_id,
-        "timestamp": event.timestamp,
-        "received_at": event.received_at,
-    }
 
 
 def _prompt_hash(contents: tuple[Content, ...]) -> str | None:

@@ -19,6 +19,13 @@ INHERITED = {
 """Bits of ``event_logs.inherited``: this column's value came from another span of the trace."""
 DEFAULTED_WORKSPACE = 64
 """Bit of ``event_logs.inherited``: nobody names a workspace, the column holds the default."""
+PART_OF_EXECUTION = 128
+"""Bit of ``event_logs.inherited``: the agent's run is no execution of its own, for a workflow or another agent stands
+above it, or another event tells the same run."""
+
+
+IDENTITY = 8
+"""All rows begin with the same so many columns, from organization_id to received_at."""
 
 
 class EventRow(NamedTuple):

@@ -13,6 +13,7 @@ from otel_obs.model import Decoded, LogRecord, Span
 from otel_obs.pipeline.ingest import batch_of, receive
 from otel_obs.pipeline.memory import MemoryStore
 from otel_obs.rows import CallRow
+from otel_obs.rows.tables import PART_OF_EXECUTION
 from otel_obs.tenancy import Sender
 from tests.builders import agent, chat, make_span, tool
 from tests.corpus import records_of
@@ -233,3 +234,25 @@ def test_a_trace_of_three_thousand_spans_settles() -> None:
     assert found.input_tokens == sum(range(1, 3000))
     assert len(found.execution_nodes) == 1001
     assert found.execution_nodes[-1] == {"type": "truncated", "name": "1999 more"}
+
+
+def test_thousands_of_embeddings_at_once_without_ids_are_as_many_calls() -> None:
+    run = make_span(agent("a"), duration_ms=500_000)
+    spans = [make_span(chat(512, 1), parent=run, start_ms=1) for _ in range(3000)]
+
+    found = settled([run, *spans])
+
+    assert len(found.calls) == 3000
+
+
+def test_an_agent_below_a_workflow_or_another_agent_is_part_of_its_execution() -> None:
+    flow = make_span({"gen_ai.operation.name": "invoke_workflow"}, name="invoke_workflow nightly")
+    under = make_span(agent("under a workflow"), parent=flow)
+    outer = make_span(agent("outer"))
+    between = make_span(parent=outer)
+    nested = make_span(agent("nested"), parent=between)
+
+    events = settled([flow, under, outer, between, nested]).events.values()
+
+    parts = {event.node_name for event in events if event.inherited & PART_OF_EXECUTION}
+    assert parts == {"under a workflow", "nested"}
