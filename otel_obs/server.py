@@ -235,7 +235,8 @@ class Gateway:
             pass
 
     def _settle_some(self) -> int:
-        self.check()
+        if not self._watch.is_fit:
+            return 0
         count = self._store.settle(self._settling, limit=SETTLE_AT_ONCE)
         self.metrics.settled.inc(count)
         return count

@@ -34,6 +34,7 @@ KEYS = (
     "new:" + "bmV3IGtleSBvZiAzMiBieXRlcyBhbmQgc29tZSBtb3Jl," + "old:" + "b2xkIGtleSBvZiAzMiBieXRlcyBhbmQgc29tZSBtb3Jl"
 )
 OLD_KEY = KEYS.partition(",")[2]
+ROOT = Path(__file__).resolve().parents[2]
 CANARY = "canary-of-a-prompt"
 
 
@@ -536,6 +537,15 @@ def test_a_request_on_disk_that_cannot_be_read_after_all_goes_to_quarantine_once
         ).fetchall()
         assert set(found) == {("acme", "w", "not_decodable", "request/protobuf", b"\xff no message")}
         assert gateway.ledger().send(0)
+
+
+def test_each_metric_is_documented_by_its_name_and_nothing_else_is(gateway: Running) -> None:
+    assert gateway.ledger(bad=True, spans=50).send(0)
+    shown = set(re.findall(r"^# TYPE (\w+) \w+$", gateway.get("/metrics")[1], re.MULTILINE))
+
+    documented = set(re.findall(r"^\| `(otel_obs_\w+)", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
+
+    assert {name for name in shown if not name.endswith("_created")} == documented
 
 
 def test_nothing_that_a_log_says_quotes_what_was_sent(
