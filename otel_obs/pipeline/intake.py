@@ -12,7 +12,7 @@ from otel_obs.pipeline.queue import CommitQueue
 from otel_obs.pipeline.watch import Watch
 from otel_obs.rows.batch import Written
 
-COMMIT_WITHIN_S = 2.0
+COMMIT_WITHIN_S = 2.4
 """What is not committed by then goes to disk, so that the answer comes within three seconds."""
 
 
