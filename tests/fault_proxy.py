@@ -57,13 +57,15 @@ class FaultProxy:
 
     def silence(self) -> None:
         """Let nothing through any more, in neither direction; connections stay."""
-        self._call(lambda: self._flowing and self._flowing.clear())
+        assert self._flowing is not None
+        self._call(self._flowing.clear)
 
     def speak(self) -> None:
         """Let everything through that waited, and everything from now on."""
         self.trap = None
         self._is_refusing = False
-        self._call(lambda: self._flowing and self._flowing.set())
+        assert self._flowing is not None
+        self._call(self._flowing.set)
 
     def reset(self) -> None:
         """Reset all connections."""
@@ -121,7 +123,7 @@ class FaultProxy:
             if self._is_refusing:
                 writer.transport.abort()
                 return
-            with suppress(OSError):
+            with suppress(OSError, asyncio.CancelledError):
                 await self._connect(reader, writer)
         finally:
             self._writers.discard(writer)

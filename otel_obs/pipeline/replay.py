@@ -88,7 +88,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 def _read(item: Quarantined) -> Decoded:
     found: dict[str, Any] = json.loads(item.payload)
-    shared = {
+    shared: dict[str, Any] = {
         "scope": Scope(**found.pop("scope")),
         "resource": Resource(**found.pop("resource")),
         "flags": tuple(found.pop("flags", ())),

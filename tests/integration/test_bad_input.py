@@ -108,7 +108,8 @@ def many_envelopes(count: int) -> bytes:
 
 
 def one_field(number: int, content: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + _VarintBytes(len(content)) + content
+    size: bytes = _VarintBytes(len(content))
+    return bytes([number << 3 | 2]) + size + content
 
 
 GOOD = a_request([a_span(1)]).SerializeToString()
@@ -236,7 +237,7 @@ def test_a_bomb_over_grpc_is_refused_without_an_invitation_to_come_again(gateway
         channel.unary_unary(EXPORT, None, None)(request, timeout=30)
 
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "google.rpc.retryinfo-bin" not in dict(refused.value.trailing_metadata() or ())
+    assert "google.rpc.retryinfo-bin" not in str(refused.value.trailing_metadata())
     assert gateway.names() == []
 
 
@@ -290,7 +291,8 @@ def test_whatever_is_sent_is_answered_as_the_contract_says(way: str, data: st.Da
     body = data.draw(
         st.one_of(st.binary(max_size=200), st.builds(_mixed, st.just(way), st.binary(max_size=20), st.integers(0, 300)))
     )
-    headers = data.draw(st.sampled_from([{}, {"content-encoding": "gzip"}])) if way != "grpc" else {}
+    says_gzip = data.draw(st.booleans())
+    headers = {"content-encoding": "gzip"} if says_gzip and way != "grpc" else {}
     if headers and data.draw(st.booleans()):
         body = gzip.compress(body)
 

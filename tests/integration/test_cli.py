@@ -238,6 +238,17 @@ def test_a_gateway_whose_database_is_away_is_ready_to_keep_what_comes_and_says_s
         proxy.close()
 
 
+def until_more(ledgers: list[Ledger], more: int) -> None:
+    """Return once *more* batches were acknowledged."""
+    goal = sum(len(one.acked) for one in ledgers) + more
+    eventually(lambda: sum(len(one.acked) for one in ledgers) >= goal)
+
+
+def insist(ledger: Ledger, batches: int) -> None:
+    for number in range(batches):
+        ledger.insist(number)
+
+
 def test_a_gateway_that_is_told_to_stop_while_senders_send_loses_and_refuses_nothing_for_good(
     start: Callable[..., Running], database: str
 ) -> None:
@@ -252,12 +263,11 @@ def test_a_gateway_that_is_told_to_stop_while_senders_send_loses_and_refuses_not
             Ledger(told["http"], "json", seed=2),
             Ledger(told["grpc"], "grpc", seed=3),
         ]
-        threads = [threading.Thread(target=lambda one=one: [one.insist(n) for n in range(40)]) for one in ledgers]
+        threads = [threading.Thread(target=insist, args=(ledger, 40)) for ledger in ledgers]
         for thread in threads:
             thread.start()
         for _ in range(2):
-            acked = sum(len(one.acked) for one in ledgers)
-            eventually(lambda acked=acked: sum(len(one.acked) for one in ledgers) > acked + 5)
+            until_more(ledgers, 5)
             code, errors = running.stop()
             assert (code, "Traceback" in errors) == (0, False)
             running = start(*arguments, *addresses)

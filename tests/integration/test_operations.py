@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from otel_obs.errors import EmbeddedPostgresError
+from otel_obs.errors import EmbeddedPostgresError, SchemaTooOldError
 from otel_obs.postgres import schema
 from otel_obs.postgres.binaries import find
 from otel_obs.postgres.embedded import EmbeddedPostgres
@@ -64,7 +64,7 @@ def test_a_database_of_the_previous_schema_is_upgraded_with_its_rows(empty_datab
         before = counts(connection)
         costs = connection.execute("SELECT sum(cost_cents), count(*) FROM model_costs").fetchone()
         assert all(before)
-        with pytest.raises(schema.SchemaTooOldError):
+        with pytest.raises(SchemaTooOldError):
             schema.check(connection)
 
         applied = schema.migrate(empty_database)

@@ -159,7 +159,7 @@ def test_a_full_spool_tells_senders_to_come_again_in_the_words_of_both_ways(
             with pytest.raises(grpc.RpcError) as refused:
                 export(ledger.request(99).SerializeToString(), timeout=10)
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
-        trailers = dict(refused.value.trailing_metadata() or ())
+        trailers: dict[str, Any] = dict(refused.value.trailing_metadata() or ())  # type: ignore[arg-type]
         for info in (
             RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"]),
             RetryInfo.FromString(Status.FromString(trailers["grpc-status-details-bin"]).details[0].value),
