@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -66,14 +67,16 @@ class Listening:
 class Gateway:
     """OTLP in, rows out."""
 
-    def __init__(self, settings: Settings, database_url: str) -> None:
-        _check_listeners(settings)
+    def __init__(self, settings: Settings, database_url: str, *, share_ports: bool = False) -> None:
+        check_listeners(settings)
         self._settings = settings
         self._prices = PriceBook(default_catalog())
         self._mapping = mapping_of(settings, self._prices)
         self._pool: ConnectionPool = open_pool(database_url)
         self._store = PostgresStore(self._pool, self._prices.row)
         self.metrics = GatewayMetrics()
+        self.exposition: Callable[[], bytes] = self.metrics.exposition
+        """What ``/metrics`` shows."""
         self._watch = Watch(self._ask_database)
         price, committed = self._mapping.price, self.metrics.committed
         self._queue = CommitQueue(self._store, price, answer_within_s=COMMIT_WITHIN_S, committed=committed)
@@ -93,6 +96,7 @@ class Gateway:
             max_request_bytes=limit,
             authenticator=self.authenticator,
             memory=self._memory,
+            share_port=share_ports,
         )
         self._http = HttpReceiver(
             self.export,
@@ -100,6 +104,7 @@ class Gateway:
             max_request_bytes=limit,
             authenticator=self.authenticator,
             memory=self._memory,
+            share_port=share_ports,
             extra_routes=self._routes(),
         )
         self._report()
@@ -289,10 +294,10 @@ class Gateway:
                 self.authenticator.authenticate(request.headers.items(), READ, ADMIN)
             except ObsError as error:
                 return refusal(answer_to(error), json=True)
-        return Response(self.metrics.exposition(), media_type="text/plain; version=0.0.4")
+        return Response(self.exposition(), media_type="text/plain; version=0.0.4")
 
 
-def _check_listeners(settings: Settings) -> None:
+def check_listeners(settings: Settings) -> None:
     """See to it that nobody on another machine can send or read without a key, nor unencrypted unless that is wanted.
 
     Raises:

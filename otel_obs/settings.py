@@ -17,6 +17,7 @@ PREFIX = "OTEL_OBS_"
 
 MAX_ID_BYTES = 200
 MIN_KEY_BYTES = 32
+MAX_WORKERS = 64
 NO_IDENTIFIER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What no id may hold: control characters, line ends of Unicode, halves of characters."""
 
@@ -40,6 +41,7 @@ SETTINGS = (
     ),
     Setting("GRPC_ENDPOINT", "127.0.0.1:4317", "where OTLP/gRPC listens; port 0 takes a free one"),
     Setting("HTTP_ENDPOINT", "127.0.0.1:4318", "where OTLP/HTTP and the health endpoints listen"),
+    Setting("WORKERS", "1", "processes that share the two addresses, each with a spool of its own"),
     Setting("AUTH", "", "`off` or `keys`; default: off if every address is loopback, else keys, and off is refused"),
     Setting("INSECURE", "off", "`on` allows unencrypted connections from other machines"),
     Setting("ORGANIZATION_ID", "default", "organization of spans that name none"),
@@ -70,6 +72,7 @@ class Settings:
     data_dir: Path
     grpc_endpoint: str
     http_endpoint: str
+    workers: int
     auth: str
     insecure: bool
     organization_id: str
@@ -104,6 +107,7 @@ class Settings:
             data_dir=Path(value("DATA_DIR") or platformdirs.user_data_dir("otel_obs")).expanduser().absolute(),
             grpc_endpoint=grpc,
             http_endpoint=http,
+            workers=_count("WORKERS", value("WORKERS")),
             auth=_choice("AUTH", value("AUTH") or auth, ("off", "keys")),
             insecure=_choice("INSECURE", value("INSECURE"), ("off", "on")) == "on",
             organization_id=_identifier("ORGANIZATION_ID", value("ORGANIZATION_ID")),
@@ -157,6 +161,12 @@ def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
 def _positive(name: str, value: str) -> int:
     if not value.isdecimal() or int(value) <= 0:
         raise ConfigurationError(f"{PREFIX}{name}={value!r}: a positive number of bytes is expected")
+    return int(value)
+
+
+def _count(name: str, value: str) -> int:
+    if not value.isdecimal() or not 1 <= int(value) <= MAX_WORKERS:
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number from 1 to {MAX_WORKERS} is expected")
     return int(value)
 
 

@@ -119,10 +119,13 @@ class PrivatePostgres:
 
 
 def children(pid: int) -> list[int]:
-    try:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
+    """Return the processes that any thread of *pid* has started."""
+    found: list[str] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += thread.read_text().split()
+        except OSError:  # noqa: PERF203  # it has ended
+            continue
     return [int(child) for child in found]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import click
 
 from otel_obs.cli.options import database, database_options, listen_options, settings_from
+from otel_obs.cli.workers import Workers
 from otel_obs.errors import ObsError, SchemaTooNewError
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import uri_with_search_path
@@ -49,7 +50,7 @@ def _serve(settings: Settings, url: str, say: Callable[[Settings, Listening], No
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    server = Gateway(settings, url)
+    server = Gateway(settings, url) if settings.workers == 1 else Workers(settings, url)
     listening = server.start()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     run_file = settings.data_dir / "run.json"
@@ -65,7 +66,7 @@ def _serve(settings: Settings, url: str, say: Callable[[Settings, Listening], No
         server.stop()
 
 
-def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:
+def _wait_until_ready(server: Gateway | Workers, stop: threading.Event) -> bool:
     """Return True once requests can be taken, by the database or on disk; until then senders are told to come again.
 
     Raises:
@@ -83,7 +84,7 @@ def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:
     return False
 
 
-def _waits_for(server: Gateway) -> ObsError | None:
+def _waits_for(server: Gateway | Workers) -> ObsError | None:
     try:
         server.can_take()
     except SchemaTooNewError:

@@ -43,13 +43,14 @@ class GrpcReceiver:
         max_request_bytes: int,
         authenticator: Authenticator | None = None,
         memory: Memory | None = None,
+        share_port: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._server = grpc.server(
             ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="otel-obs-grpc"),
             options=[
                 ("grpc.max_receive_message_length", max_request_bytes),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(share_port)),
                 ("grpc.max_metadata_size", 64 * 1024),
             ],
         )

@@ -62,9 +62,11 @@ class HttpReceiver:
         max_request_bytes: int,
         authenticator: Authenticator | None = None,
         memory: Memory | None = None,
+        share_port: bool = False,
         extra_routes: Sequence[BaseRoute] = (),
     ) -> None:
         self._endpoint = endpoint
+        self._share_port = share_port
         self._handler = handler = _Handler(export, max_request_bytes, authenticator, memory or Memory())
         routes = [Route(signal.path, partial(handler.export, signal), methods=["POST"]) for signal in SIGNALS]
         app = Starlette(routes=[*routes, *extra_routes])
@@ -90,7 +92,7 @@ class HttpReceiver:
         Raises:
             ConfigurationError: the address cannot be listened on.
         """
-        listener = _listen(self._endpoint)
+        listener = _listen(self._endpoint, share=self._share_port)
         port: int = listener.getsockname()[1]
         self._thread = Thread(target=self._run, args=(listener,), name="otel-obs-http", daemon=True)
         self._thread.start()
@@ -144,13 +146,15 @@ class _Impatient(H11Protocol):
             self._late = None
 
 
-def _listen(endpoint: str) -> socket.socket:
+def _listen(endpoint: str, *, share: bool) -> socket.socket:
     host, port = host_and_port(endpoint)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if share:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
             listener.listen(1024)
         except OSError:

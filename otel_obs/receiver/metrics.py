@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from otel_obs.errors import ObsError
@@ -24,6 +24,27 @@ class _Counts(Collector):
         for kind, value in self._values.items():
             family.add_metric([kind], value())
         yield family
+
+
+class _Merged(Collector):
+    def __init__(self, found: Mapping[str, Sequence[Metric]]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Metric]:
+        merged: dict[str, Metric] = {}
+        for worker, families in self._found.items():
+            for family in families:
+                known = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                for sample in family.samples:
+                    known.samples.append(sample._replace(labels={**sample.labels, "worker": worker}))
+        yield from merged.values()
+
+
+def merged_exposition(found: Mapping[str, Sequence[Metric]]) -> bytes:
+    """Return the metrics of several workers in Prometheus' text format, each with the label ``worker``."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Merged(found))
+    return generate_latest(registry)
 
 
 class GatewayMetrics:
@@ -109,6 +130,10 @@ class GatewayMetrics:
     def failed(self, error: ObsError) -> None:
         """Count a request of which nothing was stored."""
         self.refused.labels(type(error).__name__.removesuffix("Error")).inc()
+
+    def families(self) -> list[Metric]:
+        """Return all of them as they are now."""
+        return list(self.registry.collect())
 
     def exposition(self) -> bytes:
         """Return all of them in Prometheus' text format."""
