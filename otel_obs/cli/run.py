@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 import time
@@ -10,6 +9,7 @@ from collections.abc import Callable
 
 import click
 
+from otel_obs.cli.logs import log_to_stderr
 from otel_obs.cli.options import database, database_options, listen_options, settings_from
 from otel_obs.cli.workers import Workers
 from otel_obs.errors import ObsError, SchemaTooNewError
@@ -27,7 +27,7 @@ SAY_EVERY_S = 10.0
 @listen_options
 def up(**options: str | None) -> None:
     """Run everything on this machine until Ctrl-C: PostgreSQL, migrations, OTLP."""
-    _log_to_stderr()
+    log_to_stderr()
     settings = settings_from(**options)
     with database(settings) as url:
         for name in schema.migrate(settings.direct_database_url or url):
@@ -40,7 +40,7 @@ def up(**options: str | None) -> None:
 @listen_options
 def gateway(**options: str | None) -> None:
     """Run OTLP only; run as many as you want on one database. It never migrates."""
-    _log_to_stderr()
+    log_to_stderr()
     settings = settings_from(**options)
     with database(settings) as url:
         _serve(settings, url, lambda *_: None)
@@ -108,9 +108,3 @@ def _say_what_next(settings: Settings, listening: Listening) -> None:
         "  Ctrl-C stops",
     )
     click.echo("\n".join(line for line in lines if line or line is lines[0]), err=True)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # It tells of each try to connect; whoever waits for the database says so once in ten seconds.
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from otel_obs.cli.logs import log_to_stderr
 from otel_obs.errors import ConfigurationError, ObsError, SchemaTooNewError
 from otel_obs.receiver.memory import available_bytes
 from otel_obs.receiver.metrics import merged_exposition
@@ -221,8 +222,7 @@ def _held(endpoint: str) -> socket.socket:
 
 def work(settings: Settings, database_url: str, pipe: Connection) -> None:
     """Be one of the workers, until the parent says otherwise or is gone."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    log_to_stderr()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Who stops the whole process group means the parent, which tells us.
         signal.signal(number, signal.SIG_IGN)
