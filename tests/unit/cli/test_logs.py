@@ -16,7 +16,7 @@ def record(message: str, *arguments: Any, error: bool = False) -> logging.LogRec
     info: Any = None
     if error:
         try:
-            {}[SECRET]
+            _ = dict[str, int]()[SECRET]
         except KeyError:
             info = sys.exc_info()
     return logging.LogRecord("otel_obs.x", logging.WARNING, "x.py", 1, message, arguments, info)
