@@ -42,6 +42,14 @@ class PermissionDeniedError(ObsError):
     """This API key does not allow that."""
 
 
+class InvalidQueryError(ObsError):
+    """What is asked for makes no sense."""
+
+
+class NotFoundError(ObsError):
+    """There is no such thing, or none that you may see."""
+
+
 class KeyStoreUnavailableError(ObsError):
     """API keys cannot be looked up now; send it again later."""
 
@@ -70,6 +78,10 @@ class StorageRejectedError(ObsError):
     """PostgreSQL refuses this data; sending it again will not help."""
 
 
+class FlagConflictError(ObsError):
+    """Somebody else has changed this flag meanwhile: read it again."""
+
+
 class SchemaTooOldError(ObsError):
     """The database schema is older than this program; run `otel-obs migrate`."""
 
@@ -82,6 +94,24 @@ class SchemaTooNewError(ObsError):
 
 class MigrationChangedError(ObsError):
     """A migration that was applied has a different content now."""
+
+
+class ClockDisagreesError(ObsError):
+    """This host and the database do not agree what time it is."""
+
+
+class LeaseLostError(ObsError):
+    """Somebody else runs maintenance by now."""
+
+    retryable = True
+
+
+class LegalHoldError(ObsError):
+    """The organization is under legal hold: nothing of it may be deleted."""
+
+
+class UnknownTenantError(ObsError):
+    """There is no such organization, workspace or user."""
 
 
 class EmbeddedPostgresError(ObsError):

@@ -178,7 +178,7 @@ class _Writer:
         self._prices = PriceBook(default_catalog())
         self._prices_until = 0.0
         self._mapping = _mapping(settings, self._prices)
-        self._pool: ConnectionPool = open_pool(database_url, max_size=2)
+        self._pool: ConnectionPool = open_pool(database_url, max_size=2, writes=True)
         self._store = PostgresStore(self._pool, self._prices.row)
         self._queue = CommitQueue(self._store, self._mapping.price)
         self._settling = settling(partial(reprice, price=self._mapping.price))

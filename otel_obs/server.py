@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from otel_obs.errors import ConfigurationError, ObsError, StorageUnavailableError
+from otel_obs.errors import ObsError, StorageUnavailableError
 from otel_obs.model import Decoded
 from otel_obs.pipeline import recorded
 from otel_obs.pipeline.accepted import JSON, PROTOBUF, ROWS, Accepted
@@ -62,17 +62,19 @@ class Listening:
 
     grpc: str
     http: str
+    api: str | None = None
 
 
 class Gateway:
     """OTLP in, rows out."""
 
     def __init__(self, settings: Settings, database_url: str, *, share_ports: bool = False) -> None:
-        check_listeners(settings)
+        for endpoint in (settings.grpc_endpoint, settings.http_endpoint):
+            settings.check_listener(endpoint)
         self._settings = settings
         self._prices = PriceBook(default_catalog())
         self._mapping = mapping_of(settings, self._prices)
-        self._pool: ConnectionPool = open_pool(database_url)
+        self._pool: ConnectionPool = open_pool(database_url, writes=True)
         self._store = PostgresStore(self._pool, self._prices.row)
         self.metrics = GatewayMetrics()
         self.exposition: Callable[[], bytes] = self.metrics.exposition
@@ -297,26 +299,6 @@ class Gateway:
         return Response(self.exposition(), media_type="text/plain; version=0.0.4")
 
 
-def check_listeners(settings: Settings) -> None:
-    """See to it that nobody on another machine can send or read without a key, nor unencrypted unless that is wanted.
-
-    Raises:
-        ConfigurationError: somebody could.
-    """
-    for endpoint in (settings.grpc_endpoint, settings.http_endpoint):
-        if is_loopback(endpoint):
-            continue
-        if settings.auth == "off":
-            raise ConfigurationError(
-                f"{endpoint} can be reached from other machines: OTEL_OBS_AUTH=off is for loopback addresses only"
-            )
-        if not settings.insecure:
-            raise ConfigurationError(
-                f"{endpoint} can be reached from other machines, and keys would travel unencrypted: listen on "
-                "127.0.0.1 behind what encrypts, or set OTEL_OBS_INSECURE=on where the network does"
-            )
-
-
 def _authenticator(pool: ConnectionPool, metrics: GatewayMetrics) -> Authenticator:
     return Authenticator(KnownKeys(PostgresKeys(pool)), refused=metrics.failed)
 
@@ -341,7 +323,7 @@ def write_run_file(path: Path, listening: Listening, database_url: str) -> None:
         "pid": os.getpid(),
         "grpc": listening.grpc,
         "http": listening.http,
-        "api": None,
+        "api": listening.api,
         "database_url": database_url,
     }
     half = path.with_suffix(".tmp")

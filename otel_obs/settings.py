@@ -18,6 +18,8 @@ PREFIX = "OTEL_OBS_"
 MAX_ID_BYTES = 200
 MIN_KEY_BYTES = 32
 MAX_WORKERS = 64
+MAX_DAYS = 300_000
+"""Longer than that is for ever."""
 NO_IDENTIFIER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What no id may hold: control characters, line ends of Unicode, halves of characters."""
 
@@ -33,7 +35,11 @@ class Setting:
 
 SETTINGS = (
     Setting("DATABASE_URL", "", "PostgreSQL to use (libpq URI or key=value); without it the embedded one"),
-    Setting("DIRECT_DATABASE_URL", "", "the same database past any connection pooler, for migrations"),
+    Setting(
+        "DIRECT_DATABASE_URL",
+        "",
+        "the same database past any connection pooler, for migrations and to hear of changed flags",
+    ),
     Setting(
         "DATA_DIR",
         "",
@@ -41,6 +47,7 @@ SETTINGS = (
     ),
     Setting("GRPC_ENDPOINT", "127.0.0.1:4317", "where OTLP/gRPC listens; port 0 takes a free one"),
     Setting("HTTP_ENDPOINT", "127.0.0.1:4318", "where OTLP/HTTP and the health endpoints listen"),
+    Setting("API_ENDPOINT", "127.0.0.1:4320", "where the API listens; with `maintain` health and metrics"),
     Setting("WORKERS", "1", "processes that share the two addresses, each with a spool of its own"),
     Setting("AUTH", "", "`off` or `keys`; default: off if every address is loopback, else keys, and off is refused"),
     Setting("INSECURE", "off", "`on` allows unencrypted connections from other machines"),
@@ -54,6 +61,9 @@ SETTINGS = (
     ),
     Setting("ENCRYPTION_KEYS", "", "`kid:base64` of 32 bytes or more, several by commas: the first writes, all read"),
     Setting("MAX_MEMORY_BYTES", "0", "at 80 % of it senders are told to come again; 0: half of what there is"),
+    Setting("RETENTION_SCHEDULE", "0 2 * * *", "when jobs run: five fields of cron, in UTC"),
+    Setting("RETENTION_GRACE_DAYS", "7", "days before fewer days of retention count"),
+    Setting("ROLLUP_RETENTION_DAYS", "", "days that roll-ups are kept at least; default: as long as rows"),
     Setting("MAX_REQUEST_BYTES", str(64 * 1024 * 1024), "largest request, before and after decompression"),
     Setting("MAX_CONTENT_BYTES", str(4 * 1024 * 1024), "largest part of a span's content; longer ones are cut"),
 )
@@ -73,6 +83,7 @@ class Settings:
     grpc_endpoint: str
     http_endpoint: str
     workers: int
+    api_endpoint: str
     auth: str
     insecure: bool
     organization_id: str
@@ -83,6 +94,9 @@ class Settings:
     spool_max_bytes: int
     encryption_keys: tuple[tuple[str, bytes], ...] = field(repr=False)
     max_memory_bytes: int
+    retention_schedule: str
+    retention_grace_days: int
+    rollup_retention_days: int | None
     max_request_bytes: int
     max_content_bytes: int
 
@@ -100,7 +114,8 @@ class Settings:
 
         grpc = _endpoint("GRPC_ENDPOINT", value("GRPC_ENDPOINT"))
         http = _endpoint("HTTP_ENDPOINT", value("HTTP_ENDPOINT"))
-        auth = "off" if is_loopback(grpc) and is_loopback(http) else "keys"
+        api = _endpoint("API_ENDPOINT", value("API_ENDPOINT"))
+        auth = "off" if all(is_loopback(endpoint) for endpoint in (grpc, http, api)) else "keys"
         return cls(
             database_url=value("DATABASE_URL") or None,
             direct_database_url=value("DIRECT_DATABASE_URL") or None,
@@ -108,6 +123,7 @@ class Settings:
             grpc_endpoint=grpc,
             http_endpoint=http,
             workers=_count("WORKERS", value("WORKERS")),
+            api_endpoint=api,
             auth=_choice("AUTH", value("AUTH") or auth, ("off", "keys")),
             insecure=_choice("INSECURE", value("INSECURE"), ("off", "on")) == "on",
             organization_id=_identifier("ORGANIZATION_ID", value("ORGANIZATION_ID")),
@@ -118,9 +134,30 @@ class Settings:
             spool_max_bytes=_bytes("SPOOL_MAX_BYTES", value("SPOOL_MAX_BYTES")),
             encryption_keys=_keys("ENCRYPTION_KEYS", value("ENCRYPTION_KEYS")),
             max_memory_bytes=_bytes("MAX_MEMORY_BYTES", value("MAX_MEMORY_BYTES")),
+            retention_schedule=value("RETENTION_SCHEDULE"),
+            retention_grace_days=_days("RETENTION_GRACE_DAYS", value("RETENTION_GRACE_DAYS")),
+            rollup_retention_days=_days_or_none("ROLLUP_RETENTION_DAYS", value("ROLLUP_RETENTION_DAYS")),
             max_request_bytes=_positive("MAX_REQUEST_BYTES", value("MAX_REQUEST_BYTES")),
             max_content_bytes=_positive("MAX_CONTENT_BYTES", value("MAX_CONTENT_BYTES")),
         )
+
+    def check_listener(self, endpoint: str) -> None:
+        """See to it that nobody on another machine can use *endpoint* without a key, nor unencrypted unless wanted.
+
+        Raises:
+            ConfigurationError: somebody could.
+        """
+        if is_loopback(endpoint):
+            return
+        if self.auth == "off":
+            raise ConfigurationError(
+                f"{endpoint} can be reached from other machines: OTEL_OBS_AUTH=off is for loopback addresses only"
+            )
+        if not self.insecure:
+            raise ConfigurationError(
+                f"{endpoint} can be reached from other machines, and keys would travel unencrypted: listen on "
+                "127.0.0.1 behind what encrypts, or set OTEL_OBS_INSECURE=on where the network does"
+            )
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -191,6 +228,16 @@ def _keys(name: str, value: str) -> tuple[tuple[str, bytes], ...]:
             raise ConfigurationError(f"{PREFIX}{name}: there are two keys {kid!r}")
         found[kid] = key
     return tuple(found.items())
+
+
+def _days(name: str, value: str) -> int:
+    if not value.isdecimal() or int(value) > MAX_DAYS:
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number of days is expected")
+    return int(value)
+
+
+def _days_or_none(name: str, value: str) -> int | None:
+    return _days(name, value) if value else None
 
 
 def is_identifier(value: str) -> bool:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from otel_obs.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_SERVER = "postgresql://nobody@127.0.0.1:1/none"
@@ -23,6 +30,21 @@ def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "otel_obs", *arguments],
         env=environment(**more), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
+
+
+def inside(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process, which is quicker, with standard output and error apart."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, more),
+        mock.patch.object(sys, "argv", ["otel-obs", *arguments]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as left,
+    ):
+        main()
+    code = left.value.code
+    return subprocess.CompletedProcess(arguments, code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
 
 
 class Running:

@@ -27,6 +27,13 @@ def database(server_dsn: str, template_database: str) -> Iterator[str]:
         yield uri
 
 
+@pytest.fixture(scope="module")
+def module_database(server_dsn: str, template_database: str) -> Iterator[str]:
+    """Give a database that the tests of a module only read from, or know how to share."""
+    with new_database(server_dsn, template_database) as uri:
+        yield uri
+
+
 @pytest.fixture
 def connection(database: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(conninfo(database), autocommit=True) as found:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "otel_obs"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-READS_ENVIRON = {"cli", "server.py", "exporter.py"}
+READS_ENVIRON = {"cli", "client.py", "server.py", "exporter.py"}
 """The edges where the settings come in; the SDK makes the exporter without telling it anything."""
 ENVIRON_FOR_SUBPROCESSES = {"postgres/embedded.py"}
 """It hands the environment on to PostgreSQL's programs."""

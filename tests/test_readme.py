@@ -62,7 +62,7 @@ def test_the_ten_lines_work_and_the_commands_and_queries_after_them_answer(
             [sys.executable, "-m", "otel_obs", *arguments], env=environment, capture_output=True, text=True, check=True
         )
         assert done.stdout
-        if arguments[0] == "costs":
+        if arguments[0] == "costs" and "flag_variant" not in arguments:
             assert "gpt-4o-mini" in done.stdout or '"agent"' in done.stdout
     with psycopg.connect(conninfo(database)) as connection:
         for statement in (part for block in _blocks("sql") for part in block.split(";\n") if part.strip()):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -14,11 +14,11 @@ from otel_obs.postgres.queries import load
 
 KEYS = (
     "day", "model", "provider", "operation", "agent", "flow", "run", "conversation", "user", "workspace",
-    "organization",
+    "organization", "flag_variant",
 )  # fmt: skip
-"""By what costs can be grouped."""
+"""By what costs can be grouped; ``flag_variant`` needs a flag."""
 
-_COSTS = load("costs")
+_COSTS = {**load("costs"), **load("flag_costs")}
 
 
 class CostRow(NamedTuple):
@@ -53,13 +53,18 @@ def costs(
     since: datetime | None = None,
     until: datetime | None = None,
     organization_id: str | None = None,
+    flag: str | None = None,
 ) -> Costs:
     """Return what was spent from *since* to before *until*, grouped by *by* (of ``KEYS``), dearest first.
 
-    Without an organization those of all: this is for the operator.
+    Without an organization those of all: this is for the operator. By ``flag_variant``, a call belongs to the
+    variant of the last evaluation of *flag* in its trace before it began; to None where there was none.
     """
-    asked = {"since": since, "until": until, "organization_id": organization_id}
-    rows = [CostRow(*row) for row in connection.execute(_COSTS["costs"], {**asked, "by": list(by)}).fetchall()]
+    asked: dict[str, Any] = {"since": since, "until": until, "organization_id": organization_id}
+    statement = _COSTS["costs"]
+    if "flag_variant" in by:
+        statement, asked["flag"] = _COSTS["costs_by_flag_variant"], flag
+    rows = [CostRow(*row) for row in connection.execute(statement, {**asked, "by": list(by)}).fetchall()]
     total = connection.execute(_COSTS["costs"], {**asked, "by": []}).fetchone()
     empty = CostRow([], 0, 0, None, None, None, None, None, None, 0, 0)
     return Costs(by=by, rows=rows, total=empty if total is None else CostRow(*total))

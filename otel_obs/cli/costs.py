@@ -37,11 +37,13 @@ def _keys(_: click.Context, __: click.Parameter, value: str) -> list[str]:
 
 @click.command()
 @click.option("--by", default="day,model", show_default=True, callback=_keys, help=f"Any of {', '.join(KEYS)}.")
+@click.option("--flag", metavar="KEY", help="Flag whose variants --by flag_variant compares.")
 @period_options
 @database_options
 @json_option
 def costs(
     by: list[str],
+    flag: str | None,
     since: datetime | None,
     until: datetime | None,
     org: str | None,
@@ -49,9 +51,11 @@ def costs(
     **options: str | None,
 ) -> None:
     """Show what was spent: calls, tokens and cost."""
+    if ("flag_variant" in by) != (flag is not None):
+        raise click.UsageError("--by flag_variant and --flag KEY go together")
     with database(settings_from(**options)) as url, translated(), psycopg.connect(conninfo(url)) as connection:
         schema.check(connection)
-        found = costs_of(connection, by, since=since, until=until, organization_id=org)
+        found = costs_of(connection, by, since=since, until=until, organization_id=org, flag=flag)
     if as_json:
         click.echo(json.dumps(as_object(found, since, until)))
     else:

@@ -11,10 +11,16 @@ import click
 from otel_obs.cli.costs import costs
 from otel_obs.cli.database import dsn, migrate, psql
 from otel_obs.cli.demo import demo
+from otel_obs.cli.flags import flags
+from otel_obs.cli.importing import import_file
+from otel_obs.cli.keys import keys
 from otel_obs.cli.maintain import maintain
 from otel_obs.cli.prices import prices
 from otel_obs.cli.quarantine import quarantine
 from otel_obs.cli.run import gateway, up
+from otel_obs.cli.serve import serve
+from otel_obs.cli.tail import tail
+from otel_obs.cli.tenants import org, trace, user, workflow, workspace
 from otel_obs.errors import (
     ConfigurationError,
     EmbeddedPostgresError,
@@ -38,7 +44,28 @@ def command() -> None:
         click.echo(f"otel-obs: {name} is no setting of otel_obs", err=True)
 
 
-for subcommand in (demo, up, gateway, maintain, migrate, dsn, psql, costs, prices, quarantine):
+for subcommand in (
+    demo,
+    up,
+    gateway,
+    serve,
+    maintain,
+    migrate,
+    dsn,
+    psql,
+    costs,
+    tail,
+    prices,
+    quarantine,
+    flags,
+    keys,
+    org,
+    workspace,
+    user,
+    workflow,
+    trace,
+    import_file,
+):
     command.add_command(subcommand)
 
 

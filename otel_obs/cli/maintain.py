@@ -1,78 +1,226 @@
-"""``maintain``: the jobs that keep rows right."""
+"""``maintain``: the jobs that keep rows right and few, on a schedule or once."""
 
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
-from dataclasses import asdict
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
 
 import click
 import psycopg
+from prometheus_client import CollectorRegistry
+from psycopg_pool import ConnectionPool
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from otel_obs.cli.options import database, database_options, json_option, rfc3339, settings_from
-from otel_obs.maintenance.jobs import JOBS, Done, Work, run
+from otel_obs.cli.options import database, database_options, json_option, rfc3339, settings_from, time_option
+from otel_obs.errors import ObsError, SchemaTooNewError
+from otel_obs.maintenance.jobs import JOBS, run
+from otel_obs.maintenance.lease import Lease
+from otel_obs.maintenance.metrics import MaintenanceMetrics
+from otel_obs.maintenance.scheduler import Scheduler, clock
+from otel_obs.maintenance.slots import Schedule
+from otel_obs.maintenance.work import Done, Work
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import conninfo, open_pool, translated
 from otel_obs.postgres.prices import operator_prices
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
+from otel_obs.settings import Settings
+from otel_obs.web.health import health_routes
+from otel_obs.web.listener import HttpListener
+from otel_obs.web.lookups import FlagLookups, authenticator_of
 
-SETTLE_EVERY_S = 1.0
-REPRICE_EVERY_S = 3600.0
+POOL_SIZE = 4
+STATEMENT_TIMEOUT_S = 300.0
+"""Batches take much less; what takes longer waits for somebody."""
+LOOK_EVERY_S = 1.0
 
 
 @click.command()
 @click.argument("jobs", nargs=-1, type=click.Choice([*JOBS]))
 @click.option("--once", is_flag=True, help="Run the JOBS (all of them, if none is named), and end.")
+@time_option("--now", help="Moment that ages are counted from, instead of the database's clock.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; tell what would be done.")
+@click.option("--api", metavar="HOST:PORT", help="Where /healthz, /readyz and /metrics are; port 0: a free one.")
 @database_options
 @json_option
-def maintain(jobs: tuple[str, ...], once: bool, dry_run: bool, as_json: bool, **options: str | None) -> int:
-    """Settle traces, and price calls whose price has become known; until Ctrl-C, or once."""
-    if not once and (jobs or dry_run):
-        raise click.UsageError("JOBS and --dry-run go with --once")
-    with database(settings_from(**options)) as url:
-        with translated(), psycopg.connect(conninfo(url)) as connection:
-            schema.check(connection)
-            prices = operator_prices(connection)
-        pool = open_pool(url, max_size=2, statement_timeout_s=60)
-        work = Work(pool=pool, book=PriceBook(default_catalog()), dry_run=dry_run)
+def maintain(
+    jobs: tuple[str, ...], once: bool, now: datetime | None, dry_run: bool, as_json: bool, **options: str | None
+) -> int:
+    """Delete what plans no longer keep, roll up, settle, price again, make partitions: on a schedule, or once."""
+    if not once and (jobs or dry_run or now):
+        raise click.UsageError("JOBS, --now and --dry-run go with --once")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = settings_from(**options)
+    with database(settings) as url:
+        if not once:
+            _until_told(settings, url)
+            return 0
+        return _once(jobs or tuple(JOBS), settings, url, now, dry_run=dry_run, as_json=as_json)
+
+
+def _once(
+    names: Sequence[str], settings: Settings, url: str, now: datetime | None, *, dry_run: bool, as_json: bool
+) -> int:
+    with translated(), psycopg.connect(conninfo(url)) as connection:
+        schema.check(connection)
+        prices = operator_prices(connection)
+    pool = open_pool(url, max_size=POOL_SIZE, statement_timeout_s=STATEMENT_TIMEOUT_S)
+    try:
+        work = Work(
+            pool=pool,
+            book=PriceBook(default_catalog()),
+            now=now or clock(pool),
+            now_is_given=now is not None,
+            dry_run=dry_run,
+            grace=timedelta(days=settings.retention_grace_days),
+            rollup_days=settings.rollup_retention_days,
+        )
         work.book.set_own(prices)
-        try:
-            if not once:
-                _until_told(work)
-                return 0
-            now = datetime.now(tz=timezone.utc)
-            found = run(jobs or tuple(JOBS), work)
-        finally:
-            pool.close(1.0)
-    _tell(found, now, dry_run=dry_run, as_json=as_json)
-    return 1 if any(done.status == "failed" for done in found) else 0
+        found = _led(names, work)
+    finally:
+        pool.close(1.0)
+    _tell(found, work, as_json=as_json)
+    return 1 if any(done.status == "failed" for done in found or ()) else 0
 
 
-def _tell(found: list[Done], now: datetime, *, dry_run: bool, as_json: bool) -> None:
+def _led(names: Sequence[str], work: Work) -> list[Done] | None:
+    """Run the jobs, unless another runner has them: then None."""
+    with _progress() as progress:
+        if work.dry_run:
+            return run(names, replace(work, progress=progress))
+        lease = Lease(work.pool)
+        if not lease.take_from_the_dead():
+            click.echo("not leader: another runner has it", err=True)
+            return None
+        with lease:
+            return run(names, replace(work, progress=progress, fence=lease.fence))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Give what draws how far each job is, on a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda *_: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as drawn:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(job: str, done: int, total: int) -> None:
+            if job not in tasks:
+                tasks[job] = drawn.add_task(job, total=total)
+            drawn.update(tasks[job], completed=done, total=total)
+
+        yield progress
+
+
+def _tell(found: list[Done] | None, work: Work, *, as_json: bool) -> None:
     if as_json:
-        answer = {"now": rfc3339(now), "dry_run": dry_run, "leader": True, "jobs": [asdict(done) for done in found]}
+        answer = {
+            "now": rfc3339(work.now),
+            "dry_run": work.dry_run,
+            "leader": found is not None,
+            "jobs": [asdict(done) for done in found or ()],
+        }
         click.echo(json.dumps(answer))
         return
-    for done in found:
-        said = done.error or ", ".join(f"{name} {value}" for name, value in (done.result or {}).items())
-        click.echo(f"{done.job}: {done.status} in {done.duration_ms:,.0f} ms ({said})")
+    for done in found or ():
+        click.echo(f"{done.job}: {done.status} in {done.duration_ms:,.0f} ms ({_said(done)})")
 
 
-def _until_told(work: Work) -> None:
+def _said(done: Done) -> str:
+    if done.error:
+        return done.error
+    result = dict(done.result or {})
+    rows = result.pop("rows", None)
+    if rows is not None:
+        disk = sum(item["bytes"] for item in result.pop("disk", ()))
+        gone = [f"{row['organization_id']} {row['table']} {row['rows']:,}" for row in rows if row["rows"]]
+        return f"{', '.join(gone) or 'nothing is too old'}; {disk:,} bytes of disk came back"
+    return ", ".join(f"{name} {value}" for name, value in result.items())
+
+
+def scheduler_of(settings: Settings, pool: ConnectionPool, *, settles: bool = True) -> Scheduler:
+    """Return the scheduler that *settings* ask for; it waits for ``start()``."""
+    return Scheduler(
+        pool,
+        PriceBook(default_catalog()),
+        Schedule(settings.retention_schedule),
+        grace=timedelta(days=settings.retention_grace_days),
+        rollup_days=settings.rollup_retention_days,
+        settles=settles,
+    )
+
+
+def maintenance_pool(url: str) -> ConnectionPool:
+    """Return connections for jobs: statements may take longer than those of writers."""
+    return open_pool(url, max_size=POOL_SIZE, statement_timeout_s=STATEMENT_TIMEOUT_S)
+
+
+def _until_told(settings: Settings, url: str) -> None:
     """Run each job at its time until a signal comes."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    click.echo("ready")
-    rounds = 0
+    pool = maintenance_pool(url)
+    scheduler = scheduler_of(settings, pool)
+    registry = CollectorRegistry()
+    registry.register(MaintenanceMetrics(pool))
+    settings.check_listener(settings.api_endpoint)
+    authenticator = authenticator_of(settings, pool)
+    lookups = FlagLookups(settings, url, authenticator)
+    listener = HttpListener([*health_routes(lambda: _check(pool), registry), *lookups.routes], settings.api_endpoint)
+    started = False
+    try:
+        if authenticator is not None:
+            authenticator.start()
+        lookups.start()
+        where = listener.start()
+        if _wait_until_ready(pool, stop):
+            scheduler.start()
+            started = True
+            click.echo(f"ready api={where}")
+            stop.wait()
+    finally:
+        if started:
+            scheduler.stop()
+        lookups.close()
+        listener.stop()
+        if authenticator is not None:
+            authenticator.close()
+        pool.close(1.0)
+
+
+def _check(pool: ConnectionPool) -> None:
+    with translated(), pool.connection() as connection:
+        schema.check(connection)
+
+
+def _wait_until_ready(pool: ConnectionPool, stop: threading.Event) -> bool:
+    """Return True once the schema is there; it is never made here.
+
+    Raises:
+        SchemaTooNewError: this program will never fit that database.
+    """
+    said = ""
     while not stop.is_set():
-        due = ("settle", "reprice") if rounds % int(REPRICE_EVERY_S / SETTLE_EVERY_S) == 0 else ("settle",)
-        for done in run(due, work):
-            if done.error:
-                click.echo(f"{done.job}: {done.error}", err=True)
-        rounds += 1
-        stop.wait(SETTLE_EVERY_S)
+        try:
+            _check(pool)
+        except SchemaTooNewError:  # noqa: PERF203  # that is what the loop is for
+            raise
+        except ObsError as error:
+            if str(error) != said:
+                said = str(error)
+                click.echo(f"waiting: {said}", err=True)
+            stop.wait(LOOK_EVERY_S)
+        else:
+            return True
+    return False

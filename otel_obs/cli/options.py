@@ -81,7 +81,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 def settings_from(**options: str | None) -> Settings:
     """Return the settings: options over variables over defaults."""
-    names = {"grpc": "GRPC_ENDPOINT", "http": "HTTP_ENDPOINT"}
+    names = {"grpc": "GRPC_ENDPOINT", "http": "HTTP_ENDPOINT", "api": "API_ENDPOINT"}
     return Settings.from_env(os.environ, {names.get(name, name.upper()): value for name, value in options.items()})
 
 

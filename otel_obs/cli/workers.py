@@ -23,7 +23,7 @@ from otel_obs.cli.logs import log_to_stderr
 from otel_obs.errors import ConfigurationError, ObsError, SchemaTooNewError
 from otel_obs.receiver.memory import available_bytes
 from otel_obs.receiver.metrics import merged_exposition
-from otel_obs.server import Gateway, Listening, check_listeners
+from otel_obs.server import Gateway, Listening
 from otel_obs.settings import Settings, host_and_port
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,8 @@ class Workers:
     """The gateways, as the command sees one."""
 
     def __init__(self, settings: Settings, database_url: str) -> None:
-        check_listeners(settings)
+        for endpoint in (settings.grpc_endpoint, settings.http_endpoint):
+            settings.check_listener(endpoint)
         self._addresses = [_held(settings.grpc_endpoint), _held(settings.http_endpoint)]
         grpc, http = (
             f"{endpoint.rpartition(':')[0]}:{held.getsockname()[1]}"

@@ -28,6 +28,7 @@ from otel_obs.postgres.arrays import recordset
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.prices import operator_prices, store_prices
 from otel_obs.postgres.queries import load
+from otel_obs.postgres.rollups import touch_days
 from otel_obs.postgres.settling import touch
 from otel_obs.pricing.book import PriceBook
 from otel_obs.rows import CallRow
@@ -238,6 +239,7 @@ def _store(connection: psycopg.Connection, book: PriceBook, rows: Sequence[CallR
         return
     traces = sorted({(row.organization_id, row.trace_id) for row in rows})
     touch(connection, traces)
+    touch_days(connection, rows)
     used = sorted({row.price_id for row in rows if row.price_id is not None})
     store_prices(connection, [price for price_id in used if (price := book.row(price_id)) is not None])
     connection.execute(_REPRICE["set_costs"], {"rows": recordset(rows)})

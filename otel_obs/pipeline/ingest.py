@@ -26,6 +26,7 @@ from otel_obs.rows.build import (
 )
 from otel_obs.rows.meaning import ContentPolicy
 from otel_obs.rows.report import EventKey, report_of
+from otel_obs.rows.tables import PART_OF_EXECUTION, TOP_OF_TRACE
 from otel_obs.tenancy import Sender, Tenant, TenantDefaults, TenantRefusedError, tenant_of
 
 Price = Callable[[Call, datetime, str], Cost]
@@ -249,7 +250,7 @@ def _extra_events(tenants: dict[str, dict[EventKey, RecordRows]], settled: dict[
                     run_id=event.run_id,
                     conversation_id=event.conversation_id,
                     agent_id=event.agent_id,
-                    inherited=event.inherited,
+                    inherited=event.inherited & ~(PART_OF_EXECUTION | TOP_OF_TRACE),
                 )
 
 

@@ -21,7 +21,7 @@ from otel_obs.pipeline.identity import (
     outermost,
 )
 from otel_obs.pipeline.runs import OwnedCall, agents_of, nearest_run, own_runs, with_totals
-from otel_obs.pipeline.tree import Above, Forest, above_of, handed_down
+from otel_obs.pipeline.tree import Above, Forest, above_of, handed_down, with_tops
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, EventRow
 from otel_obs.rows.report import EventKey, Report
 from otel_obs.rows.tables import INHERITED
@@ -85,7 +85,7 @@ def settle(forest: Forest, reprice: Reprice) -> Settled:
     above = above_of(forest.events)
     runs = own_runs(forest, above)
     agents = agents_of(runs, forest.events, above)
-    events = handed_down(forest.events, above, agents)
+    events = with_tops(handed_down(forest.events, above, agents))
     reports = _attributed_reports(forest.reports, events)
     matches = _matched(reports, above)
     reports = {key: _grouped(report, matches.groups.get(key)) for key, report in reports.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, EventRow
 from otel_obs.rows.report import EventKey, Report
-from otel_obs.rows.tables import DEFAULTED_WORKSPACE, INHERITED, PART_OF_EXECUTION
+from otel_obs.rows.tables import DEFAULTED_WORKSPACE, INHERITED, PART_OF_EXECUTION, TOP_OF_TRACE
 
 Above = Mapping[EventKey, Sequence[EventRow]]
 """Event -> the events above it, nearest first, up to a missing parent or where a cycle closes."""
@@ -66,6 +66,33 @@ def handed_down(
     return {key: _handed_down(event, above[key], agents) for key, event in events.items()}
 
 
+def with_tops(events: Mapping[EventKey, EventRow]) -> dict[EventKey, EventRow]:
+    """Return *events*, of each trace the one marked that stands for it."""
+    tops: dict[str, EventRow] = {}
+    for event in events.values():
+        top = tops.get(event.trace_id)
+        if top is None or _rank(event, events) < _rank(top, events):
+            tops[event.trace_id] = event
+    return {key: _marked(event, tops[event.trace_id] is event) for key, event in events.items()}
+
+
+def _rank(event: EventRow, events: Mapping[EventKey, EventRow]) -> tuple[object, ...]:
+    """Return a key by which the event that stands for a trace sorts first: a total order."""
+    parent = event.parent_span_id
+    return (
+        event.event_type == "log",
+        parent is not None and (event.trace_id, parent) in events,
+        parent is not None,
+        event.timestamp,
+        event.event_id,
+    )
+
+
+def _marked(event: EventRow, is_top: bool) -> EventRow:
+    marked = event.inherited | TOP_OF_TRACE if is_top and event.trace_id else event.inherited & ~TOP_OF_TRACE
+    return event if marked == event.inherited else event._replace(inherited=marked)
+
+
 def _handed_down(event: EventRow, above: Sequence[EventRow], agents: Mapping[EventKey, str | None]) -> EventRow:
     changes: dict[str, Any] = {}
     inherited = 0
@@ -79,6 +106,7 @@ def _handed_down(event: EventRow, above: Sequence[EventRow], agents: Mapping[Eve
         inherited |= DEFAULTED_WORKSPACE
     if event.event_type == "agent" and (key_of(event) not in agents or any(map(_is_execution, above))):
         inherited |= PART_OF_EXECUTION
+    inherited |= event.inherited & TOP_OF_TRACE
     if inherited == event.inherited and all(getattr(event, column) == value for column, value in changes.items()):
         return event
     return event._replace(inherited=inherited, **changes)

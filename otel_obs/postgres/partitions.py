@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import psycopg
@@ -21,6 +22,23 @@ _PARTITIONS = load("partitions")
 Bounds = tuple[datetime, datetime]
 
 
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition of a hot table: a week, or an edge."""
+
+    table: str
+    name: str
+    start: datetime | None
+    """First moment inside; None for an edge."""
+    end: datetime | None
+    """First moment after; None for an edge."""
+
+    @property
+    def is_edge(self) -> bool:
+        """Tell whether it holds what lies outside the weeks."""
+        return self.start is None
+
+
 def week_of(moment: datetime) -> datetime:
     """Return Monday 00:00 UTC of the week of *moment*."""
     day = moment.astimezone(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -31,6 +49,55 @@ def covered(connection: psycopg.Connection) -> Bounds | None:
     """Return the first moment of the first week and the first moment after the last; None without weeks."""
     row = connection.execute(_PARTITIONS["bounds"]).fetchone()
     return None if row is None or row[0] is None else (row[0], row[1])
+
+
+def listed(connection: psycopg.Connection, table: str) -> list[Partition]:
+    """Return the partitions of *table*: the weeks, the oldest first, then the edges."""
+    rows = connection.execute(_PARTITIONS["listed"], {"table": table}).fetchall()
+    return [Partition(table, row[0], row[1], None if row[1] is None else row[1] + WEEK) for row in rows]
+
+
+def drop_empty(connection: psycopg.Connection, before: datetime) -> list[str]:
+    """Drop the oldest weeks that end by *before* and hold no row in any table; return the partitions' names.
+
+    In one transaction, under the lock of all who make weeks; the early edge grows up to the oldest week that stays.
+    """
+    with connection.transaction():
+        connection.execute(_PARTITIONS["lock"])
+        found = covered(connection)
+        if found is None:
+            return []
+        start = found[0]
+        while start + WEEK <= min(before, found[1] - WEEK) and _is_empty(connection, start):
+            start += WEEK
+        if start == found[0]:
+            return []
+        dropped = []
+        for table in HOT_TABLES:
+            early = f"{table}_early"
+            _detach(connection, table, early, exists=True)
+            week = found[0]
+            while week < start:
+                name = f"{table}_{week:%Y%m%d}"
+                connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+                dropped.append(name)
+                week += WEEK
+            _attach_edge(connection, table, early, None, start, exists=True)
+    return dropped
+
+
+def _is_empty(connection: psycopg.Connection, week: datetime) -> bool:
+    """Tell whether no table has a row of *week*; nobody adds one before this transaction ends."""
+    for table in HOT_TABLES:
+        name = sql.Identifier(f"{table}_{week:%Y%m%d}")
+        if connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(name)).fetchone() is not None:
+            return False
+    for table in HOT_TABLES:
+        name = sql.Identifier(f"{table}_{week:%Y%m%d}")
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(name))
+        if connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(name)).fetchone() is not None:
+            return False
+    return True
 
 
 def ensure(connection: psycopg.Connection, moments: Iterable[datetime], now: datetime) -> Bounds:

@@ -130,11 +130,17 @@ def writing(pool: ConnectionPool) -> Iterator[psycopg.Connection]:
             raise
 
 
-def open_pool(database_url: str, *, max_size: int = 4, statement_timeout_s: float = 3.0) -> ConnectionPool:
-    """Return a pool of connections; it does not wait for a server that is down, it keeps trying."""
-    # Of several hosts the one that takes writes, also after a failover.
-    given = make_conninfo(database_url, **_unless_given(database_url, target_session_attrs="read-write"))
-    url = conninfo(given, settings={"statement_timeout": f"{int(statement_timeout_s * 1000)}ms"})
+def open_pool(
+    database_url: str, *, max_size: int = 4, statement_timeout_s: float = 3.0, writes: bool = False
+) -> ConnectionPool:
+    """Return a pool of connections; it does not wait for a server that is down, it keeps trying.
+
+    Where it *writes*, of several hosts the one is taken that takes writes, also after a failover.
+    """
+    given = _unless_given(database_url, target_session_attrs="read-write") if writes else {}
+    url = conninfo(
+        make_conninfo(database_url, **given), settings={"statement_timeout": f"{int(statement_timeout_s * 1000)}ms"}
+    )
     pool: ConnectionPool = ConnectionPool(
         url,
         connection_class=type(

@@ -11,6 +11,7 @@ import psycopg
 from otel_obs.postgres.arrays import arrays, recordset
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports, kept_report
+from otel_obs.postgres.rollups import touch_days
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
 from otel_obs.rows.batch import Changes, Settling, StateChange, TraceRows
 from otel_obs.rows.report import EventKey, Report, report_of
@@ -205,6 +206,7 @@ def apply(connection: psycopg.Connection, organization_id: str, changes: Changes
     ):
         if rows:
             connection.execute(_SETTLE[name], {"rows": recordset(rows, without=without)})
+    touch_days(connection, (*changes.dropped_calls, *changes.new_calls, *changes.changed_calls))
     _set_states(connection, organization_id, changes.states)
     keep_reports(connection, changes.reports, changes.counted)
     if changes.touched_traces:

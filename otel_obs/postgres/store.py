@@ -20,6 +20,7 @@ from otel_obs.postgres.pool import translated, writing
 from otel_obs.postgres.prices import store_prices
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports
+from otel_obs.postgres.rollups import touch_days
 from otel_obs.postgres.settling import apply, claim, read
 from otel_obs.postgres.tenants import Admitted, Tenants
 from otel_obs.pricing.rows import PriceRow
@@ -63,6 +64,7 @@ class PostgresStore:
         with writing(self._pool) as connection, connection.transaction():
             admitted = self._tenants.admit(connection, batch)
             written = self._write(connection, admitted.batch)
+            touch_days(connection, admitted.batch.events)
             prices = self._store_prices(connection, admitted.batch.calls)
         self._committed(admitted)
         self._prices |= prices
@@ -158,7 +160,10 @@ _giving_way = tenacity.Retrying(
 
 
 def _mark_unsettled(connection: psycopg.Connection, batch: Batch) -> None:
-    traces = sorted({(event.organization_id, event.trace_id) for event in batch.events})
+    # Without a trace only reports of calls have anything to be settled; all else there would be read again and again.
+    traces = sorted(
+        {(event.organization_id, event.trace_id) for event in batch.events if event.trace_id or event.cost_state}
+    )
     if traces:
         connection.execute(_WRITE["mark_unsettled"], arrays(("organization_ids", "trace_ids"), traces))
 

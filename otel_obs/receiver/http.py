@@ -92,7 +92,7 @@ class HttpReceiver:
         Raises:
             ConfigurationError: the address cannot be listened on.
         """
-        listener = _listen(self._endpoint, share=self._share_port)
+        listener = listen(self._endpoint, share=self._share_port)
         port: int = listener.getsockname()[1]
         self._thread = Thread(target=self._run, args=(listener,), name="otel-obs-http", daemon=True)
         self._thread.start()
@@ -146,7 +146,12 @@ class _Impatient(H11Protocol):
             self._late = None
 
 
-def _listen(endpoint: str, *, share: bool) -> socket.socket:
+def listen(endpoint: str, *, share: bool = False) -> socket.socket:
+    """Return a socket that listens on *endpoint*; *share*: beside other processes.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
     host, port = host_and_port(endpoint)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]

@@ -22,6 +22,9 @@ DEFAULTED_WORKSPACE = 64
 PART_OF_EXECUTION = 128
 """Bit of ``event_logs.inherited``: the agent's run is no execution of its own, for a workflow or another agent stands
 above it, or another event tells the same run."""
+TOP_OF_TRACE = 256
+"""Bit of ``event_logs.inherited``: the event stands for its trace: the root, or while there is none the first event
+whose parent is missing."""
 
 
 IDENTITY = 8

@@ -16,8 +16,9 @@ from psycopg_pool import ConnectionPool
 
 from otel_obs.analytics.prices import Period, disagreements, unpriced
 from otel_obs.dialects.reading import read, read_log
-from otel_obs.maintenance.jobs import JOBS, Work, run
+from otel_obs.maintenance.jobs import JOBS, run
 from otel_obs.maintenance.reprice import Asked, Repriced, reprice_calls
+from otel_obs.maintenance.work import Work
 from otel_obs.model import Decoded, Span
 from otel_obs.pipeline.ingest import Mapping, batch_of, call_of, receive, reprice
 from otel_obs.pipeline.mapping import price_by
@@ -139,7 +140,7 @@ def test_calls_that_had_no_price_get_one_and_their_agents_totals_follow(world: W
     assert world.calls()[0].cost_reason == "unknown_model"
     world.set(own())
 
-    done = {found.job: found for found in run(("reprice",), Work(pool=world.pool, book=world.book))}
+    done = {found.job: found for found in run(("reprice",), Work(pool=world.pool, book=world.book, now=RECEIVED_AT))}
 
     assert (done["reprice"].status, dict(done["reprice"].result or {})["rows_changed"]) == ("done", 1)
     call = world.calls()[0]

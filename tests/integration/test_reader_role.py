@@ -112,13 +112,25 @@ def set_by_hand(connection: psycopg.Connection) -> None:
         "INSERT INTO model_prices (id, organization_id, provider, model_name, valid_from, source, unit_prices) "
         "VALUES (%s, %s, 'openai', 'gpt-4o-mini', '2026-01-01', 'test', '{}')"
     )
+    run = (
+        "INSERT INTO retention_runs (run_id, ran_at, organization_id, table_name, rows, bytes, duration_ms, action) "
+        "VALUES ('r', now(), %s, 'event_logs', 1, 1, 1, 'delete')"
+    )
+    rollup = (
+        "INSERT INTO usage_rollups (organization_id, workspace_id, day, calls, calls_with_usage, failed_calls, "
+        "unpriced_calls, estimated_calls) VALUES (%s, %s, '2026-11-18', 1, 1, 0, 0, 0)"
+    )
     connection.execute(flag, ("of everybody", None, None))
     connection.execute(cost, ("of everybody", None))
     for organization in ORGANIZATIONS:
         connection.execute(flag, ("of the organization", organization, None))
         connection.execute(cost, (organization, organization))
+        connection.execute(run, (organization,))
+        connection.execute("UPDATE organizations SET plan = 'free' WHERE id = %s", (organization,))
+        connection.execute("INSERT INTO touched_days VALUES (%s, '2026-11-18')", (organization,))
         for workspace in WORKSPACES:
             connection.execute(flag, ("of the workspace", organization, workspace))
+            connection.execute(rollup, (organization, workspace))
             connection.execute(
                 "INSERT INTO workflows (organization_id, id, workspace_id) VALUES (%s, %s, %s)",
                 (organization, f"flow of {workspace}", workspace),
@@ -147,11 +159,14 @@ def column(rows: Sequence[Mapping[str, Any]], table: str, name: str) -> set[Any]
 
 READ = (
     "agent_trace_history", "event_logs", "feature_flags", "model_cost_logs", "model_costs", "model_prices",
-    "organizations", "prompt_similarity_logs", "quarantine", "resources", "span_contents", "users", "workflows",
-    "workspaces",
+    "organizations", "plan_changes", "prompt_similarity_logs", "quarantine", "resources", "retention_runs",
+    "span_contents", "touched_days", "usage_rollups", "users", "workflows", "workspaces",
 )  # fmt: skip
 """What a tenant is answered from."""
-OF_WORKSPACES = tuple(name for name in READ if name not in ("model_prices", "organizations", "resources", "users"))
+OF_ORGANIZATIONS = (
+    "model_prices", "organizations", "plan_changes", "resources", "retention_runs", "touched_days", "users",
+)  # fmt: skip
+OF_WORKSPACES = tuple(name for name in READ if name not in OF_ORGANIZATIONS)
 
 
 def test_the_tables_that_are_tried_here_are_all_that_the_reader_may_read(tenants: Tenants) -> None:

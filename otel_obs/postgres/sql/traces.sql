@@ -21,3 +21,102 @@ SELECT guardrail_name, similarity_score, action_taken
 FROM prompt_similarity_logs
 WHERE organization_id = %(organization_id)s AND trace_id = %(trace_id)s
 ORDER BY "timestamp";
+
+-- name: search_traces
+-- Traces, the newest first. The event that stands for each is found by an index; the rest of a trace is read only for
+-- those that are shown, unless a filter speaks of what happened inside.
+SELECT t."timestamp" AS started_at, t.trace_id, t.event_id, coalesce(t.node_name, t.name) AS name, t.event_type,
+    t.latency_ms, t.parent_span_id IS NOT NULL AS is_incomplete,
+    CASE WHEN s.errors > 0 THEN 'error' ELSE t.status END AS status,
+    t.workspace_id, coalesce(t.user_id, s.user_id) AS user_id, coalesce(t.agent_id, s.agent_id) AS agent_id,
+    t.flow_id, t.run_id, coalesce(t.conversation_id, s.conversation_id) AS conversation_id, t.service_name, t.environment,
+    s.spans, s.errors, c.calls, c.input_tokens, c.output_tokens, c.cost_cents, c.unpriced_calls, c.models
+FROM event_logs AS t
+CROSS JOIN LATERAL (
+    SELECT count(*) AS spans, count(*) FILTER (WHERE e.status = 'error') AS errors, min(e.user_id) AS user_id,
+        min(e.agent_id) AS agent_id, min(e.conversation_id) AS conversation_id
+    FROM event_logs AS e
+    WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id
+) AS s
+CROSS JOIN LATERAL (
+    SELECT count(*) AS calls, sum(m.input_tokens)::bigint AS input_tokens, sum(m.output_tokens)::bigint AS output_tokens,
+        sum(m.cost_usd) AS cost_cents, count(*) FILTER (WHERE m.cost_usd IS NULL) AS unpriced_calls,
+        array_agg(DISTINCT m.model_name ORDER BY m.model_name) FILTER (WHERE m.model_name IS NOT NULL) AS models
+    FROM model_cost_logs AS m
+    WHERE m.organization_id = t.organization_id AND m.trace_id = t.trace_id
+) AS c
+WHERE t.organization_id = %(organization_id)s AND t."timestamp" >= %(since)s AND t."timestamp" < %(until)s
+    AND t.inherited & 256 <> 0
+    AND (%(workspace_id)s::text IS NULL OR t.workspace_id = %(workspace_id)s)
+    AND (%(environment)s::text IS NULL OR t.environment = %(environment)s)
+    AND (%(flow_id)s::text IS NULL OR t.flow_id = %(flow_id)s)
+    AND (%(run_id)s::text IS NULL OR t.run_id = %(run_id)s)
+    AND (%(min_latency_ms)s::double precision IS NULL OR t.latency_ms >= %(min_latency_ms)s)
+    AND (%(user_id)s::text IS NULL OR t.user_id = %(user_id)s OR EXISTS (
+        SELECT FROM event_logs AS e
+        WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id AND e.user_id = %(user_id)s))
+    AND (%(agent_id)s::text IS NULL OR EXISTS (
+        SELECT FROM event_logs AS e
+        WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id AND e.agent_id = %(agent_id)s))
+    AND (%(conversation_id)s::text IS NULL OR EXISTS (
+        SELECT FROM event_logs AS e
+        WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id
+            AND e.conversation_id = %(conversation_id)s))
+    AND (%(error_type)s::text IS NULL OR EXISTS (
+        SELECT FROM event_logs AS e
+        WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id AND e.error_type = %(error_type)s))
+    AND (%(model)s::text IS NULL OR EXISTS (
+        SELECT FROM model_cost_logs AS m
+        WHERE m.organization_id = t.organization_id AND m.trace_id = t.trace_id
+            AND %(model)s IN (m.model_name, m.request_model)))
+    AND (%(provider)s::text IS NULL OR EXISTS (
+        SELECT FROM model_cost_logs AS m
+        WHERE m.organization_id = t.organization_id AND m.trace_id = t.trace_id AND m.provider = %(provider)s))
+    AND (%(pattern)s::text IS NULL OR t.name ILIKE %(pattern)s OR EXISTS (
+        SELECT FROM event_logs AS e
+        WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id
+            AND (e.name ILIKE %(pattern)s OR e.node_name ILIKE %(pattern)s)
+    ) OR EXISTS (
+        SELECT FROM span_contents AS s
+        WHERE s.organization_id = t.organization_id AND s.trace_id = t.trace_id AND s.body ILIKE %(pattern)s))
+    AND (%(status)s::text IS NULL OR (CASE WHEN s.errors > 0 THEN 'error' ELSE t.status END) = %(status)s)
+    AND (%(min_cost_cents)s::double precision IS NULL OR c.cost_cents >= %(min_cost_cents)s::numeric)
+    AND (%(after_time)s::timestamptz IS NULL
+        OR (t."timestamp", t.trace_id) < (%(after_time)s::timestamptz, %(after_trace)s::text))
+ORDER BY t."timestamp" DESC, t.trace_id DESC
+LIMIT %(limit)s + 1;
+
+-- name: trace_nodes
+-- Everything of one trace, each event with the call that is counted on it, in the order of the start.
+SELECT e."timestamp" AS started_at, e.span_id, e.event_id, e.parent_span_id, e.event_type,
+    coalesce(e.node_name, e.name) AS name, e.name AS span_name, e.status, e.error_type, e.latency_ms, e.service_name,
+    e.environment, e.workspace_id, e.user_id, e.agent_id, e.flow_id, e.run_id, e.conversation_id, e.cost_state,
+    e.counted_trace_id, e.counted_span_id, m.provider, m.model_name, m.input_tokens, m.cache_read_tokens,
+    m.cache_write_tokens, m.output_tokens, m.reasoning_tokens, m.cost_usd AS cost_cents, m.cost_source, m.cost_reason,
+    m.usage_source, m.finish_reason, m.time_to_first_token_ms, m.attempts,
+    EXISTS (
+        SELECT FROM span_contents AS c
+        WHERE c.organization_id = e.organization_id AND c.trace_id = e.trace_id AND c.event_id = e.event_id
+    ) AS has_content
+FROM event_logs AS e
+LEFT JOIN model_cost_logs AS m USING (organization_id, "timestamp", trace_id, event_id)
+WHERE e.organization_id = %(organization_id)s AND e.trace_id = %(trace_id)s
+ORDER BY e."timestamp", e.latency_ms DESC NULLS LAST, e.event_id;
+
+-- name: event_of_trace
+-- One event with all that is known of it but its content.
+SELECT e.context, r.attributes AS resource
+FROM event_logs AS e
+LEFT JOIN resources AS r ON r.organization_id = e.organization_id AND r.hash = e.resource_hash
+WHERE e.organization_id = %(organization_id)s AND e.trace_id = %(trace_id)s AND e.event_id = %(event_id)s;
+
+-- name: contents_of_event
+SELECT part, body, bytes, truncated, body IS NULL AND body_encrypted IS NOT NULL AS is_sealed
+FROM span_contents
+WHERE organization_id = %(organization_id)s AND trace_id = %(trace_id)s AND event_id = %(event_id)s
+ORDER BY array_position(ARRAY['system', 'tools', 'input', 'tool_arguments', 'output', 'tool_result', 'reference'], part);
+
+-- name: checks_of_event
+SELECT guardrail_name, similarity_score, flagged_reference, action_taken
+FROM prompt_similarity_logs
+WHERE organization_id = %(organization_id)s AND trace_id = %(trace_id)s AND event_id = %(event_id)s;

@@ -1,0 +1,125 @@
+"""What agents did: agents, their runs, and conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+import psycopg
+
+from otel_obs.analytics.events import after
+from otel_obs.analytics.filters import Filters, Page, checked_limit, moment, page_of, place, word
+from otel_obs.errors import NotFoundError
+from otel_obs.postgres.queries import load
+from otel_obs.postgres.reading import rows
+
+_AGENTS = load("agents")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """An agent, and what its runs came to; cost and tokens are those of its own calls."""
+
+    agent_id: str
+    agent_name: str | None
+    runs: int
+    failed: int
+    latency_ms: Sequence[float] | None
+    """Percentiles 50, 95 and 99."""
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_cents: Decimal | None
+    last_run_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRun:
+    """One run of an agent."""
+
+    started_at: datetime
+    trace_id: str
+    span_id: str
+    event_id: str
+    agent_name: str | None
+    status: str
+    latency_ms: float | None
+    workspace_id: str
+    user_id: str | None
+    flow_id: str | None
+    run_id: str | None
+    conversation_id: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_cents: Decimal | None
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """What was said under one conversation id."""
+
+    conversation_id: str
+    started_at: datetime
+    last_at: datetime
+    traces: int
+    errors: int
+    user_id: str | None
+    users: int
+    agents: Sequence[str] | None
+    calls: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_cents: Decimal | None
+    unpriced_calls: int
+
+
+def agents(
+    connection: psycopg.Connection, filters: Filters, *, limit: int = 100, cursor: str | None = None
+) -> Page[Agent]:
+    """Return agents by their ids.
+
+    Raises:
+        InvalidQueryError: *limit* or *cursor* makes no sense.
+    """
+    (agent_id,) = place(cursor, word)
+    asked = {**filters.parameters, "limit": checked_limit(limit), "after_agent": agent_id}
+    return page_of(rows(connection, _AGENTS["agents"], asked, Agent), limit, lambda row: (row.agent_id,))
+
+
+def runs(
+    connection: psycopg.Connection, filters: Filters, agent_id: str, *, limit: int = 100, cursor: str | None = None
+) -> Page[AgentRun]:
+    """Return the runs of an agent, the newest first.
+
+    Raises:
+        NotFoundError: there is no such agent, or none that the reader may see.
+        InvalidQueryError: *limit* or *cursor* makes no sense.
+    """
+    asked = after(replace(filters, agent_id=agent_id), limit, cursor)
+    found = rows(connection, _AGENTS["runs_of_agent"], asked, AgentRun)
+    if not found:
+        row = connection.execute(_AGENTS["agent_exists"], asked).fetchone()
+        if row is None or not row[0]:
+            raise NotFoundError
+    return page_of(found, limit, lambda row: (row.started_at, row.trace_id, row.event_id))
+
+
+def conversations(
+    connection: psycopg.Connection, filters: Filters, *, limit: int = 100, cursor: str | None = None
+) -> Page[Conversation]:
+    """Return conversations, the one that went on last first.
+
+    Raises:
+        InvalidQueryError: *limit* or *cursor* makes no sense.
+    """
+    last_at, conversation_id = place(cursor, moment, word)
+    asked = {
+        **filters.parameters,
+        "limit": checked_limit(limit),
+        "after_time": last_at,
+        "after_conversation": conversation_id,
+    }
+    found = rows(connection, _AGENTS["conversations"], asked, Conversation)
+    return page_of(found, limit, lambda row: (row.last_at, row.conversation_id))

@@ -1,0 +1,84 @@
+"""What did an organization spend, by any keys?  Whole days come from roll-ups where those know all that is asked.
+
+Figures are the same either way: roll-ups of days whose calls changed are not read until they are computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta, timezone
+
+import psycopg
+
+from otel_obs.analytics.costs import CostRow, Costs
+from otel_obs.analytics.filters import Filters
+from otel_obs.errors import InvalidQueryError
+from otel_obs.postgres.queries import load
+from otel_obs.postgres.rollups import DaysOfRows, days_of_rows
+
+KEYS = (
+    "day", "hour", "model", "provider", "operation", "agent", "flow", "run", "conversation", "user", "workspace",
+    "flag_variant",
+)  # fmt: skip
+"""By what it can be grouped; ``flag_variant`` needs a flag."""
+_ROLLED_UP = frozenset({"day", "model", "provider", "agent", "flow", "workspace"})
+MAX_GROUPS = 10_000
+
+_COSTS = load("tenant_costs")
+_DAY = timedelta(days=1)
+
+
+def spend(connection: psycopg.Connection, filters: Filters, by: Sequence[str], *, flag: str | None = None) -> Costs:
+    """Return what was spent from ``filters.since`` to before ``filters.until``, dearest groups first.
+
+    At most 10,000 groups are returned; the total is that of all.
+
+    Raises:
+        InvalidQueryError: a key is none, or ``flag_variant`` goes without a flag.
+    """
+    unknown = [key for key in by if key not in KEYS]
+    if unknown:
+        raise InvalidQueryError(f"group_by: {unknown[0][:40]!r} is not one of {', '.join(KEYS)}")
+    if ("flag_variant" in by) != (flag is not None):
+        raise InvalidQueryError("group_by: flag_variant and flag go together")
+    by = list(dict.fromkeys(by))
+    asked = {**filters.parameters, "by": by, "flag": flag, "limit": MAX_GROUPS + 1}
+    if _ROLLED_UP.issuperset(by) and not (
+        filters.user_id or filters.environment or filters.run_id or filters.conversation_id
+    ):
+        days, stretches = _split(filters.since, filters.until, days_of_rows(connection, filters.organization_id))
+        asked.update(rolled_days=days, starts=[starts for starts, _ in stretches], ends=[ends for _, ends in stretches])
+        found = connection.execute(_COSTS["costs_from_rollups"], asked).fetchall()
+    else:
+        found = connection.execute(_COSTS["costs_from_rows"], asked).fetchall()
+    return _answer(by, [CostRow(*row) for row in found])
+
+
+def _answer(by: Sequence[str], rows: Sequence[CostRow]) -> Costs:
+    """Return the groups and their total, which comes first and has no keys."""
+    total = rows[0] if rows else None
+    empty = CostRow([], 0, 0, None, None, None, None, None, None, 0, 0)
+    if total is None or not total.calls:
+        return Costs(by=by, rows=[], total=empty)
+    return Costs(by=by, rows=rows[1:] if by else [total._replace(keys=[])], total=total._replace(keys=[]))
+
+
+def _split(since: datetime, until: datetime, of_rows: DaysOfRows) -> tuple[list[date], list[tuple[datetime, datetime]]]:
+    """Return the days that are read from roll-ups, and the stretches of time that are read from rows."""
+    days: list[date] = []
+    stretches: list[tuple[datetime, datetime]] = []
+    at = since.astimezone(timezone.utc)
+    until = until.astimezone(timezone.utc)
+    while at < until:
+        midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+        ends = min(midnight + _DAY, until)
+        if midnight.date() > of_rows.after:
+            ends = until
+        if at == midnight and ends == midnight + _DAY and midnight.date() not in of_rows:
+            days.append(midnight.date())
+        elif stretches and stretches[-1][1] == at:
+            stretches[-1] = (stretches[-1][0], ends)
+        else:
+            stretches.append((at, ends))
+        at = ends
+    return days, stretches

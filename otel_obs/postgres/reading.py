@@ -1,0 +1,76 @@
+"""Reading as a tenant: every answer that leaves this process is read by a role that row-level security binds.
+
+``SET LOCAL`` only, so that it works behind a transaction pooler and nothing of one reader is left for the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg_pool import ConnectionPool
+
+from otel_obs.errors import ConfigurationError
+from otel_obs.postgres.pool import translated
+from otel_obs.postgres.queries import load
+
+if TYPE_CHECKING:
+    from typing_extensions import LiteralString
+
+_READING = load("reading")
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Whose rows may be seen."""
+
+    organization_id: str
+    workspace_id: str | None = None
+    """The only workspace; None: all of the organization."""
+
+
+@contextmanager
+def reading(pool: ConnectionPool, reader: Reader, *, timeout_s: float = 10.0) -> Iterator[psycopg.Connection]:
+    """Give a connection in a read-only transaction that sees the rows of *reader* only.
+
+    Raises:
+        StorageUnavailableError: PostgreSQL cannot be reached, or a statement took longer than *timeout_s*.
+    """
+    with translated(), pool.connection() as connection, connection.transaction():
+        connection.execute(_READING["read_only"])
+        connection.execute(
+            _READING["become_reader"],
+            {
+                "organization_id": reader.organization_id,
+                "workspace_id": reader.workspace_id or "",
+                "statement_timeout": f"{int(timeout_s * 1000)}ms",
+            },
+        )
+        yield connection
+
+
+def check_reader(connection: psycopg.Connection) -> None:
+    """See to it that the role which answers tenants is bound by row-level security.
+
+    Raises:
+        ConfigurationError: it could look past it.
+    """
+    row = connection.execute(_READING["reader_could_bypass"]).fetchone()
+    if row is not None and row[0]:
+        raise ConfigurationError(
+            f"role otel_obs_reader is not bound by row-level security ({row[0]}): tenants would see each other's rows"
+        )
+
+
+def rows(
+    connection: psycopg.Connection, statement: LiteralString, parameters: Mapping[str, Any], kind: type[_T]
+) -> list[_T]:
+    """Return what *statement* finds; its columns are the fields of *kind*."""
+    with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(statement, parameters).fetchall()

@@ -1,0 +1,97 @@
+"""Who is asking, and whose rows may be shown?
+
+A key's organization (and workspace, if it is bound to one) decides. Without keys, which is for loopback addresses
+only, the parameter ``organization_id`` does; then requests are answered only if they were sent to such an address, or
+a page of somebody else could read them through a name that it lets point here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import psycopg
+from starlette.requests import Request
+
+from otel_obs.errors import InvalidQueryError, PermissionDeniedError
+from otel_obs.postgres.reading import Reader
+from otel_obs.receiver.auth import Authenticator
+from otel_obs.settings import is_identifier, is_loopback
+from otel_obs.tenancy import DEFAULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who is asking."""
+
+    reader: Reader
+    scopes: frozenset[str] | None
+    """What the key allows; None: everything, for nobody is asked for keys."""
+    actor: str
+    """Who changes are written down under."""
+
+    def may(self, scope: str) -> bool:
+        """Tell whether *scope* is allowed."""
+        return self.scopes is None or scope in self.scopes
+
+    def need(self, scope: str) -> None:
+        """See to it that *scope* is allowed.
+
+        Raises:
+            PermissionDeniedError: it is not.
+        """
+        if not self.may(scope):
+            raise PermissionDeniedError(f"this API key lacks the scope {scope}")
+
+
+Authenticate = Callable[[Request, str], Caller]
+"""Tells who sends a request that needs a scope.
+
+Raises:
+    ObsError: nobody who may.
+"""
+
+
+Read = Callable[[Caller], AbstractContextManager[psycopg.Connection]]
+"""Gives a connection that sees what a caller may see, in a read-only transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What requests are answered with; ``app.state.api``."""
+
+    authenticate: Authenticate
+    read: Read
+
+
+def by_keys(authenticator: Authenticator) -> Authenticate:
+    """Return how callers are told by their API keys."""
+
+    def authenticate(request: Request, scope: str) -> Caller:
+        found = authenticator.authenticate(request.headers.items(), scope)
+        return Caller(
+            reader=Reader(organization_id=found.organization_id, workspace_id=found.workspace_id),
+            scopes=found.scopes,
+            actor=f"key:{found.key_id}",
+        )
+
+    return authenticate
+
+
+def by_nothing(request: Request, scope: str) -> Caller:
+    """Return who is asking where no keys are asked for."""
+    del scope
+    if not _is_local(request.headers.get("host", "")):
+        raise PermissionDeniedError("without keys this is answered on loopback addresses only")
+    organization_id = request.query_params.get("organization_id", DEFAULT)
+    if not is_identifier(organization_id):
+        raise InvalidQueryError("organization_id: at most 200 bytes without control characters are expected")
+    return Caller(reader=Reader(organization_id=organization_id), scopes=None, actor="local")
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return is_loopback(host if ":" in host.rpartition("]")[2] else f"{host}:80")
+    except ValueError:
+        return False

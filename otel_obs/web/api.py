@@ -1,0 +1,151 @@
+"""The JSON API, ``/api/v1``: what ``analytics`` knows, for whoever has a key with the scope ``read``.
+
+Each answer is read in a transaction that row-level security binds to the caller's organization and workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from otel_obs.analytics import agents, errors, events, metrics, spend, traces
+from otel_obs.analytics.filters import Page
+from otel_obs.analytics.traces import MAX_NODES
+from otel_obs.web import export
+from otel_obs.web.access import Api
+from otel_obs.web.asked import Asked, Asking, Cursor, Limit
+from otel_obs.web.shapes import as_json, model_of, page_of_model
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": description, "content": {"application/problem+json": {}}}
+    for status, description in (
+        (400, "What is asked for makes no sense"),
+        (401, "A valid API key is required"),
+        (403, "The API key does not allow that"),
+        (404, "There is no such thing, or none that you may see"),
+        (503, "PostgreSQL is away, or the question takes too long; try again later"),
+    )
+}
+Format = Annotated[str, Query(pattern="^(json|jsonl|csv)$", description="json, or all fields as JSON lines or CSV")]
+Step = Annotated[str | None, Query(pattern="^(hour|day|week|month)$", description="Length of a period")]
+
+_AS_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/csv": {"schema": {"type": "string"}}, "application/x-ndjson": {"schema": {"type": "string"}}}
+    }
+}
+"""Lists come in other formats too."""
+
+router = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
+
+
+def api_of(request: Request) -> Api:
+    """Return what requests are answered with."""
+    found: Api = request.app.state.api
+    return found
+
+
+def _paged(path: str, kind: type[Any], find: Callable[..., Page[Any]], *, summary: str) -> None:
+    """Route a list whose answer is a page of *kind*."""
+
+    def handler(
+        request: Request,
+        caller: Asking,
+        filters: Asked,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+        format: Format = "json",  # noqa: A002  # the parameter's name
+    ) -> Response:
+        with api_of(request).read(caller) as connection:
+            page = find(connection, filters, limit=limit, cursor=cursor)
+        return export.answer(page, kind, format)
+
+    handler.__name__ = f"list_{path.strip('/')}"
+    router.get(path, response_model=page_of_model(kind), responses=_AS_TEXT, summary=summary)(handler)
+
+
+_paged("/errors", errors.ErrorGroup, errors.get_error_logs, summary="Errors by type and node")
+_paged("/events", events.Event, events.events, summary="Events, the newest first")
+_paged("/scores", events.Score, events.scores, summary="What evaluations found")
+_paged("/traces", traces.Trace, traces.search, summary="Traces, the newest first")
+_paged("/agents", agents.Agent, agents.agents, summary="Agents, and what their runs came to")
+_paged("/conversations", agents.Conversation, agents.conversations, summary="Conversations, the latest first")
+
+
+@router.get("/metrics", response_model=model_of(metrics.SystemMetrics), summary="How the system is doing")
+def get_metrics(request: Request, caller: Asking, filters: Asked, step: Step = None) -> Response:
+    """Return figures per period, in total, and those of the period before."""
+    with api_of(request).read(caller) as connection:
+        answer = metrics.get_system_metrics(connection, filters, step)  # type: ignore[arg-type]  # the pattern
+    return JSONResponse(as_json(answer))
+
+
+@router.get("/traces/{trace_id}", response_model=model_of(traces.TraceTree), summary="One trace as a tree")
+def get_trace(
+    request: Request,
+    caller: Asking,
+    trace_id: str,
+    limit: Annotated[int, Query(ge=1, le=MAX_NODES)] = MAX_NODES,
+    cursor: Cursor = None,
+) -> Response:
+    """Return the totals of a trace and its nodes, in the order of their start."""
+    with api_of(request).read(caller) as connection:
+        found = traces.trace(connection, caller.reader.organization_id, _id(trace_id), limit=limit, cursor=cursor)
+    return JSONResponse(as_json(found))
+
+
+@router.get(
+    "/traces/{trace_id}/events/{event_id}",
+    response_model=model_of(traces.EventDetail),
+    summary="One event of a trace, with what was said",
+)
+def get_event(request: Request, caller: Asking, trace_id: str, event_id: str) -> Response:
+    """Return all that is known of one event."""
+    with api_of(request).read(caller) as connection:
+        found = traces.event_detail(connection, caller.reader.organization_id, _id(trace_id), _id(event_id))
+    return JSONResponse(as_json(found))
+
+
+@router.get(
+    "/agents/{agent:path}/runs",
+    response_model=page_of_model(agents.AgentRun),
+    responses=_AS_TEXT,
+    summary="Runs of an agent",
+)
+def get_runs(
+    request: Request,
+    caller: Asking,
+    filters: Asked,
+    agent: str,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    format: Format = "json",  # noqa: A002  # the parameter's name
+) -> Response:
+    """Return the runs of an agent, the newest first."""
+    with api_of(request).read(caller) as connection:
+        page = agents.runs(connection, filters, _id(agent), limit=limit, cursor=cursor)
+    return export.answer(page, agents.AgentRun, format)
+
+
+@router.get("/costs", response_model=export.COSTS_MODEL, responses=_AS_TEXT, summary="What was spent, by any keys")
+def get_costs(
+    request: Request,
+    caller: Asking,
+    filters: Asked,
+    group_by: Annotated[str, Query(max_length=200, description=f"Any of {', '.join(spend.KEYS)}")] = "day",
+    flag: Annotated[str | None, Query(max_length=200, description="Goes with group_by=flag_variant")] = None,
+    format: Format = "json",  # noqa: A002  # the parameter's name
+) -> Response:
+    """Return calls, tokens and cost, the dearest groups first."""
+    by = [key for key in (part.strip() for part in group_by.split(",")) if key]
+    with api_of(request).read(caller) as connection:
+        found = spend.spend(connection, filters, by, flag=None if flag is None else _id(flag))
+    return export.costs_answer(found, filters, format)
+
+
+def _id(value: str) -> str:
+    """Return *value*; what no id can be names nothing, and PostgreSQL is not asked for it."""
+    return value.replace("\x00", "\ufffd").encode(errors="replace").decode()

@@ -1,0 +1,41 @@
+"""Flag lookups over HTTP (OFREP), as ``serve`` and ``maintain`` have them: a snapshot of the flags, and who may ask."""
+
+from __future__ import annotations
+
+from psycopg_pool import ConnectionPool
+from starlette.routing import Route
+
+from otel_obs.flags import ofrep
+from otel_obs.flags.asked import anyone, by_key
+from otel_obs.flags.snapshot import Snapshot
+from otel_obs.postgres.keys import PostgresKeys
+from otel_obs.receiver.auth import FLAGS, Authenticator
+from otel_obs.receiver.known_keys import KnownKeys
+from otel_obs.settings import Settings
+
+
+class FlagLookups:
+    """Answers ``/ofrep/v1`` from memory."""
+
+    def __init__(self, settings: Settings, database_url: str, authenticator: Authenticator | None) -> None:
+        """Make it; *authenticator* None: nobody is asked for a key."""
+        self._snapshot = Snapshot(settings.direct_database_url or database_url)
+        if authenticator is None:
+            authenticate = anyone(settings.organization_id)
+        else:
+            keys = authenticator
+            authenticate = by_key(lambda headers: keys.authenticate(headers, FLAGS))
+        self.routes: list[Route] = ofrep.routes(self._snapshot, authenticate)
+
+    def start(self) -> None:
+        """Begin to follow the flags."""
+        self._snapshot.start()
+
+    def close(self) -> None:
+        """Stop following them, and end streams."""
+        self._snapshot.close()
+
+
+def authenticator_of(settings: Settings, pool: ConnectionPool) -> Authenticator | None:
+    """Return what tells callers by their keys, which wait in *pool*; None where no keys are asked for."""
+    return Authenticator(KnownKeys(PostgresKeys(pool))) if settings.auth == "keys" else None

@@ -1,0 +1,97 @@
+"""The API and the dashboard as one server, on connections of their own: readers never starve writers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from prometheus_client import CollectorRegistry
+from starlette.routing import BaseRoute
+
+from otel_obs.postgres import schema
+from otel_obs.postgres.pool import open_pool, translated
+from otel_obs.postgres.reading import check_reader, reading
+from otel_obs.receiver.auth import Authenticator
+from otel_obs.settings import Settings
+from otel_obs.web import api, stream
+from otel_obs.web.access import Api, by_keys, by_nothing
+from otel_obs.web.app import create_app
+from otel_obs.web.health import health_routes
+from otel_obs.web.listener import HttpListener
+from otel_obs.web.live import Live
+from otel_obs.web.lookups import FlagLookups, authenticator_of
+
+READERS = 8
+"""Questions that are answered at the same time."""
+ANSWER_WITHIN_S = 10.0
+_FITS_FOR_S = 5.0
+
+
+class ApiServer:
+    """Answers ``/api/v1`` and ``/ofrep/v1`` on the API endpoint."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database_url: str,
+        *,
+        authenticator: Authenticator | None = None,
+        registry: CollectorRegistry | None = None,
+        also_check: Callable[[], None] = lambda: None,
+        routes: Sequence[BaseRoute] = (),
+    ) -> None:
+        """Make a server; keys are told by *authenticator*, or by one of its own where *settings* ask for keys.
+
+        Raises:
+            ConfigurationError: others could read without a key, or unencrypted.
+        """
+        settings.check_listener(settings.api_endpoint)
+        self._pool = open_pool(database_url, max_size=READERS, statement_timeout_s=ANSWER_WITHIN_S)
+        self._own_authenticator = None if authenticator is not None else authenticator_of(settings, self._pool)
+        authenticator = authenticator or self._own_authenticator
+        self._lookups = FlagLookups(settings, database_url, authenticator)
+        self._also_check = also_check
+        self._fits_until = 0.0
+        access = Api(
+            authenticate=by_nothing if authenticator is None else by_keys(authenticator),
+            read=lambda caller: reading(self._pool, caller.reader, timeout_s=ANSWER_WITHIN_S),
+        )
+        health = health_routes(self.check, registry or CollectorRegistry())
+        self._live = Live(access.read)
+        app = create_app(access, [api.router, stream.router], [*health, *self._lookups.routes, *routes])
+        app.state.live = self._live
+        self._listener = HttpListener(app, settings.api_endpoint)
+
+    def start(self) -> str:
+        """Listen, and return where.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        if self._own_authenticator is not None:
+            self._own_authenticator.start()
+        self._lookups.start()
+        return self._listener.start()
+
+    def check(self) -> None:
+        """See to it that questions can be answered, and that nobody is answered with what is not theirs.
+
+        Raises:
+            ObsError: they cannot; the message says why.
+        """
+        self._also_check()
+        if time.monotonic() < self._fits_until:
+            return
+        with translated(), self._pool.connection() as connection:
+            schema.check(connection)
+            check_reader(connection)
+        self._fits_until = time.monotonic() + _FITS_FOR_S
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Accept nothing more, let what is under way finish, and let go of the database."""
+        self._live.close()
+        self._lookups.close()
+        self._listener.stop(grace_s)
+        if self._own_authenticator is not None:
+            self._own_authenticator.close()
+        self._pool.close(1.0)

@@ -1,0 +1,134 @@
+"""Each question that tenants ask is answered through an index: no statement reads a big table from end to end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import psycopg
+import pytest
+
+from otel_obs.analytics.filters import Filters
+from otel_obs.postgres import partitions
+from otel_obs.postgres.pool import conninfo
+from otel_obs.postgres.queries import load
+
+NOW = datetime.now(tz=timezone.utc)
+FILES = ("metrics", "errors", "events", "traces", "agents", "tenant_costs", "live")
+OF_OPERATORS = {("traces", "newest_trace"), ("traces", "nodes_of_trace"), ("traces", "checks_of_trace")}
+"""Asked by the demo, as the owner, on a database of its own."""
+
+ROWS = """
+INSERT INTO event_logs (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp", received_at,
+    event_type, name, status, latency_ms, agent_id, flow_id, conversation_id, inherited, context)
+SELECT 'org' || mod(n, 40), 'ws' || mod(n, 7), 'user' || mod(n, 90), md5((n / 10)::text), substr(md5(n::text), 1, 16),
+    substr(md5(n::text), 1, 16), %(now)s::timestamptz - n * interval '40 seconds', %(now)s,
+    (ARRAY['workflow', 'agent', 'llm', 'tool', 'span', 'feature_flag', 'evaluation'])[1 + mod(n, 7)], 'name',
+    CASE WHEN mod(n, 50) = 0 THEN 'error' ELSE 'unset' END, n, 'agent' || mod(n, 12),
+    'flow' || mod(n, 5), 'talk' || mod(n, 500),
+    CASE WHEN mod(n, 10) = 0 THEN 256 ELSE 0 END, '{}'
+FROM generate_series(1, 40000) AS n
+"""
+CALLS = """
+INSERT INTO model_cost_logs (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp",
+    received_at, agent_id, flow_id, conversation_id, provider, model_name, operation, input_tokens, output_tokens,
+    is_batch, cost_usd, cost_source, status)
+SELECT organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp", received_at, agent_id, flow_id,
+    conversation_id, 'openai', 'gpt-4o', 'chat', 1, 1, false, 1, 'computed', 'unset'
+FROM event_logs
+"""
+RUNS = """
+INSERT INTO agent_trace_history (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp",
+    received_at, agent_id, agent_name, status, execution_nodes)
+SELECT organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp", received_at, agent_id, 'a',
+    status, '[]'
+FROM event_logs
+"""
+CONTENTS = """
+INSERT INTO span_contents (organization_id, workspace_id, trace_id, span_id, event_id, "timestamp", received_at, part,
+    body, bytes, sha256, truncated)
+SELECT organization_id, workspace_id, trace_id, span_id, event_id, "timestamp", received_at, 'input', 'x', 1, '', false
+FROM event_logs
+"""
+CHECKS = """
+INSERT INTO prompt_similarity_logs (organization_id, workspace_id, trace_id, span_id, event_id, "timestamp",
+    received_at)
+SELECT organization_id, workspace_id, trace_id, span_id, event_id, "timestamp", received_at FROM event_logs
+"""
+ROLLUPS = """
+INSERT INTO usage_rollups (organization_id, workspace_id, day, model_name, calls, calls_with_usage, failed_calls,
+    unpriced_calls, estimated_calls)
+SELECT 'org' || mod(n, 40), 'ws' || mod(n, 7), %(now)s::date - n / 100, 'm' || n, 1, 1, 0, 0, 0
+FROM generate_series(1, 20000) AS n
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(module_database: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(conninfo(module_database), autocommit=True) as connection:
+        partitions.ensure(connection, [NOW - timedelta(days=20), NOW], NOW)
+        for statement in (ROWS, CALLS, RUNS, CONTENTS, CHECKS, ROLLUPS):
+            connection.execute(statement, {"now": NOW})
+        connection.execute("ANALYZE")
+        yield connection
+
+
+def _statements() -> list[tuple[str, str]]:
+    return [(file, name) for file in FILES for name in load(file) if (file, name) not in OF_OPERATORS]
+
+
+ASKED: dict[str, Any] = {
+    **Filters(organization_id="org1", since=NOW - timedelta(days=1), until=NOW).parameters,
+    "step": "day", "limit": 50, "flag": "f", "trace_id": "1" * 32, "event_id": "1" * 16, "by": ["model"],
+    "after_count": None, "after_error_type": None, "after_event_type": None, "after_node": None, "after_time": None,
+    "after_trace": None, "after_event": None, "after_agent": None, "after_conversation": None,
+    "rolled_days": [NOW.date()], "starts": [NOW - timedelta(hours=2)], "ends": [NOW], "window": timedelta(seconds=8),
+}  # fmt: skip
+
+
+def _plan(connection: psycopg.Connection, statement: Any, asked: dict[str, Any]) -> list[str]:
+    with connection.transaction(force_rollback=True):
+        connection.execute("SELECT set_config('otel_obs.organization_id', 'org1', true)")
+        connection.execute("SET LOCAL ROLE otel_obs_reader")
+        return [row[0] for row in connection.execute("EXPLAIN " + statement, asked).fetchall()]
+
+
+@pytest.mark.parametrize(("file", "name"), _statements())
+def test_no_question_reads_a_big_table_from_end_to_end(file: str, name: str, filled: psycopg.Connection) -> None:
+    asked = {**ASKED, "agent_id": "agent1"} if name in ("runs_of_agent", "agent_exists") else ASKED
+
+    plan = _plan(filled, load(file)[name], asked)
+
+    assert not _scanned(plan) & _big(filled), "\n".join(plan)
+
+
+def _scanned(plan: list[str]) -> set[str]:
+    return {match[1] for line in plan if (match := re.search(r"Seq Scan on (\w+)", line))}
+
+
+def _big(connection: psycopg.Connection) -> set[str]:
+    """Return the tables, partitions among them, that hold many rows; to read an empty one is free."""
+    return {row[0] for row in connection.execute("SELECT relname FROM pg_class WHERE reltuples > 500").fetchall()}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"workspace_id": "ws1"}, {"user_id": "user1"}, {"agent_id": "agent1"}, {"flow_id": "flow1"},
+        {"event_type": "tool"}, {"status": "error"}, {},
+    ],
+    ids=lambda more: "".join(more) or "time",
+)  # fmt: skip
+def test_each_pattern_has_its_index(more: dict[str, str], filled: psycopg.Connection) -> None:
+    plan = _plan(filled, load("events")["events"], {**ASKED, **more})
+
+    assert any("Index" in line for line in plan), "\n".join(plan)
+    assert not _scanned(plan) & _big(filled), "\n".join(plan)
+
+
+def test_a_question_without_an_index_would_be_found(filled: psycopg.Connection) -> None:
+    plan = [row[0] for row in filled.execute("EXPLAIN SELECT FROM event_logs WHERE name = 'x'").fetchall()]
+
+    assert _scanned(plan) & _big(filled)
