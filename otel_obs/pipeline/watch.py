@@ -32,6 +32,7 @@ class Watch:
         self._error: ObsError | None = None
         self._is_known = False
         self._was_fit = False
+        self._suspected = False
         self._asking_since: float | None = None
         self._ask_at = 0.0
         self._said_at: dict[type[ObsError], float] = {}
@@ -79,6 +80,7 @@ class Watch:
         """Believe *error*, which a writer got, until the database was asked again."""
         with self._changed:
             self._error = error
+            self._suspected = True
             self._ask_at = self._clock()
             self._say(error)
             self._changed.notify_all()
@@ -91,13 +93,16 @@ class Watch:
                 if self._closed:
                     return
                 self._asking_since = self._clock()
+                self._suspected = False
             error = self._asked()
             with self._changed:
                 self._asking_since = None
                 self._is_known = True
-                self._error = error
                 self._was_fit = self._was_fit or error is None
-                self._ask_at = self._clock() + (EVERY_S if error is None else AWAY_EVERY_S)
+                if not self._suspected:
+                    # Else a writer failed after the question, and it is asked again at once.
+                    self._error = error
+                    self._ask_at = self._clock() + (EVERY_S if error is None else AWAY_EVERY_S)
                 if error is not None:
                     self._say(error)
                 self._changed.notify_all()

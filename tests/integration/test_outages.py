@@ -336,7 +336,7 @@ def test_a_gateway_goes_on_when_the_schema_becomes_newer_and_a_new_one_refuses(
 
     assert ledger.send(1)
     assert adds_up(gateway.connection, ledger)["committed"] == 40
-    assert any("upgrade otel_obs" in record.message for record in caplog.records)
+    eventually(lambda: any("upgrade otel_obs" in record.message for record in caplog.records))
 
 
 def test_the_same_batch_from_many_clients_at_once_is_stored_once(gateway: Running) -> None:
