@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install demo test otelcol lint types imports check chaos soak fuzz clean bench-flags
+.PHONY: install demo test otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app
 
 install: .venv/installed
 
@@ -70,6 +70,9 @@ fuzz: install
 
 bench-flags: install
 	$(BIN)/python -m benchmarks.flags
+# What telemetry costs the application: takes about 10 minutes.
+bench-app: install
+	$(BIN)/python benchmarks/in_process.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

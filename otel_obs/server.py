@@ -35,7 +35,7 @@ from otel_obs.pipeline.watch import Watch
 from otel_obs.postgres import schema
 from otel_obs.postgres.keys import PostgresKeys
 from otel_obs.postgres.pool import fingerprint, open_pool, translated
-from otel_obs.postgres.prices import operator_prices
+from otel_obs.postgres.prices import Current
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
@@ -75,7 +75,8 @@ class Gateway:
         self._prices = PriceBook(default_catalog())
         self._mapping = mapping_of(settings, self._prices)
         self._pool: ConnectionPool = open_pool(database_url, writes=True)
-        self._store = PostgresStore(self._pool, self._prices.row)
+        repriced = partial(reprice, price=self._mapping.price)
+        self._store = PostgresStore(self._pool, self._prices.row, current=Current(self._prices, repriced))
         self.metrics = GatewayMetrics()
         self.exposition: Callable[[], bytes] = self.metrics.exposition
         """What ``/metrics`` shows."""
@@ -85,7 +86,7 @@ class Gateway:
         self._drain = self._drain_of(settings, database_url)
         self._intake = Intake(self._queue, self._watch, self._drain)
         self._memory = Memory(settings.max_memory_bytes)
-        self._settling = settling(partial(reprice, price=price))
+        self._settling = settling(repriced)
         self._settler = Settler(self._settle_some)
         self._stopping = False
         # A pool of its own: who guesses keys takes no connection from writers.
@@ -188,10 +189,9 @@ class Gateway:
                 raise
 
     def _ask_database(self) -> None:
-        """See to it that this program fits the database, and learn the prices that operators have set."""
+        """See to it that this program fits the database."""
         with translated(), self._pool.connection() as connection:
             schema.check(connection)
-            self._prices.set_own(operator_prices(connection))
 
     def export(self, decoded: Decoded, sent: Sent) -> Outcome:
         """Store what was decoded; return once it is committed, or on disk while the database is away.

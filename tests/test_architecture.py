@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "otel_obs"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-READS_ENVIRON = {"cli", "client.py", "server.py", "exporter.py"}
-"""The edges where the settings come in; the SDK makes the exporter without telling it anything."""
+READS_ENVIRON = {"cli", "client.py", "server.py", "exporter.py", "processor", "instrumentation/instrumentor.py"}
+"""The edges where the settings come in; the SDK makes exporter and processor without telling them anything."""
 ENVIRON_FOR_SUBPROCESSES = {"postgres/embedded.py"}
 """It hands the environment on to PostgreSQL's programs."""
 STATEMENT = re.compile(r"^\s*(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|WITH|TRUNCATE)\s", re.IGNORECASE)

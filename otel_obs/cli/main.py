@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import click
 
+from otel_obs.cli.audit import audit
 from otel_obs.cli.costs import costs
 from otel_obs.cli.database import dsn, migrate, psql
 from otel_obs.cli.demo import demo
@@ -57,6 +58,7 @@ for subcommand in (
     tail,
     prices,
     quarantine,
+    audit,
     flags,
     keys,
     org,

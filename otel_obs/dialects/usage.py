@@ -109,14 +109,15 @@ def usage(counts: Counts, *, apart: bool) -> Usage:
 
     An input smaller than what was read from and written to the cache proves that they are apart.
     """
-    cached = (counts.cache_read or 0) + (counts.cache_write or 0)
+    write = _either(counts.cache_write, counts.cache_write_1h)
+    cached = (counts.cache_read or 0) + (write or 0)
     tokens = counts.input
     if tokens is not None and (apart or tokens < cached):
         tokens += cached
     return Usage(
         input_tokens=tokens,
         cache_read_tokens=counts.cache_read,
-        cache_write_tokens=counts.cache_write,
+        cache_write_tokens=write,
         cache_write_1h_tokens=counts.cache_write_1h,
         output_tokens=counts.output,
         reasoning_tokens=counts.reasoning,
@@ -147,6 +148,7 @@ def _units(
     tools = mapping_of(raw.get("server_tool_use"))
     found = {
         "input_audio_tokens": _first(inside, ("audio_tokens",), facts),
+        "cache_audio_read_tokens": _first(mapping_of(inside.get("cached_tokens_details")), ("audio_tokens",), facts),
         "input_image_tokens": _first(inside, ("image_tokens",), facts),
         "output_audio_tokens": _first(outside, ("audio_tokens",), facts),
         "output_image_tokens": _first(outside, ("image_tokens",), facts),

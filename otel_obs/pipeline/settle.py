@@ -16,6 +16,7 @@ from otel_obs.pipeline.identity import (
     Cluster,
     Matches,
     clusters,
+    group_within,
     match,
     match_across,
     outermost,
@@ -146,7 +147,7 @@ def _matched(reports: Mapping[EventKey, Report], above: Above) -> Matches:
         doubtful |= found.doubtful
         rollups |= found.rollups
     grouped = [
-        _grouped(report, groups.get(key) if key in above else report.group)
+        _grouped(report, groups.get(key) if key in above else group_within(report))
         for key, report in reports.items()
         if key not in rollups
     ]

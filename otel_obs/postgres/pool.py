@@ -131,10 +131,16 @@ def writing(pool: ConnectionPool) -> Iterator[psycopg.Connection]:
 
 
 def open_pool(
-    database_url: str, *, max_size: int = 4, statement_timeout_s: float = 3.0, writes: bool = False
+    database_url: str,
+    *,
+    max_size: int = 4,
+    statement_timeout_s: float = 3.0,
+    wait_s: float = 1.0,
+    writes: bool = False,
 ) -> ConnectionPool:
     """Return a pool of connections; it does not wait for a server that is down, it keeps trying.
 
+    Whoever asks for a connection waits *wait_s* for one.
     Where it *writes*, of several hosts the one is taken that takes writes, also after a failover.
     """
     given = _unless_given(database_url, target_session_attrs="read-write") if writes else {}
@@ -149,7 +155,7 @@ def open_pool(
         min_size=1,
         max_size=max_size,
         open=False,
-        timeout=1.0,
+        timeout=wait_s,
         max_waiting=64,
         reconnect_timeout=1.0,
         num_workers=1,

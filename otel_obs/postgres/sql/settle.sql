@@ -1,5 +1,5 @@
 -- name: claim_traces
--- Quiet for two seconds, or waiting for five; whoever claims a trace holds it until its rows are final.
+-- Quiet, or waiting for long; whoever claims a trace holds it until its rows are final.
 SELECT organization_id, trace_id
 FROM unsettled_traces
 WHERE %(all_now)s OR last_at <= now() - %(quiet)s::interval OR first_at <= now() - %(patience)s::interval
