@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test otelcol lint types imports check clean bench-flags bench-app
+MINUTES ?= 10
+
+.PHONY: install demo test otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app
 
 install: .venv/installed
 
@@ -53,6 +55,18 @@ imports: install
 	$(BIN)/lint-imports
 
 check: lint types imports test
+
+# Servers and gateways killed, frozen and starved under load: some minutes, own processes only.
+chaos: install
+	$(BIN)/python -m pytest -m chaos tests/chaos -s
+
+# A steady load with a fault every minute, and a balance by id: make soak MINUTES=10
+soak: install
+	$(BIN)/python -m tests.chaos.soak $(MINUTES)
+
+# Damaged requests into both decoders: make fuzz MINUTES=1
+fuzz: install
+	$(BIN)/python -m tests.chaos.fuzz $(MINUTES)
 
 bench-flags: install
 	$(BIN)/python -m benchmarks.flags

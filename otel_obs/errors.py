@@ -68,6 +68,12 @@ class StorageUnavailableError(ObsError):
     retryable = True
 
 
+class StorageBrokenError(ObsError):
+    """PostgreSQL refuses what this program does, whatever the data: an operator has to look."""
+
+    retryable = True
+
+
 class StorageRejectedError(ObsError):
     """PostgreSQL refuses this data; sending it again will not help."""
 

@@ -190,7 +190,7 @@ class _Writer:
         self.pid = os.getpid()
         prices = PriceBook(default_catalog())
         self._mapping = _mapping(settings, prices)
-        self._pool: ConnectionPool = open_pool(database_url, max_size=2)
+        self._pool: ConnectionPool = open_pool(database_url, max_size=2, writes=True)
         repriced = partial(reprice, price=self._mapping.price)
         self._store = PostgresStore(self._pool, prices.row, current=Current(prices, repriced))
         self._queue = CommitQueue(self._store, self._mapping.price)

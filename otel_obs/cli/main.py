@@ -18,6 +18,7 @@ from otel_obs.cli.importing import import_file
 from otel_obs.cli.keys import keys
 from otel_obs.cli.maintain import maintain
 from otel_obs.cli.prices import prices
+from otel_obs.cli.quarantine import quarantine
 from otel_obs.cli.run import gateway, up
 from otel_obs.cli.serve import serve
 from otel_obs.cli.tail import tail
@@ -59,6 +60,7 @@ for subcommand in (
     costs,
     tail,
     prices,
+    quarantine,
     audit,
     flags,
     keys,

@@ -17,7 +17,7 @@ from otel_obs.postgres import partitions
 from otel_obs.postgres.arrays import arrays
 from otel_obs.postgres.copying import copy_batch
 from otel_obs.postgres.merging import merge
-from otel_obs.postgres.pool import translated
+from otel_obs.postgres.pool import translated, writing
 from otel_obs.postgres.prices import Current, store_prices
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports
@@ -73,7 +73,7 @@ class PostgresStore:
             return _giving_way(self._write_once, batch)
 
     def _write_once(self, batch: Batch) -> Written:
-        with self._pool.connection() as connection, connection.transaction():
+        with writing(self._pool) as connection, connection.transaction():
             if self._current is not None and batch.calls:
                 batch = replace(batch, calls=self._current.repriced(connection, batch.calls))
             admitted = self._tenants.admit(connection, batch)
@@ -133,7 +133,7 @@ class PostgresStore:
         covered = self._covered
         if covered is not None and covered[0] <= min(inside) and min(max(inside), now) < covered[1]:
             return
-        with self._covering, self._pool.connection() as connection:
+        with self._covering, writing(self._pool) as connection:
             self._covered = partitions.ensure(connection, inside, now)
 
     def settle(self, settling: Settling, *, limit: int, all_now: bool = False) -> int:
@@ -189,9 +189,11 @@ def _store_quarantined(connection: psycopg.Connection, batch: Batch) -> None:
         return
     names = (
         "organization_ids", "workspace_ids", "received_at", "signals", "reasons", "details", "payloads",
+        "formats",
     )  # fmt: skip
     rows = [
-        (item.organization_id, item.workspace_id, item.received_at, item.signal, item.reason, item.detail, item.payload)
+        (item.organization_id, item.workspace_id, item.received_at, item.signal, item.reason, item.detail,
+         item.payload, item.format)
         for item in batch.quarantined
     ]  # fmt: skip
     connection.execute(_WRITE["store_quarantined"], arrays(names, rows))
