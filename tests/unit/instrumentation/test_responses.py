@@ -236,7 +236,7 @@ def test_cached_tokens_are_inside_or_beside_the_input_as_the_total_shows() -> No
 
 
 def chunk(**more: Any) -> ChatCompletionChunk:
-    known = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-5-2025-08-07"}
+    known = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-audio"}
     return ChatCompletionChunk.model_validate({**known, "choices": [], **more})
 
 
