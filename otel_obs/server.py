@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from otel_obs.errors import ConfigurationError, ObsError
+from otel_obs.errors import ObsError
 from otel_obs.model import Decoded
 from otel_obs.pipeline.ingest import Received, receive, reprice
 from otel_obs.pipeline.mapping import mapping_of

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import click
 
+from otel_obs.cli.budgets import budgets
 from otel_obs.cli.costs import costs
 from otel_obs.cli.database import dsn, migrate, psql
 from otel_obs.cli.demo import demo
@@ -53,6 +54,7 @@ for subcommand in (
     dsn,
     psql,
     costs,
+    budgets,
     tail,
     prices,
     flags,
