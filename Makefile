@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types imports check bench-flags clean
+.PHONY: install demo test lint types imports check bench-flags bench-reads clean
 
 install: .venv/installed
 
@@ -32,6 +32,9 @@ check: lint types imports test
 
 bench-flags: install
 	$(BIN)/python -m benchmarks.flags
+
+bench-reads: install
+	$(BIN)/python -m benchmarks.reads $(CALLS) --write
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -17,6 +17,7 @@ from otel_obs.cli.importing import import_file
 from otel_obs.cli.keys import keys
 from otel_obs.cli.maintain import maintain
 from otel_obs.cli.prices import prices
+from otel_obs.cli.recommend import recommend
 from otel_obs.cli.run import gateway, up
 from otel_obs.cli.serve import serve
 from otel_obs.cli.tail import tail
@@ -55,6 +56,7 @@ for subcommand in (
     psql,
     costs,
     budgets,
+    recommend,
     tail,
     prices,
     flags,

@@ -16,7 +16,7 @@ from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.reading import check_reader, reading
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.settings import Settings
-from otel_obs.web import api, budgets, stream
+from otel_obs.web import api, budgets, flags, keeping, stream
 from otel_obs.web.access import Api, by_keys, by_nothing
 from otel_obs.web.app import create_app
 from otel_obs.web.health import health_routes
@@ -64,7 +64,11 @@ class ApiServer:
         )
         health = health_routes(self.check, registry or CollectorRegistry())
         self._live = Live(access.read)
-        app = create_app(access, [api.router, budgets.router, stream.router], [*health, *self._lookups.routes, *routes])
+        app = create_app(
+            access,
+            [api.router, budgets.router, keeping.router, flags.router, stream.router],
+            [*health, *self._lookups.routes, *routes],
+        )
         app.state.live = self._live
         self._listener = HttpListener(app, settings.api_endpoint)
 
