@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 
+import psycopg
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
@@ -14,7 +17,7 @@ from otel_obs.postgres.reading import reading
 from otel_obs.postgres.roles import check_reader
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.settings import Settings
-from otel_obs.web import api, stream
+from otel_obs.web import api, budgets, flags, keeping, stream
 from otel_obs.web.access import Api, by_keys, by_nothing
 from otel_obs.web.app import create_app
 from otel_obs.web.health import health_routes
@@ -56,10 +59,17 @@ class ApiServer:
         access = Api(
             authenticate=by_nothing if authenticator is None else by_keys(authenticator),
             read=lambda caller: reading(self._pool, caller.reader, timeout_s=ANSWER_WITHIN_S),
+            write=lambda _: self._writing(),
+            private_webhooks=settings.webhook_private,
+            grace=timedelta(days=settings.retention_grace_days),
         )
         health = health_routes(self.check, registry or CollectorRegistry())
         self._live = Live(access.read)
-        app = create_app(access, [api.router, stream.router], [*health, *self._lookups.routes, *routes])
+        app = create_app(
+            access,
+            [api.router, budgets.router, keeping.router, flags.router, stream.router],
+            [*health, *self._lookups.routes, *routes],
+        )
         app.state.live = self._live
         self._listener = HttpListener(app, settings.api_endpoint)
 
@@ -87,6 +97,11 @@ class ApiServer:
             schema.check(connection)
             check_reader(connection)
         self._fits_until = time.monotonic() + _FITS_FOR_S
+
+    @contextmanager
+    def _writing(self) -> Iterator[psycopg.Connection]:
+        with translated(), self._pool.connection() as connection:
+            yield connection
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Accept nothing more, let what is under way finish, and let go of the database."""

@@ -16,7 +16,9 @@ from otel_obs.postgres.pool import conninfo
 from otel_obs.postgres.queries import load
 
 NOW = datetime.now(tz=timezone.utc)
-FILES = ("metrics", "errors", "events", "traces", "agents", "tenant_costs", "live")
+FILES = (
+    "metrics", "errors", "events", "traces", "agents", "tenant_costs", "live", "budgets", "recommendations", "keeping",
+)  # fmt: skip
 OF_OPERATORS = {("traces", "newest_trace"), ("traces", "nodes_of_trace"), ("traces", "checks_of_trace")}
 """Asked by the demo, as the owner, on a database of its own."""
 
@@ -85,6 +87,10 @@ ASKED: dict[str, Any] = {
     "after_count": None, "after_error_type": None, "after_event_type": None, "after_node": None, "after_time": None,
     "after_trace": None, "after_event": None, "after_agent": None, "after_conversation": None,
     "rolled_days": [NOW.date()], "starts": [NOW - timedelta(hours=2)], "ends": [NOW], "window": timedelta(seconds=8),
+    "id": None, "after": None, "after_id": None, "budget_id": None, "min_calls": 20, "short_tokens": 150,
+    "arrivals": 100,
+    "ids": ["x"], "organization_ids": ["org1"], "workspace_ids": [None], "user_ids": [None], "agent_ids": [None],
+    "model_names": [None],
 }  # fmt: skip
 
 
