@@ -17,8 +17,9 @@ install: .venv/installed
 demo: install
 	$(BIN)/otel-obs demo
 
+# A process for each core, each with a PostgreSQL of its own; the tests of one file stay together.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # The Collector of collector/, with Go 1.26 or newer from the official modules; for the tests a foreign sender and a broker.
 # builder/go.sum pins every module that goes into it.  Go caches downloads and compiled packages in places of its own.

@@ -11,13 +11,14 @@ import psycopg
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
+from otel_obs.maintenance import tenancy
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.reading import reading
 from otel_obs.postgres.roles import check_reader
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.settings import Settings
-from otel_obs.web import api, budgets, flags, keeping, stream
+from otel_obs.web import api, budgets, flags, keeping, stream, tenants
 from otel_obs.web.access import Api, by_keys, by_nothing
 from otel_obs.web.app import create_app
 from otel_obs.web.health import health_routes
@@ -60,6 +61,7 @@ class ApiServer:
             authenticate=by_nothing if authenticator is None else by_keys(authenticator),
             read=lambda caller: reading(self._pool, caller.reader, timeout_s=ANSWER_WITHIN_S),
             write=lambda _: self._writing(),
+            delete=lambda subject, caller, why: tenancy.delete(self._pool, subject, why=why, actor=caller.actor),
             private_webhooks=settings.webhook_private,
             grace=timedelta(days=settings.retention_grace_days),
         )
@@ -67,7 +69,7 @@ class ApiServer:
         self._live = Live(access.read)
         app = create_app(
             access,
-            [api.router, budgets.router, keeping.router, flags.router, stream.router],
+            [api.router, budgets.router, keeping.router, flags.router, stream.router, tenants.router],
             [*health, *self._lookups.routes, *routes],
         )
         app.state.live = self._live
