@@ -90,16 +90,34 @@ class Verified(NamedTuple):
     rows: int
     first_bad: int | None
     """Number of the first entry that was edited, or before which one is missing; None if there is none."""
+    head: str = ""
+    """Seal of the last entry."""
 
 
-def verify(connection: psycopg.Connection) -> Verified:
-    """Compute each seal again. What was cut off at the end leaves no trace: compare the number of entries."""
+class Head(NamedTuple):
+    """How far a chain reached when it was last found right, as somebody outside of the database remembers it."""
+
+    rows: int
+    seal: str
+
+
+def verify(connection: psycopg.Connection, head: Head | None = None) -> Verified:
+    """Compute each seal again.
+
+    What was cut off at the end (by a backup that was restored, or by who may write anything) leaves no trace in the
+    chain: *head* tells.
+    """
     previous, rows, first_bad = "", 0, None
     for rows, (entry, seal) in enumerate(entries(connection), 1):  # their number is wanted afterwards
-        if first_bad is None and (entry.id != rows or entry.previous_hash != previous or entry.hash() != seal):
+        is_right = entry.id == rows and entry.previous_hash == previous and entry.hash() == seal
+        if head is not None and rows == head.rows and seal != head.seal:
+            is_right = False
+        if first_bad is None and not is_right:
             first_bad = entry.id
         previous = seal
-    return Verified(rows, first_bad)
+    if first_bad is None and head is not None and rows < head.rows:
+        first_bad = rows + 1
+    return Verified(rows, first_bad, previous)
 
 
 def first_bad(connection: psycopg.Connection) -> int | None:

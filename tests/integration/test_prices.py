@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -355,7 +356,7 @@ def test_repricing_is_sealed_in_the_audit_log(world: World) -> None:
 
     with psycopg.connect(conninfo(world.database)) as connection:
         entries = [entry for entry, _ in audit.entries(connection)]
-        assert audit.verify(connection) == (2, None)
+        assert audit.verify(connection)[:2] == (2, None)
     assert [(entry.before, (entry.after or {})["cost_cents"]) for entry in entries] == [
         ({"cost_cents": "0"}, "0.600"),
         ({"cost_cents": "0.600"}, "1.200"),
@@ -369,21 +370,24 @@ def test_repricing_is_sealed_in_the_audit_log(world: World) -> None:
         "DELETE FROM audit_log WHERE id = 2",
         "UPDATE audit_log SET at = at + interval '1 second' WHERE id = 2",
         "UPDATE audit_log SET previous_hash = hash WHERE id = 3",
+        "DELETE FROM audit_log WHERE id = 3",
+        "DELETE FROM audit_log WHERE id > 1",
     ],
-    ids=["edited", "left out", "moved in time", "chained otherwise"],
+    ids=["edited", "left out", "moved in time", "chained otherwise", "cut off", "restored from an older backup"],
 )
-def test_an_audit_log_that_was_tampered_with_is_found_out(database: str, tamper: str) -> None:
+def test_an_audit_log_that_was_tampered_with_is_found_out(database: str, tamper: str, tmp_path: Path) -> None:
+    asked = ("audit", "verify", "--json", "--database-url", database, "--data-dir", str(tmp_path))
     with psycopg.connect(conninfo(database)) as connection:
         for number in range(3):
             audit.append(connection, action="test", subject=str(number), after={"n": number, "s": "ö\u2028"})
-        assert audit.verify(connection) == (3, None)
+        assert audit.verify(connection)[:2] == (3, None)
         connection.execute("ALTER TABLE audit_log DISABLE TRIGGER USER")
         connection.commit()
-        right = command.run("audit", "verify", "--json", "--database-url", database)
+        right = command.run(*asked)
 
         connection.execute(tamper)
         connection.commit()
-        wrong = command.run("audit", "verify", "--json", "--database-url", database)
+        wrong = command.run(*asked)
 
     assert (right.returncode, json.loads(right.stdout)) == (0, {"ok": True, "rows": 3, "first_bad": None})
     found = json.loads(wrong.stdout)
