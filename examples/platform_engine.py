@@ -123,7 +123,11 @@ class AgentNodeExecutor:
         messages: list[Any] = [{"role": "user", "content": text}]
         while (said := self._models.complete(node, messages)).tool_calls:
             messages.append(
-                {"role": "assistant", "content": said.text, "tool_calls": [call.model_dump() for call in said.tool_calls]}
+                {
+                    "role": "assistant",
+                    "content": said.text,
+                    "tool_calls": [call.model_dump() for call in said.tool_calls],
+                }
             )
             for call in said.tool_calls:
                 found = self._tools.invoke(call.function.name, call.id, json.loads(call.function.arguments))

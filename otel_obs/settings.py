@@ -40,9 +40,7 @@ SETTINGS = (
     Setting("DATA_DIR", "", "folder of the embedded PostgreSQL and of run.json; default: the user's data folder"),
     Setting("GRPC_ENDPOINT", "127.0.0.1:4317", "where OTLP/gRPC listens; port 0 takes a free one"),
     Setting("HTTP_ENDPOINT", "127.0.0.1:4318", "where OTLP/HTTP and the health endpoints listen"),
-    Setting(
-        "API_ENDPOINT", "127.0.0.1:4320", "where the API listens; with `maintain` health and metrics"
-    ),
+    Setting("API_ENDPOINT", "127.0.0.1:4320", "where the API listens; with `maintain` health and metrics"),
     Setting("AUTH", "", "`off` or `keys`; default: off if every address is loopback, else keys, and off is refused"),
     Setting("INSECURE", "off", "`on` allows unencrypted connections from other machines"),
     Setting("ORGANIZATION_ID", "default", "organization of spans that name none"),

@@ -36,9 +36,7 @@ SEVERAL_REQUESTS = "otel_obs.model_node"
 """``gen_ai.operation.name`` of a model node that made several requests: each has a span of its own below it."""
 
 
-def close(
-    node: Node, *, result: Any = None, error: BaseException | None = None, streamed: Response = UNKNOWN
-) -> None:
+def close(node: Node, *, result: Any = None, error: BaseException | None = None, streamed: Response = UNKNOWN) -> None:
     """End the span of *node*, with what its *result*, or its *streamed* answer, says; at most once."""
     if not node.is_open:
         return

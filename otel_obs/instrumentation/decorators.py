@@ -122,7 +122,6 @@ def decorated(node_spec: Spec, function: Callable[P, R]) -> Callable[P, R]:
             return await executor.call_async(function, args, kwargs, None)
 
     elif inspect.isasyncgenfunction(function):
-
         wrapper = functools.wraps(function)(executor.async_generator_function(function))
 
     elif inspect.isgeneratorfunction(function):
@@ -138,6 +137,7 @@ def decorated(node_spec: Spec, function: Callable[P, R]) -> Callable[P, R]:
             return executor.call(function, args, kwargs, None)
 
     return cast("Callable[P, R]", wrapper)
+
 
 @overload
 def workflow(function: Callable[P, R], /) -> Callable[P, R]: ...
@@ -179,7 +179,9 @@ def llm(target: Callable[P, R] | str | None = None, /, **options: Unpack[ModelOp
 def embedding(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def embedding(name: str | None = None, /, **options: Unpack[ModelOptions]) -> NodeBlock: ...
-def embedding(target: Callable[P, R] | str | None = None, /, **options: Unpack[ModelOptions]) -> Callable[P, R] | NodeBlock:
+def embedding(
+    target: Callable[P, R] | str | None = None, /, **options: Unpack[ModelOptions]
+) -> Callable[P, R] | NodeBlock:
     """Report one request for embeddings."""
     return _node("embedding", target, dict(options))
 
@@ -206,14 +208,14 @@ def tool(target: Callable[P, R] | str | None = None, /, **options: Unpack[ToolOp
 def guardrail(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def guardrail(name: str | None = None, /, **options: Unpack[GuardrailOptions]) -> NodeBlock: ...
-def guardrail(target: Callable[P, R] | str | None = None, /, **options: Unpack[GuardrailOptions]) -> Callable[P, R] | NodeBlock:
+def guardrail(
+    target: Callable[P, R] | str | None = None, /, **options: Unpack[GuardrailOptions]
+) -> Callable[P, R] | NodeBlock:
     """Report a guardrail: what it returns is its verdict, or it says ``record_guardrail``."""
     return _node("guardrail", target, dict(options))
 
 
-def _node(
-    kind: Kind, target: Callable[P, R] | str | None, options: dict[str, Any]
-) -> Callable[P, R] | NodeBlock:
+def _node(kind: Kind, target: Callable[P, R] | str | None, options: dict[str, Any]) -> Callable[P, R] | NodeBlock:
     if callable(target):
         return NodeBlock(kind, None, options)(target)
     return NodeBlock(kind, target, options)

@@ -191,13 +191,13 @@ def _id(spec: Spec, field: str, call: Call, *, by_name: bool) -> str | None:
         value = next((found for name in names if (found := arguments.get(name)) is not None), None)
     found = id_of(value)
     if found is None and value is not None:
-        warn_once(f"id:{field}", "otel_obs leaves out a %s that is no id (a text of up to 200 bytes is expected)", field)
+        warn_once(
+            f"id:{field}", "otel_obs leaves out a %s that is no id (a text of up to 200 bytes is expected)", field
+        )
     return found
 
 
-def _started(
-    spec: Spec, name: str, call: Call, run: RunContext, context: Context, parent: Node | None
-) -> Invocation:
+def _started(spec: Spec, name: str, call: Call, run: RunContext, context: Context, parent: Node | None) -> Invocation:
     genai = handler()
     match spec.kind:
         case "workflow":

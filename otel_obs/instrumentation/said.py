@@ -62,9 +62,7 @@ def set_output(output: Any) -> None:
         node.output = output
 
 
-def record_guardrail(
-    name: str | None = None, *, score: Any = None, reference: Any = None, action: Any = None
-) -> None:
+def record_guardrail(name: str | None = None, *, score: Any = None, reference: Any = None, action: Any = None) -> None:
     """Say what a guardrail found: in a guardrail node its verdict, elsewhere one of a guardrail called *name*.
 
     *score* is the similarity (0 to 1), *reference* what the prompt is like, *action* what was done about it

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 
+import psycopg
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
@@ -13,9 +16,12 @@ from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.reading import check_reader, reading
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.settings import Settings
-from otel_obs.web import api, stream
-from otel_obs.web.access import Api, by_keys, by_nothing
+from otel_obs.web import api, dashboard, stream
+from otel_obs.web.access import Api, by_nothing
 from otel_obs.web.app import create_app
+from otel_obs.web.dashboard import files
+from otel_obs.web.dashboard.page import Desk
+from otel_obs.web.dashboard.sessions import Sessions, by_keys_or_session
 from otel_obs.web.health import health_routes
 from otel_obs.web.listener import HttpListener
 from otel_obs.web.live import Live
@@ -28,7 +34,7 @@ _FITS_FOR_S = 5.0
 
 
 class ApiServer:
-    """Answers ``/api/v1`` and ``/ofrep/v1`` on the API endpoint."""
+    """Answers ``/api/v1`` and ``/ofrep/v1`` on the API endpoint, and shows the dashboard at ``/``."""
 
     def __init__(
         self,
@@ -52,14 +58,29 @@ class ApiServer:
         self._lookups = FlagLookups(settings, database_url, authenticator)
         self._also_check = also_check
         self._fits_until = 0.0
+        sessions = None if authenticator is None else Sessions(self._pool, authenticator)
         access = Api(
-            authenticate=by_nothing if authenticator is None else by_keys(authenticator),
+            authenticate=by_nothing
+            if authenticator is None or sessions is None
+            else by_keys_or_session(authenticator, sessions),
             read=lambda caller: reading(self._pool, caller.reader, timeout_s=ANSWER_WITHIN_S),
         )
         health = health_routes(self.check, registry or CollectorRegistry())
         self._live = Live(access.read)
-        app = create_app(access, [api.router, stream.router], [*health, *self._lookups.routes, *routes])
+        app = create_app(
+            access,
+            [api.router, stream.router, *dashboard.routers],
+            [*health, *self._lookups.routes, *files.routes, *routes],
+        )
         app.state.live = self._live
+        self.otlp = (settings.grpc_endpoint, settings.http_endpoint)
+        """Where OTLP is taken, as pages tell it; whoever started a gateway knows better."""
+        app.state.desk = Desk(
+            own=self._own,
+            sessions=sessions,
+            otlp=lambda: self.otlp,
+            retention_grace=timedelta(days=settings.retention_grace_days),
+        )
         self._listener = HttpListener(app, settings.api_endpoint)
 
     def start(self) -> str:
@@ -86,6 +107,12 @@ class ApiServer:
             schema.check(connection)
             check_reader(connection)
         self._fits_until = time.monotonic() + _FITS_FOR_S
+
+    @contextmanager
+    def _own(self) -> Iterator[psycopg.Connection]:
+        """Give a connection that no policy binds."""
+        with translated(), self._pool.connection() as connection:
+            yield connection
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Accept nothing more, let what is under way finish, and let go of the database."""

@@ -1,0 +1,18 @@
+"""The dashboard: pages that are drawn on the server, and what a browser needs beside them."""
+
+from __future__ import annotations
+
+from otel_obs.web.dashboard import agents, costs, flags, overview, signing, traces, upkeep
+
+routers = [
+    overview.router,
+    costs.router,
+    traces.router,
+    agents.router,
+    flags.router,
+    upkeep.router,
+    signing.router,
+]
+"""All pages."""
+
+__all__ = ["routers"]
