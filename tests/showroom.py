@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from otel_obs.flags.store import Change, FlagScope, set_flag
-from otel_obs.model import Decoded, LogRecord, Rejected, Span
+from otel_obs.model import Decoded, LogRecord, Rejected, Span, SpanEvent
 from otel_obs.pipeline.ingest import Mapping, batch_of, receive, reprice
 from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.stored import settling
@@ -23,7 +23,7 @@ from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
 from otel_obs.settings import Settings
 from otel_obs.tenancy import Sender
-from tests.builders import START_NS, agent, chat, make_span, tool
+from tests.builders import MS, START_NS, agent, chat, make_span, tool
 from tests.corpus import NAMES, records_of
 
 ORGANIZATION = "acme"
@@ -135,13 +135,9 @@ def ticket(chance: random.Random, at: float, *, dear: bool) -> list[Span]:
     slow = chance.lognormvariate(0, 0.45)
     length = 5200 * slow
     flow = add({"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "support_ticket"}, "invoke_workflow support_ticket", None, 0, length, status_code=2 if fails else 0)  # fmt: skip
-    add(
-        {"feature_flag.key": FLAG, "feature_flag.result.variant": chance.choice(("on", "off"))},
-        "feature_flag",
-        flow,
-        1,
-        1,
-    )
+    said = {"feature_flag.key": FLAG, "feature_flag.result.variant": chance.choice(("on", "off"))}
+    asked = SpanEvent(name="feature_flag.evaluation", time_unix_nano=flow.start_time_unix_nano + MS, attributes=said)
+    spans[0] = replace(flow, events=(asked,))
     triage = add(agent("triage"), "invoke_agent triage", flow, 20 * slow, 900 * slow)
     ask(triage, 30 * slow, 850 * slow, MODELS[:1], chance.randint(300, 900))
     research = add(agent("researcher"), "invoke_agent researcher", flow, 950 * slow, 2400 * slow)

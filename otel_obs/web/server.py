@@ -80,6 +80,7 @@ class ApiServer:
             sessions=sessions,
             otlp=lambda: self.otlp,
             retention_grace=timedelta(days=settings.retention_grace_days),
+            paths=dashboard.paths(),
         )
         self._listener = HttpListener(app, settings.api_endpoint)
 

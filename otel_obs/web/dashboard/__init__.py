@@ -13,6 +13,12 @@ routers = [
     upkeep.router,
     signing.router,
 ]
-"""All pages."""
+"""All pages; whoever adds some adds their router, and navigation shows them."""
 
-__all__ = ["routers"]
+
+def paths() -> frozenset[str]:
+    """Return the paths of all pages."""
+    return frozenset(str(getattr(route, "path", "")) for router in routers for route in router.routes)
+
+
+__all__ = ["paths", "routers"]

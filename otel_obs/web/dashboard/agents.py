@@ -20,13 +20,19 @@ from otel_obs.web.dashboard.trends import links, spending
 
 PER_PAGE = 50
 MAX_TURNS = 50
+SHOWN = 50
+"""Agents, before all are asked for."""
 _SORTED_BY = {"cost": "cost_cents", "runs": "runs", "failed": "failed", "last": "last_run_at"}
 
 router = pages()
 
 
 @router.get("/agents")
-def listed(page: Shown, sort: Annotated[str, Query(pattern="^(cost|runs|failed|last)$")] = "cost") -> Response:
+def listed(
+    page: Shown,
+    sort: Annotated[str, Query(pattern="^(cost|runs|failed|last)$")] = "cost",
+    all: Annotated[str | None, Query(pattern="^1$")] = None,  # noqa: A002  # the parameter's name
+) -> Response:
     """Show agents, the dearest first."""
     with page.read() as connection:
         found = agents.agents(connection, page.filters, limit=500)
@@ -35,7 +41,12 @@ def listed(page: Shown, sort: Annotated[str, Query(pattern="^(cost|runs|failed|l
         ordered = sorted(found.items, key=lambda agent: agent.last_run_at)
     dearest = max((agent.cost_cents or 0 for agent in found.items), default=0)
     return page.render(
-        "agents.html", agents=ordered[::-1], dearest=dearest, sort=sort, is_cut=found.next_cursor is not None
+        "agents.html",
+        agents=ordered[::-1] if all else ordered[::-1][:SHOWN],
+        count=len(ordered),
+        dearest=dearest,
+        sort=sort,
+        is_cut=found.next_cursor is not None,
     )
 
 
@@ -125,7 +136,6 @@ def failures(page: Shown, cursor: Cursor = None) -> Response:
     return page.render(
         "errors.html",
         errors=found.items,
-        most=max((group.count for group in found.items), default=0),
         metrics=over_time,
         chart=chart,
         next_page=None if found.next_cursor is None else page.here(cursor=found.next_cursor),

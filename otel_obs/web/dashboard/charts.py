@@ -84,7 +84,13 @@ Spell = Callable[[float | None], str]
 
 
 def stacked(
-    title: str, labels: Sequence[str], series: Sequence[Series], spell: Spell, hrefs: Sequence[str | None] = ()
+    title: str,
+    labels: Sequence[str],
+    series: Sequence[Series],
+    spell: Spell,
+    hrefs: Sequence[str | None] = (),
+    *,
+    axis: Spell | None = None,
 ) -> Chart:
     """Return bars, one for each label, of *series* upon each other."""
     sums = [sum(one.values[index] or 0 for one in series) for index in range(len(labels))]
@@ -108,7 +114,8 @@ def stacked(
                     )
                 )
                 level += height
-    return _chart(title, labels, series, spell, hrefs, top, boxes=boxes, totals=sums if len(series) > 1 else None)
+    totals = sums if len(series) > 1 else None
+    return _chart(title, labels, series, (spell, axis or spell), hrefs, top, boxes=boxes, totals=totals)
 
 
 def lines(
@@ -118,7 +125,7 @@ def lines(
     top = nice(max((value for one in series for value in one.values if value is not None), default=0))
     slot = WIDTH / max(1, len(labels))
     drawn = [_line(one, top, slot) for one in series]
-    return _chart(title, labels, series, spell, hrefs, top, lines=drawn)
+    return _chart(title, labels, series, (spell, spell), hrefs, top, lines=drawn)
 
 
 def sparkline(values: Sequence[float | None]) -> str:
@@ -155,7 +162,7 @@ def _chart(
     title: str,
     labels: Sequence[str],
     series: Sequence[Series],
-    spell: Spell,
+    spells: tuple[Spell, Spell],
     hrefs: Sequence[str | None],
     top: float,
     *,
@@ -163,6 +170,7 @@ def _chart(
     lines: Sequence[Line] = (),
     totals: Sequence[float] | None = None,
 ) -> Chart:
+    spell, axis = spells
     slot = WIDTH / max(1, len(labels))
     links = [hrefs[index] if index < len(hrefs) else None for index in range(len(labels))]
     spots = [
@@ -175,7 +183,7 @@ def _chart(
         labels=labels,
         shown=[label if index % every == every // 2 else "" for index, label in enumerate(labels)],
         series=series,
-        ticks=[spell(top), spell(top / 2), spell(0)],
+        ticks=[axis(top), axis(top / 2), axis(0)],
         boxes=boxes,
         lines=lines,
         spots=spots,

@@ -10,7 +10,7 @@ _STEPS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def money(cents: Decimal | float | None) -> str:
-    """Return an amount in dollars: two decimals, below a dollar three or four, and never a rounded 0."""
+    """Return an amount in dollars: two decimals, more below a dollar, and never a rounded 0."""
     if cents is None:
         return UNKNOWN
     dollars = Decimal(cents) / 100
@@ -24,7 +24,22 @@ def money(cents: Decimal | float | None) -> str:
         return f"{sign}${size:,.2f}"
     if size >= Decimal("0.1"):
         return f"{sign}${size:.3f}"
-    return f"{sign}${size:.4f}" if size >= Decimal("0.0001") else f"{sign}<$0.0001"
+    if size >= Decimal("0.001"):
+        return f"{sign}${size:.4f}"
+    return f"{sign}${size:.6f}" if size >= Decimal("0.000001") else f"{sign}<$0.000001"
+
+
+def axis_money(cents: float | None) -> str:
+    """Return an amount beside an axis: as many decimals as it needs, two at least."""
+    if not cents:
+        return "$0"
+    dollars = cents / 100
+    if dollars >= 10_000:
+        return f"${short(dollars)}"
+    if dollars >= 10 and dollars == int(dollars):
+        return f"${dollars:,.0f}"
+    digits = next((count for count in range(2, 7) if abs(round(dollars, count) - dollars) < dollars / 200), 7)
+    return f"${dollars:,.{digits}f}"
 
 
 def short(value: float | None) -> str:

@@ -200,10 +200,16 @@ def _fields(flag: Flag) -> dict[str, str]:
 def _differences(entry: store.AuditEntry) -> list[tuple[str, str, str]]:
     """Return what a change changed: name, before, after."""
     before, after = entry.before or {}, entry.after or {}
-    names = [name for name in {**before, **after} if name not in ("version", "flag_name", "updated_at")]
+    names = [name for name in {**before, **after} if name not in _NOT_TOLD]
     return [
-        (name, _said(before.get(name)), _said(after.get(name))) for name in names if before.get(name) != after.get(name)
+        (_CALLED.get(name, name), _said(before.get(name)), _said(after.get(name)))
+        for name in names
+        if before.get(name) != after.get(name) and (before or after.get(name) or name == "is_enabled")
     ]
+
+
+_NOT_TOLD = ("version", "flag_name", "updated_at", "organization_id")
+_CALLED = {"is_enabled": "on", "workspace_id": "workspace", "user_id": "user"}
 
 
 def _said(value: Any) -> str:

@@ -13,6 +13,8 @@ _DRAWN = ("workflow", "agent", "llm", "embedding", "tool", "retrieval", "guardra
 _MODELS = ("llm", "embedding")
 WIDTH, HEIGHT, GAP_X, GAP_Y, EDGE = 190, 46, 70, 16, 4
 MAX_BOXES = 60
+_LOOP = 30
+"""Room below for lines that lead back."""
 _CUT = 26
 
 _Key = tuple[str, str]
@@ -87,10 +89,14 @@ def graph_of(nodes: Sequence[TraceNode]) -> Graph:
         actors=list(kept.values()),
         arrows=[_arrow(kept[start], kept[end], times) for (start, end), times in calls.items()],
         width=max(actor.x for actor in kept.values()) + WIDTH + EDGE,
-        height=max(actor.y for actor in kept.values()) + HEIGHT + EDGE,
+        height=max(actor.y for actor in kept.values()) + HEIGHT + EDGE + (_LOOP if _goes_back(kept, calls) else 0),
         left_out=len(actors) - len(kept),
         calls=[(start[1], end[1], times) for (start, end), times in calls.items()],
     )
+
+
+def _goes_back(actors: Mapping[_Key, Actor], calls: Mapping[tuple[_Key, _Key], int]) -> bool:
+    return any(actors[end].depth <= actors[start].depth for start, end in calls)
 
 
 def _is_drawn(node: TraceNode) -> bool:

@@ -42,7 +42,7 @@ def overview(page: Shown) -> Response:
         newest = traces.search(connection, replace(page.filters), limit=6).items
         context = {
             "metrics": metrics,
-            "tiles": [_today(page, connection, metrics), *_tiles(page, metrics)],
+            "tiles": [_today(page, connection), *_tiles(page, metrics)],
             "spending": spending(page, connection, "model"),
             "latency": _latency(page, metrics),
             "movers": movers(connection, page.filters, ["model", "agent"]),
@@ -58,16 +58,19 @@ def _dearest_agents(connection: psycopg.Connection, page: Page) -> Sequence[agen
     return sorted(found, key=lambda agent: -(agent.cost_cents or 0))[:5]
 
 
-def _today(page: Page, connection: psycopg.Connection, metrics: SystemMetrics) -> Tile:
+def _today(page: Page, connection: psycopg.Connection) -> Tile:
     """Return what today came to so far, compared with yesterday until this time of the day."""
     midnight = page.now.replace(hour=0, minute=0, second=0, microsecond=0)
-    today = spend(connection, replace(page.filters, since=midnight, until=page.now), []).total
+    hours = spend(connection, replace(page.filters, since=midnight, until=page.now), ["hour"])
+    today = hours.total
+    by_hour = {str(row.keys[0])[11:13]: float(row.cost_cents or 0) for row in hours.rows}
     yesterday = spend(connection, replace(page.filters, since=midnight, until=page.now).before, []).total
     return Tile(
         label="Spent today",
         value=_spent(today),
         note="since midnight UTC",
         change=figures.change(today.cost_cents, yesterday.cost_cents),
+        spark=sparkline([by_hour.get(f"{hour:02d}", 0) for hour in range(page.now.hour + 1)]),
         href=page.link("/costs", since=f"{midnight:%Y-%m-%dT%H:%M:%SZ}", until=None),
     )
 

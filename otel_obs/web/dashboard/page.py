@@ -62,6 +62,8 @@ class Desk:
     otlp: Callable[[], tuple[str, str]]
     """Where OTLP is taken, over gRPC and over HTTP."""
     retention_grace: timedelta
+    paths: frozenset[str]
+    """Pages that are there: navigation shows no others."""
 
 
 class Page:
@@ -156,7 +158,7 @@ def render(request: Request, template: str, *, status: int = 200, **context: Any
 
 def _navigation(request: Request) -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
     """Return the pages that are there, by groups."""
-    there = {route.path for route in request.app.routes if hasattr(route, "path")}
+    there = desk_of(request).paths
     return [(title, [entry for entry in entries if entry[0] in there]) for title, entries in NAVIGATION]
 
 

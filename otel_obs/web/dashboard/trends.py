@@ -14,7 +14,7 @@ from otel_obs.analytics.filters import Filters
 from otel_obs.analytics.metrics import Step, periods, step_for
 from otel_obs.analytics.spend import spend
 from otel_obs.web.dashboard.charts import MAX_SERIES, Chart, Series, stacked
-from otel_obs.web.dashboard.figures import money, period_name
+from otel_obs.web.dashboard.figures import axis_money, money, period_name
 from otel_obs.web.dashboard.page import Page
 
 FILTERED_BY = {
@@ -59,7 +59,7 @@ def spending(page: Page, connection: psycopg.Connection, key: str | None, *, fla
     if rest is not None and any(rest):
         color, called = (0, "cost") if key is None else (OTHERS, "others")
         series.append(Series(name=called, values=rest, color=color))
-    return stacked("Cost", [period_name(at, step) for at in starts], series, money, links(page, starts))
+    return stacked("Cost", [period_name(at, step) for at in starts], series, money, links(page, starts), axis=axis_money)
 
 
 def links(page: Page, starts: Sequence[datetime]) -> list[str]:

@@ -10,7 +10,7 @@ let nodes = [], shown = [], total = 1, from = 0, to = 1, at = -1;
 
 const make = (tag, name, text) => { const made = document.createElement(tag); if (name) made.className = name; if (text !== undefined) made.textContent = text; return made; };
 const took = (ms) => ms === null ? "–" : ms < 1 ? `${ms > 0 ? "<1" : 0} ms` : ms < 1000 ? `${Math.round(ms)} ms` : ms < 60000 ? `${(ms / 1000).toFixed(ms < 10000 ? 2 : 1)} s` : `${Math.floor(ms / 60000)} m ${String(Math.round((ms % 60000) / 1000)).padStart(2, "0")} s`;
-const money = (cents) => { const d = cents / 100; return d === 0 ? "$0" : d >= 1 ? `$${d.toFixed(2)}` : d >= 0.1 ? `$${d.toFixed(3)}` : d >= 0.0001 ? `$${d.toFixed(4)}` : "<$0.0001"; };
+const money = (cents) => { const d = cents / 100; return d === 0 ? "$0" : d >= 1 ? `$${d.toFixed(2)}` : d >= 0.1 ? `$${d.toFixed(3)}` : d >= 0.001 ? `$${d.toFixed(4)}` : d >= 0.000001 ? `$${d.toFixed(6)}` : "<$0.000001"; };
 
 async function load() {
   let cursor = null;
