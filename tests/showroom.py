@@ -39,8 +39,10 @@ def price_mapping() -> Mapping:
     return mapping_of(Settings.from_env({}), PriceBook(default_catalog()))
 
 
-def write(url: str, records: Sequence[Span | LogRecord], organization: str = ORGANIZATION) -> None:
-    """Store *records* as one request of *organization*, and settle them."""
+def write(
+    url: str, records: Sequence[Span | LogRecord], organization: str = ORGANIZATION, *, settle: bool = True
+) -> None:
+    """Store *records* as one request of *organization*, and settle them unless that is left to others."""
     mapping = price_mapping()
     pool = open_pool(url)
     try:
@@ -52,7 +54,7 @@ def write(url: str, records: Sequence[Span | LogRecord], organization: str = ORG
             decoded = Decoded(spans=spans[start : start + 2000], logs=logs[start : start + 2000])
             received = receive(decoded, Sender(organization_id=organization), now, mapping)
             store.write(batch_of([received], mapping.price))
-        while store.settle(settling(partial(reprice, price=mapping.price)), limit=200, all_now=True):
+        while settle and store.settle(settling(partial(reprice, price=mapping.price)), limit=200, all_now=True):
             pass
     finally:
         pool.close(2.0)

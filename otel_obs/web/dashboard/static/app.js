@@ -57,10 +57,10 @@ for (const plot of document.querySelectorAll(".plot[data-brush]")) {
   });
   addEventListener("pointerup", (event) => {
     if (from !== null && dragged) {
-      const [first, last] = [from, at(event)].sort((a, b) => a - b).map(near).map((spot) => spot.closest("a")?.href);
+      const [first, last] = [from, at(event)].sort((a, b) => a - b).map(near).map((spot) => spot.closest("a")?.getAttribute("href"));
       if (first && last) {
-        const url = new URL(first);
-        url.searchParams.set("until", new URL(last).searchParams.get("until"));
+        const url = new URL(first, location);
+        url.searchParams.set("until", new URL(last, location).searchParams.get("until"));
         location.assign(url);
       }
     }
