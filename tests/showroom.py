@@ -31,8 +31,17 @@ FLAG = "concise-answers"
 MINUTE_MS = 60_000.0
 USERS = ("dana@example.com", "kim@example.com", "lee@example.com", "robin@example.com")
 MODELS = (
-    ("gpt-5-mini", "openai"), ("gpt-4o", "openai"), ("claude-sonnet-4-5", "anthropic"), ("gemini-2.5-flash", "gcp.gemini"),
-)  # fmt: skip
+    ("gpt-5-mini", "openai"),
+    ("gpt-4o", "openai"),
+    ("claude-sonnet-4-5", "anthropic"),
+    ("gemini-2.5-flash", "gcp.gemini"),
+)
+QUESTION = "I was charged twice for my order. Where is my money?"
+ANSWER = "You were charged twice, I am sorry. The second payment of $49.00 goes back to your card within three days."
+
+
+def _message(role: str, text: str) -> str:
+    return json.dumps([{"role": role, "parts": [{"type": "text", "content": text}]}])
 
 
 def price_mapping() -> Mapping:
@@ -113,10 +122,16 @@ def ticket(chance: random.Random, at: float, *, dear: bool) -> list[Span]:
 
     def add(attributes: dict[str, Any], name: str, parent: Span | None, start: float, took: float, **more: Any) -> Span:
         made = make_span(
-            {**attributes, **who}, name=name, trace_id=trace_id, span_id=f"{chance.getrandbits(64):016x}", parent=parent,
-            start_ms=at + start, duration_ms=took, resource={"service.name": "support", "deployment.environment.name": "production"},
+            {**attributes, **who},
+            name=name,
+            trace_id=trace_id,
+            span_id=f"{chance.getrandbits(64):016x}",
+            parent=parent,
+            start_ms=at + start,
+            duration_ms=took,
+            resource={"service.name": "support", "deployment.environment.name": "production"},
             **more,
-        )  # fmt: skip
+        )
         spans.append(made)
         return made
 
@@ -126,9 +141,9 @@ def ticket(chance: random.Random, at: float, *, dear: bool) -> list[Span]:
         said = {
             "gen_ai.provider.name": provider,
             "gen_ai.usage.cache_read.input_tokens": cached,
-            "gen_ai.input.messages": json.dumps([{"role": "user", "parts": [{"type": "text", "content": f"Ticket {talk}: I was charged twice for my order. Where is my money?"}]}]),
-            "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": "You were charged twice, I am sorry. The second payment of $49.00 goes back to your card within three days."}]}]),
-        }  # fmt: skip
+            "gen_ai.input.messages": _message("user", f"Ticket {talk}: {QUESTION}"),
+            "gen_ai.output.messages": _message("assistant", ANSWER),
+        }
         attributes = chat(
             size, chance.randint(80, 900), response_id=f"resp-{chance.getrandbits(60):x}", model=model, more=said
         )
@@ -136,7 +151,14 @@ def ticket(chance: random.Random, at: float, *, dear: bool) -> list[Span]:
 
     slow = chance.lognormvariate(0, 0.45)
     length = 5200 * slow
-    flow = add({"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "support_ticket"}, "invoke_workflow support_ticket", None, 0, length, status_code=2 if fails else 0)  # fmt: skip
+    flow = add(
+        {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "support_ticket"},
+        "invoke_workflow support_ticket",
+        None,
+        0,
+        length,
+        status_code=2 if fails else 0,
+    )
     said = {"feature_flag.key": FLAG, "feature_flag.result.variant": chance.choice(("on", "off"))}
     asked = SpanEvent(name="feature_flag.evaluation", time_unix_nano=flow.start_time_unix_nano + MS, attributes=said)
     spans[0] = replace(flow, events=(asked,))
@@ -170,7 +192,13 @@ def long_trace(count: int = 3000) -> list[Span]:
     """Return one trace of many spans: agents under a workflow, calls and tools under agents."""
     at = now_ms() - 30 * MINUTE_MS
     trace_id = "abc" + "0" * 26 + "123"
-    root = make_span({"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "nightly index"}, name="nightly index", trace_id=trace_id, start_ms=at, duration_ms=count * 20.0)  # fmt: skip
+    root = make_span(
+        {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "nightly index"},
+        name="nightly index",
+        trace_id=trace_id,
+        start_ms=at,
+        duration_ms=count * 20.0,
+    )
     spans = [root]
     while len(spans) < count:
         start = at + len(spans) * 20.0
@@ -186,10 +214,14 @@ def long_trace(count: int = 3000) -> list[Span]:
         spans += [
             make_span(
                 chat(100, 20, response_id=f"r{len(spans)}-{index}") if index % 3 else tool("read page"),
-                name=f"step {index}", trace_id=trace_id, parent=run, start_ms=start + index * 20, duration_ms=18,
+                name=f"step {index}",
+                trace_id=trace_id,
+                parent=run,
+                start_ms=start + index * 20,
+                duration_ms=18,
             )
             for index in range(min(29, count - len(spans)))
-        ]  # fmt: skip
+        ]
     return spans
 
 
@@ -197,9 +229,28 @@ def flags(url: str) -> None:
     """Set some flags."""
     with psycopg.connect(conninfo(url), autocommit=True) as connection:
         acme = FlagScope(organization_id=ORGANIZATION)
-        set_flag(connection, FLAG, acme, Change(is_enabled=True, rollout={"on": 20}, owner="support-team", description="Shorter answers to simple tickets"), why="first fifth", actor="dana")  # fmt: skip
+        set_flag(
+            connection,
+            FLAG,
+            acme,
+            Change(
+                is_enabled=True,
+                rollout={"on": 20},
+                owner="support-team",
+                description="Shorter answers to simple tickets",
+            ),
+            why="first fifth",
+            actor="dana",
+        )
         set_flag(connection, FLAG, acme, Change(is_enabled=True, rollout={"on": 50}), why="no complaints", actor="dana")
-        set_flag(connection, FLAG, FlagScope(organization_id=ORGANIZATION, user_id=USERS[0]), Change(is_enabled=True, rollout={}), why="wants it", actor="kim")  # fmt: skip
+        set_flag(
+            connection,
+            FLAG,
+            FlagScope(organization_id=ORGANIZATION, user_id=USERS[0]),
+            Change(is_enabled=True, rollout={}),
+            why="wants it",
+            actor="kim",
+        )
         set_flag(connection, "new-research-agent", acme, Change(is_enabled=False), actor="kim")
 
 

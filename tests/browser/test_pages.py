@@ -31,13 +31,13 @@ PAYLOADS = (
     "<svg onload=window.hit=1>",
     "</script><script>window.hit=1</script>",
     "</title><script>window.hit=1</script>",
-    "\"><script>window.hit=1</script>",
+    '"><script>window.hit=1</script>',
     "' onmouseover='window.hit=1",
-    "\" autofocus onfocus=\"window.hit=1",
+    '" autofocus onfocus="window.hit=1',
     "<iframe srcdoc='<script>parent.hit=1</script>'></iframe>",
     "<a href=javascript:window.hit=1>click</a>",
     "[click](javascript:window.hit=1)",
-    "![x](x\"onerror=\"window.hit=1)",
+    '![x](x"onerror="window.hit=1)',
     "{{constructor.constructor('window.hit=1')()}}",
     "{{ 7 * 7 }}{% raw %}",
     "<math><mi xlink:href='javascript:window.hit=1'>x</mi></math>",
@@ -45,7 +45,7 @@ PAYLOADS = (
     "<base href='//evil.example/'>",
     "<form action='//evil.example/'><button autofocus>",
     "<!--<script>window.hit=1</script>-->&lt;script&gt;",
-)  # fmt: skip
+)
 EVIL = 'evil"><script>window.hit=1</script>'
 
 
@@ -66,8 +66,12 @@ def site(module_database: str) -> Iterator[Site]:
             change = Change(is_enabled=True, description=payload, owner=payload)
             set_flag(connection, payload, FlagScope(organization_id=EVIL), change, why=payload, actor=payload)
         key = keys.create(
-            connection, organization_id="acme", workspace_id=None, scopes=["read", "admin"], now=datetime.now(tz=timezone.utc)
-        )  # fmt: skip
+            connection,
+            organization_id="acme",
+            workspace_id=None,
+            scopes=["read", "admin"],
+            now=datetime.now(tz=timezone.utc),
+        )
     servers = [
         ApiServer(Settings.from_env({}, {"API_ENDPOINT": "127.0.0.1:0", "AUTH": auth}), module_database)
         for auth in ("off", "keys")
@@ -118,7 +122,7 @@ def hostile() -> list[Span]:
                 **place,
             )
         )
-    return spans  # fmt: skip
+    return spans
 
 
 def _json(text: str) -> str:
@@ -131,14 +135,29 @@ def pages(organization: str) -> list[str]:
     """Return every page; of one that shows a thing by its name, some."""
     asked = urlencode({"organization_id": organization})
     found = [
-        "/", "/costs", "/costs?group_by=day,model", "/traces", "/conversations", "/agents", "/errors", "/live", "/flags",
-        "/retention", "/quarantine", "/settings", "/?since=24h", "/costs?since=90d&group_by=hour",
-    ]  # fmt: skip
+        "/",
+        "/costs",
+        "/costs?group_by=day,model",
+        "/traces",
+        "/conversations",
+        "/agents",
+        "/errors",
+        "/live",
+        "/flags",
+        "/retention",
+        "/quarantine",
+        "/settings",
+        "/?since=24h",
+        "/costs?since=90d&group_by=hour",
+    ]
     if organization == "acme":
         found += [
-            f"/traces/{LONG}", "/agents/runs?agent_id=writer", f"/flags/flag?name={showroom.FLAG}",
-            f"/costs?group_by=flag_variant&flag={showroom.FLAG}", "/traces?status=error&q=support",
-        ]  # fmt: skip
+            f"/traces/{LONG}",
+            "/agents/runs?agent_id=writer",
+            f"/flags/flag?name={showroom.FLAG}",
+            f"/costs?group_by=flag_variant&flag={showroom.FLAG}",
+            "/traces?status=error&q=support",
+        ]
     if organization == EVIL:
         for payload in PAYLOADS[:6]:
             name = quote(payload)
@@ -153,7 +172,7 @@ def pages(organization: str) -> list[str]:
             f"/traces?q={name}&model={name}",
             f"/costs?group_by=workspace,user&model={name}",
         ]
-    return [f"{path}{'&' if '?' in path else '?'}{asked}" for path in found]  # fmt: skip
+    return [f"{path}{'&' if '?' in path else '?'}{asked}" for path in found]
 
 
 def a_trace(seen: Watched, organization: str = "acme") -> str:
@@ -183,7 +202,6 @@ def test_every_page_shows_what_there_is_without_a_word_from_the_console(
             ), path
             assert fits(seen), f"{path} is wider than the window"
             assert seen.complaints == [], path
-    # fmt: skip
 
 
 def test_links_lead_nowhere_but_to_pages_whatever_things_are_called(chromium: Any, site: Site) -> None:
@@ -191,9 +209,10 @@ def test_links_lead_nowhere_but_to_pages_whatever_things_are_called(chromium: An
         for path in pages(EVIL):
             seen.open(path)
             kinds = seen.page.evaluate(
-                "[...new Set([...document.querySelectorAll('a, form')].map(a => new URL(a.href?.baseVal ?? a.href ?? a.action, location).origin))]"
+                """[...new Set([...document.querySelectorAll('a, form')]
+                    .map(found => new URL(found.href?.baseVal ?? found.href ?? found.action, location).origin))]"""
             )
-            assert kinds == [site.base], path  # fmt: skip
+            assert kinds == [site.base], path
 
 
 def test_what_was_said_is_shown_as_it_was_said_and_only_when_asked_for(chromium: Any, site: Site) -> None:

@@ -101,7 +101,11 @@ def change(request: Request, form: OwnForm) -> Response:
     if not is_identifier(name):
         raise InvalidQueryError("a flag's name: at most 200 bytes without control characters are expected")
     version = int(form["version"]) if form.get("version", "").isdecimal() else None
-    said = {"expected_version": version, "why": form.get("why", "").strip() or None, "actor": caller.actor}
+    said: dict[str, Any] = {
+        "expected_version": version,
+        "why": form.get("why", "").strip() or None,
+        "actor": caller.actor,
+    }
     with translated(), desk_of(request).own() as connection:
         if form.get("do") == "delete":
             store.delete_flag(connection, name, scope, **said)

@@ -152,10 +152,12 @@ def _place(actors: Mapping[_Key, Actor], calls: Mapping[tuple[_Key, _Key], int])
 
 
 def _arrow(start: Actor, end: Actor, times: int) -> Arrow:
-    x1, y1, x2, y2 = start.x + WIDTH, start.y + HEIGHT / 2, end.x, end.y + HEIGHT / 2
+    y1, y2 = start.y + HEIGHT / 2, end.y + HEIGHT / 2
     if end.depth <= start.depth:
-        x1, x2 = start.x + WIDTH / 2, end.x + WIDTH / 2
-        y1, y2 = start.y + HEIGHT, end.y + HEIGHT
-        return Arrow(f"M{x1} {y1}C{x1} {y1 + 30} {x2} {y2 + 30} {x2} {y2}", times, (x1 + x2) / 2, max(y1, y2) + 20)
+        left, right = start.x + WIDTH / 2, end.x + WIDTH / 2
+        y1, y2 = y1 + HEIGHT / 2, y2 + HEIGHT / 2
+        path = f"M{left} {y1}C{left} {y1 + _LOOP} {right} {y2 + _LOOP} {right} {y2}"
+        return Arrow(path, times, (left + right) / 2, max(y1, y2) + 20)
+    x1, x2 = start.x + WIDTH, end.x
     bend = (x2 - x1) / 2
     return Arrow(f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}", times, (x1 + x2) / 2, (y1 + y2) / 2)

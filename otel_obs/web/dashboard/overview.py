@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psycopg
 from starlette.responses import Response
@@ -40,7 +41,7 @@ def overview(page: Shown) -> Response:
     with page.read() as connection:
         metrics = get_system_metrics(connection, page.filters)
         newest = traces.search(connection, replace(page.filters), limit=6).items
-        context = {
+        context: dict[str, Any] = {
             "metrics": metrics,
             "tiles": [_today(page, connection), *_tiles(page, metrics)],
             "spending": spending(page, connection, "model"),

@@ -1,4 +1,4 @@
-"""What do all pages share?  Whose data is shown, of which period, where one can go from here, and the frame around it."""
+"""What do all pages share?  Whose data is shown, of which period, where one can go from here, and the frame."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import psycopg
 
 from otel_obs.analytics.costs import CostRow, Costs
 from otel_obs.analytics.filters import Filters
-from otel_obs.analytics.metrics import Step, periods, step_for
+from otel_obs.analytics.metrics import periods, step_for
 from otel_obs.analytics.spend import spend
 from otel_obs.web.dashboard.charts import MAX_SERIES, Chart, Series, stacked
 from otel_obs.web.dashboard.figures import axis_money, money, period_name
@@ -49,7 +49,7 @@ def spending(page: Page, connection: psycopg.Connection, key: str | None, *, fla
     found = spend(connection, filters, by, flag=flag)
     starts = periods(filters.since, filters.until, step)
     names = _dearest(found) if key is not None else []
-    values = _values(found, starts, step, names)
+    values = _values(found, starts, names)
     series = [
         Series(name=name or "none", values=values[name], color=index)
         for index, name in enumerate(names)
@@ -59,7 +59,8 @@ def spending(page: Page, connection: psycopg.Connection, key: str | None, *, fla
     if rest is not None and any(rest):
         color, called = (0, "cost") if key is None else (OTHERS, "others")
         series.append(Series(name=called, values=rest, color=color))
-    return stacked("Cost", [period_name(at, step) for at in starts], series, money, links(page, starts), axis=axis_money)
+    labels = [period_name(at, step) for at in starts]
+    return stacked("Cost", labels, series, money, links(page, starts), axis=axis_money)
 
 
 def links(page: Page, starts: Sequence[datetime]) -> list[str]:
@@ -96,7 +97,7 @@ def _dearest(found: Costs) -> list[str | None]:
 
 
 def _values(
-    found: Costs, starts: Sequence[datetime], step: Step, names: Sequence[str | None]
+    found: Costs, starts: Sequence[datetime], names: Sequence[str | None]
 ) -> Mapping[str | None, list[float | None]]:
     """Return cents by name and period; what has no name of its own is ``_REST``."""
     values: dict[str | None, list[float | None]] = {name: [None] * len(starts) for name in [*names, _REST]}

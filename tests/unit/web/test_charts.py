@@ -9,7 +9,9 @@ LABELS = ("Mon", "Tue", "Wed", "Thu")
 
 
 def test_parts_of_a_bar_stand_on_each_other_and_fill_what_they_are_worth() -> None:
-    chart = stacked("t", LABELS, [Series(name="a", values=[1, 0, None, 4]), Series(name="b", values=[3, 0, 2, 4], color=1)], short)  # fmt: skip
+    chart = stacked(
+        "t", LABELS, [Series(name="a", values=[1, 0, None, 4]), Series(name="b", values=[3, 0, 2, 4], color=1)], short
+    )
 
     first, second = chart.boxes[0], chart.boxes[1]
     assert second.y + second.height == pytest.approx(first.y)
@@ -18,7 +20,7 @@ def test_parts_of_a_bar_stand_on_each_other_and_fill_what_they_are_worth() -> No
     highest = min(box.y for box in chart.boxes)
     assert highest == 0, "the largest sum reaches the end of the axis"
     assert len(chart.boxes) == 5, "nothing is drawn for nothing"
-    assert all(0 <= box.x and box.x + box.width <= WIDTH for box in chart.boxes)
+    assert all(box.x >= 0 and box.x + box.width <= WIDTH for box in chart.boxes)
 
 
 def test_a_chart_says_the_same_as_a_table() -> None:
@@ -50,7 +52,9 @@ def test_few_labels_are_written_however_many_periods_there_are() -> None:
     assert sum(bool(label) for label in stacked("t", labels, [], short).shown) <= 7
 
 
-@pytest.mark.parametrize(("value", "end"), [(0, 1), (-3, 1), (7, 8), (8.1, 10), (0.011, 0.012), (999, 1000), (float("inf"), 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "end"), [(0, 1), (-3, 1), (7, 8), (8.1, 10), (0.011, 0.012), (999, 1000), (float("inf"), 1)]
+)
 def test_an_axis_ends_at_a_round_number(value: float, end: float) -> None:
     assert nice(value) == pytest.approx(end)
 
