@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types imports check bench-flags clean
+MINUTES ?= 10
+
+.PHONY: install demo test otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app
 
 install: .venv/installed
 
@@ -18,6 +20,30 @@ demo: install
 test: install
 	$(BIN)/python -m pytest
 
+# The Collector of collector/, with Go 1.26 or newer from the official modules; for the tests a foreign sender and a broker.
+# builder/go.sum pins every module that goes into it.  Go caches downloads and compiled packages in places of its own.
+OTELCOL := build/otelcol
+OTELCOL_RELEASE := 0.155.0
+TELEMETRYGEN_RELEASE := 0.161.0
+GO_AT_EASE := GOMAXPROCS=$${GOMAXPROCS:-2} GOFLAGS="$$(go env GOFLAGS) -trimpath" nice
+
+otelcol: $(OTELCOL)/otelcol $(OTELCOL)/telemetrygen $(OTELCOL)/kafka
+
+$(OTELCOL)/otelcol: collector/builder/manifest.yaml collector/builder/go.sum
+	mkdir -p $(OTELCOL)/src
+	cp collector/builder/go.sum $(OTELCOL)/src/go.sum
+	GOBIN=$(CURDIR)/$(OTELCOL) $(GO_AT_EASE) go install go.opentelemetry.io/collector/cmd/builder@v$(OTELCOL_RELEASE)
+	cd collector/builder && $(GO_AT_EASE) $(CURDIR)/$(OTELCOL)/builder --config manifest.yaml --skip-compilation
+	diff collector/builder/go.sum $(OTELCOL)/src/go.sum
+	cd $(OTELCOL)/src && $(GO_AT_EASE) go build -ldflags='-s -w' -o ../otelcol .
+
+$(OTELCOL)/telemetrygen:
+	GOBIN=$(CURDIR)/$(OTELCOL) $(GO_AT_EASE) go install \
+	    github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen@v$(TELEMETRYGEN_RELEASE)
+
+$(OTELCOL)/kafka: tests/kafka/main.go tests/kafka/go.mod tests/kafka/go.sum
+	cd tests/kafka && $(GO_AT_EASE) go build -o $(CURDIR)/$@ .
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -30,8 +56,23 @@ imports: install
 
 check: lint types imports test
 
+# Servers and gateways killed, frozen and starved under load: some minutes, own processes only.
+chaos: install
+	$(BIN)/python -m pytest -m chaos tests/chaos -s
+
+# A steady load with a fault every minute, and a balance by id: make soak MINUTES=10
+soak: install
+	$(BIN)/python -m tests.chaos.soak $(MINUTES)
+
+# Damaged requests into both decoders: make fuzz MINUTES=1
+fuzz: install
+	$(BIN)/python -m tests.chaos.fuzz $(MINUTES)
+
 bench-flags: install
 	$(BIN)/python -m benchmarks.flags
+# What telemetry costs the application: takes about 10 minutes.
+bench-app: install
+	$(BIN)/python benchmarks/in_process.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

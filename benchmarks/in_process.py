@@ -1,11 +1,15 @@
 # ruff: noqa: INP001, T201 -- a program that prints
-"""What does a span cost the application that makes it?
+"""What does telemetry cost the application that makes it?
 
-CPU time of the thread that ends spans, and of its whole process, for each span: without any processor, with the
+Spans: CPU time of the thread that ends them, and of its whole process, for each span: without any processor, with the
 SDK's BatchSpanProcessor and with ours, which send to the same server by the same exporter, and with ours that writes
-to PostgreSQL. Each measurement is a process of its own; the rounds are interleaved, and the ratios are of medians of
-one run. Spans come at a rate that all variants can follow, so that none is cheap because it drops some: what was
+to PostgreSQL. Spans come at a rate that all variants can follow, so that none is cheap because it drops some: what was
 sent and what arrived is compared.
+
+Calls: CPU time of the thread that calls a function which our decorators wrap, beside one that makes its span by hand.
+
+Each measurement is a process of its own, the rounds are interleaved, and a ratio is the median of the ratios of the
+rounds, so that what else the machine does hits both sides.
 
     python benchmarks/in_process.py [--quick]
 """
@@ -22,15 +26,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
 import requests
+from openai.types.chat import ChatCompletion
+from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from otel_obs.exporter import PostgresSpanExporter
+from otel_obs.instrumentation import agent, llm, tool, workflow
 from otel_obs.postgres import schema
 from otel_obs.postgres.embedded import EmbeddedPostgres
 from otel_obs.postgres.locks import FileLock
@@ -43,9 +51,11 @@ BARE, STOCK, OURS, POSTGRES, AWAY = (
     "BatchSpanProcessor + OTLP",
     "ours + OTLP",
     "ours + PostgreSQL",
-    "ours + OTLP, away",
+    "ours + PostgreSQL, away",
 )
 VARIANTS = (BARE, STOCK, OURS, POSTGRES, AWAY)
+BY_HAND, TOOL, AGENT, WORKFLOW, LLM = "span by hand", "@tool", "@agent", "@workflow", "@llm, OpenAI's answer"
+CALLS = (BY_HAND, TOOL, AGENT, WORKFLOW, LLM)
 
 ATTRIBUTES = {
     "gen_ai.operation.name": "chat",
@@ -63,6 +73,14 @@ ATTRIBUTES = {
     "server.port": 443,
 }
 """A call as instrumentations of the GenAI conventions report it, with 1.5 kB of content."""
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 0,
+    "model": "gpt-4o-mini-2024-07-18",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "It was paid."}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 1200, "completion_tokens": 240, "total_tokens": 1440},
+}
 SPANS_A_SECOND = 1000
 BURST = 50
 
@@ -95,7 +113,7 @@ server.serve_forever()
 def measure(variant: str, spans: int, endpoint: str, database: str, spool: str) -> dict[str, float]:
     """Return what a span costs, in microseconds: ``thread``, ``process`` (CPU) and ``end_p99`` (wall clock)."""
     provider = TracerProvider(shutdown_on_exit=False)
-    add_processor(provider.add_span_processor, variant, endpoint, database, spool)
+    processor = add_processor(provider.add_span_processor, variant, endpoint, database, spool)
     tracer = provider.get_tracer("benchmark")
 
     def burst(count: int) -> None:
@@ -120,24 +138,91 @@ def measure(variant: str, spans: int, endpoint: str, database: str, spool: str) 
         at = time.perf_counter()
         span.end()
         ends.append(time.perf_counter() - at)
+    if variant != AWAY:
+        provider.force_flush()
+        until_sent(Path(spool))
     provider.shutdown()
+    on_disk = 0 if processor is None else processor.counts.spooled - processor.counts.drained
     return {
+        "on_disk": on_disk,
         "thread": thread / spans * 1e6,
         "process": process / spans * 1e6,
         "end_p99": statistics.quantiles(ends, n=100)[98] * 1e6,
     }
 
 
-def add_processor(add: Callable[..., None], variant: str, endpoint: str, database: str, spool: str) -> None:
-    """Add what *variant* says."""
+def until_sent(spool: Path) -> None:
+    """Wait for what went to disk because the machine had no time for it, but not for long."""
+    end = time.monotonic() + 20
+    while list(spool.rglob("*.spool")) and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def add_processor(
+    add: Callable[[SpanProcessor], None], variant: str, endpoint: str, database: str, spool: str
+) -> ReliableSpanProcessor | None:
+    """Add what *variant* says; return it if it is ours."""
+    if variant == BARE:
+        return None
     if variant == STOCK:
         add(BatchSpanProcessor(OTLPSpanExporter(endpoint), schedule_delay_millis=1000))
-    elif variant == OURS:
-        add(ReliableSpanProcessor(OTLPSpanExporter(endpoint), spool=spool))
-    elif variant == POSTGRES:
-        add(ReliableSpanProcessor(PostgresSpanExporter(database), spool=spool))
-    elif variant == AWAY:
-        add(ReliableSpanProcessor(OTLPSpanExporter("http://127.0.0.1:1/v1/traces"), spool=spool))
+        return None
+    exporters: dict[str, SpanExporter] = {
+        OURS: OTLPSpanExporter(endpoint),
+        POSTGRES: PostgresSpanExporter(database),
+        AWAY: PostgresSpanExporter("postgresql://nobody@127.0.0.1:1/none"),
+    }
+    ours = ReliableSpanProcessor(exporters[variant], spool=spool)
+    add(ours)
+    return ours
+
+
+def measure_calls(variant: str, calls: int, endpoint: str, spool: str) -> dict[str, float]:
+    """Return what a call costs its thread in microseconds, without the time of the function itself."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(ReliableSpanProcessor(OTLPSpanExporter(endpoint), spool=spool))
+    trace.set_tracer_provider(provider)
+    work, plain = wrapped(variant)
+
+    def timed(function: Callable[[str], object]) -> float:
+        before = time.thread_time()
+        for _ in range(BURST):
+            function("what happened?")
+        return time.thread_time() - before
+
+    timed(work)
+    time.sleep(1.5)
+    thread = 0.0
+    began = time.monotonic()
+    for number in range(calls // BURST):
+        thread += timed(work) - timed(plain)
+        time.sleep(max(0.0, began + (number + 1) * BURST / SPANS_A_SECOND - time.monotonic()))
+    provider.shutdown()
+    return {"thread": thread / calls * 1e6}
+
+
+def wrapped(variant: str) -> tuple[Callable[[str], object], Callable[[str], object]]:
+    """Return a function that is reported, and the same one that is not."""
+    answer = ChatCompletion.model_validate(ANSWER)
+
+    def plain(question: str) -> object:
+        return answer if variant == LLM else question
+
+    tracer = trace.get_tracer("benchmark")
+
+    def by_hand(question: str) -> object:
+        with tracer.start_as_current_span("execute_tool plain") as span:
+            span.set_attributes({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "plain"})
+            return plain(question)
+
+    found: dict[str, Callable[[str], object]] = {
+        BY_HAND: by_hand,
+        TOOL: tool(plain),
+        AGENT: agent(plain),
+        WORKFLOW: workflow(plain),
+        LLM: llm(plain),
+    }
+    return found[variant], plain
 
 
 @contextmanager
@@ -161,63 +246,93 @@ def arrived(variant: str, endpoint: str, database: str) -> int:
     return int(requests.get(endpoint, timeout=10).text)
 
 
-def round_of(variant: str, spans: int, endpoint: str, database: str) -> dict[str, float]:
+def round_of(variant: str, count: int, endpoint: str, database: str) -> dict[str, float]:
     """Measure *variant* once, in a process of its own."""
     with tempfile.TemporaryDirectory() as spool:
         before = arrived(variant, endpoint, database)
         done = subprocess.run(
-            [sys.executable, __file__, "--one", variant, str(spans), endpoint, database, spool],
+            [sys.executable, __file__, "--one", variant, str(count), endpoint, database, spool],
             env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
         )  # fmt: skip
         found: dict[str, float] = json.loads(done.stdout)
         if variant in {STOCK, OURS, POSTGRES}:
-            found["lost"] = BURST + spans + 1000 - (arrived(variant, endpoint, database) - before)
+            made = BURST + count + 1000
+            found["lost"] = made - (arrived(variant, endpoint, database) - before) - found["on_disk"]
         return found
 
 
-def table(results: dict[str, list[dict[str, float]]]) -> str:
+Rounds = dict[str, list[dict[str, float]]]
+
+
+def spread(rounds: Sequence[dict[str, float]], name: str) -> str:
+    """Return the median, and the smallest and largest value."""
+    values = [each[name] for each in rounds]
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def ratio(rounds: Rounds, variant: str, to: str, name: str) -> str:
+    """Return the median of what *variant* costs in each round as a part of what *to* does."""
+    return f"{statistics.median(a[name] / b[name] for a, b in zip(rounds[variant], rounds[to], strict=True)):.2f}"
+
+
+def table_of_spans(rounds: Rounds) -> str:
     """Return the results as Markdown."""
-    middle = {
-        variant: {name: statistics.median(each[name] for each in rounds) for name in ("thread", "process", "end_p99")}
-        for variant, rounds in results.items()
-    }
     lines = [
-        "| | thread, us/span | process, us/span | thread, of stock | process, of stock | p99 of end(), us | lost |",
+        "| | thread, us a span | of stock | process, us a span | of stock | p99 of `end()`, us | lost |",
         "|---|---|---|---|---|---|---|",
     ]
-    for variant, found in middle.items():
-        thread, process = (f"{found[name] / middle[STOCK][name]:.2f}" for name in ("thread", "process"))
-        lost = sum(each.get("lost", 0) for each in results[variant])
-        lines.append(
-            f"| {variant} | {found['thread']:.1f} | {found['process']:.1f} | {thread} | {process} |"
-            f" {found['end_p99']:.0f} | {lost if 'lost' in results[variant][0] else ''} |"
-        )
+    for variant, found in rounds.items():
+        cells = [
+            spread(found, "thread"),
+            ratio(rounds, variant, STOCK, "thread"),
+            spread(found, "process"),
+            ratio(rounds, variant, STOCK, "process"),
+            f"{statistics.median(each['end_p99'] for each in found):.0f}",
+            f"{sum(each['lost'] for each in found):.0f}" if "lost" in found[0] else "",
+        ]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def table_of_calls(rounds: Rounds) -> str:
+    """Return the results as Markdown."""
+    lines = ["| | thread, us a call | of a span by hand |", "|---|---|---|"]
+    for variant, found in rounds.items():
+        lines.append(f"| {variant} | {spread(found, 'thread')} | {ratio(rounds, variant, BY_HAND, 'thread')} |")
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the benchmark and print its table."""
+    """Run the benchmark and print its tables."""
     if arguments[:1] == ["--one"]:
-        variant, spans, endpoint, database, spool = arguments[1:]
-        print(json.dumps(measure(variant, int(spans), endpoint, database, spool)))
+        variant, count, endpoint, database, spool = arguments[1:]
+        if variant in CALLS:
+            print(json.dumps(measure_calls(variant, int(count), endpoint, spool)))
+        else:
+            print(json.dumps(measure(variant, int(count), endpoint, database, spool)))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 1,000 spans rather than 7 of 5,000")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 1,000 spans rather than 5 of 5,000")
     quick = parser.parse_args(arguments).quick
-    rounds, spans = (2, 1000) if quick else (7, 5000)
+    rounds, count = (2, 1000) if quick else (5, 5000)
 
-    results: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
+    results: Rounds = {variant: [] for variant in (*VARIANTS, *CALLS)}
     with tempfile.TemporaryDirectory(prefix="oo", dir="/tmp") as folder:  # a socket's path is short
         Path(folder).chmod(0o711)
         with EmbeddedPostgres(Path(folder), durable=False) as database, sink() as endpoint:
             schema.migrate(database)
             for _ in range(rounds):
-                for variant in VARIANTS:
-                    results[variant].append(round_of(variant, spans, endpoint, database))
+                for variant, found in results.items():
+                    found.append(round_of(variant, count, endpoint, database))
         with FileLock(Path(folder) / "supervisor.lock") as supervisor:
             supervisor.exclusive(60)
-    print(f"{rounds} rounds of {spans} spans, {SPANS_A_SECOND} a second; Python {sys.version.split()[0]}\n")
-    print(table(results))
+    print(
+        f"{time.strftime('%d %B %Y')}, {os.cpu_count()} cores, Python {sys.version.split()[0]},"
+        f" opentelemetry-sdk {version('opentelemetry-sdk')}: {rounds} rounds of {count:,} spans,"
+        f" {SPANS_A_SECOND:,} a second; median (smallest to largest)\n"
+    )
+    print(table_of_spans({variant: results[variant] for variant in VARIANTS}), end="\n\n")
+    print(table_of_calls({variant: results[variant] for variant in CALLS}))
 
 
 if __name__ == "__main__":

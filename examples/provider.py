@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import anthropic_api, openai_api
+from . import anthropic_api, openai_api, responses_api
 from .dialogue import Answer, answer_to, dated
 
 
@@ -78,6 +78,8 @@ def _handler(served: list[Served]) -> type[BaseHTTPRequestHandler]:
             path = urlsplit(self.path).path
             if path == "/v1/chat/completions":
                 self._chat(request)
+            elif path == "/v1/responses":
+                self._responses(request)
             elif path == "/v1/embeddings":
                 self._embeddings(request)
             elif path == "/v1/messages":
@@ -92,6 +94,14 @@ def _handler(served: list[Served]) -> type[BaseHTTPRequestHandler]:
                 self._stream(openai_api.completion_events(request, answer, response_id))
             else:
                 self._send(openai_api.completion(request, answer, response_id))
+
+        def _responses(self, request: dict[str, Any]) -> None:
+            answer, response_id = answer_to(responses_api.prompt_of(request)), f"resp_{secrets.token_hex(24)}"
+            self._bill(request, answer, response_id)
+            if request.get("stream"):
+                self._stream(responses_api.response_events(request, answer, response_id))
+            else:
+                self._send(responses_api.response(request, answer, response_id))
 
         def _messages(self, request: dict[str, Any]) -> None:
             answer, response_id = answer_to(anthropic_api.prompt_of(request)), f"msg_01{secrets.token_hex(11)}"

@@ -68,6 +68,12 @@ class StorageUnavailableError(ObsError):
     retryable = True
 
 
+class StorageBrokenError(ObsError):
+    """PostgreSQL refuses what this program does, whatever the data: an operator has to look."""
+
+    retryable = True
+
+
 class StorageRejectedError(ObsError):
     """PostgreSQL refuses this data; sending it again will not help."""
 
@@ -88,6 +94,10 @@ class SchemaTooNewError(ObsError):
 
 class MigrationChangedError(ObsError):
     """A migration that was applied has a different content now."""
+
+
+class UnsafeReaderError(ObsError):
+    """Row-level security does not bind the role that tenants' reads run as."""
 
 
 class ClockDisagreesError(ObsError):

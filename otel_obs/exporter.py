@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from threading import Lock
 
+import psycopg
 import tenacity
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.sdk.trace import ReadableSpan
@@ -29,9 +31,10 @@ from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.queue import CommitQueue, Settler
 from otel_obs.pipeline.stored import settling
 from otel_obs.postgres.embedded import running_dsn
-from otel_obs.postgres.pool import open_pool, translated
-from otel_obs.postgres.prices import operator_prices
+from otel_obs.postgres.pool import conninfo, open_pool
+from otel_obs.postgres.prices import Current
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.postgres.workflows import bindings
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
 from otel_obs.settings import Settings
@@ -44,8 +47,6 @@ RETRY_FOR_S = 20.0
 WARN_EVERY_S = 20.0
 """How often a log line says that spans are dropped."""
 SETTLE_AT_ONCE = 200
-PRICES_FOR_S = 30.0
-"""How long the operators' prices are believed."""
 
 
 @dataclass(slots=True)
@@ -77,6 +78,15 @@ class PostgresSpanExporter(SpanExporter):
         self._writer: _Writer | None = None
         self._warned_at = 0.0
         self._stopped = False
+        after_fork = weakref.WeakMethod(self._begin_in_child)
+        os.register_at_fork(after_in_child=lambda: (again := after_fork()) and again())
+
+    def _begin_in_child(self) -> None:
+        """Leave the parent's connections to the parent; a lock of its may have been held while it forked."""
+        self._lock = Lock()
+        _LEFT_ALONE.append(self._writer)
+        self._writer = None
+        self.counts = ExportCounts()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Store *spans*; return FAILURE where they are dropped. Never raises."""
@@ -149,6 +159,9 @@ class PostgresSpanExporter(SpanExporter):
             )
 
 
+_LEFT_ALONE: list[_Writer | None] = []
+"""Writers of parent processes: collected as garbage they would close what is not theirs any more."""
+
 _ADVICE = {
     "no_database": "set OTEL_OBS_DATABASE_URL, or run `otel-obs up` with the same OTEL_OBS_DATA_DIR",
     "after_shutdown": "the exporter is shut down",
@@ -175,19 +188,18 @@ class _Writer:
 
     def __init__(self, settings: Settings, database_url: str) -> None:
         self.pid = os.getpid()
-        self._prices = PriceBook(default_catalog())
-        self._prices_until = 0.0
-        self._mapping = _mapping(settings, self._prices)
-        self._pool: ConnectionPool = open_pool(database_url, max_size=2)
-        self._store = PostgresStore(self._pool, self._prices.row)
+        prices = PriceBook(default_catalog())
+        self._mapping = _mapping(settings, prices)
+        self._pool: ConnectionPool = open_pool(database_url, max_size=2, writes=True)
+        repriced = partial(reprice, price=self._mapping.price)
+        self._store = PostgresStore(self._pool, prices.row, current=Current(prices, repriced))
         self._queue = CommitQueue(self._store, self._mapping.price)
-        self._settling = settling(partial(reprice, price=self._mapping.price))
+        self._settling = settling(repriced)
         self._settler = Settler(self._settle_some)
         self._settler.start()
 
     def write(self, decoded: Decoded) -> ExportCounts:
         """Return what became of *decoded* once it is committed."""
-        _retrying(self._read_prices)
         received = receive(decoded, Sender(), datetime.now(tz=timezone.utc), self._mapping)
         counts = ExportCounts(rejected=len(received.quarantined))
         if received.dropped:
@@ -200,28 +212,38 @@ class _Writer:
 
     def settle_all(self, until: float) -> bool:
         """Settle every trace now; return False if that took longer than *until*."""
-        self._read_prices()
         while self._store.settle(self._settling, limit=SETTLE_AT_ONCE, all_now=True):
             if time.monotonic() > until:
                 return False
         return True
 
     def _settle_some(self) -> int:
-        self._read_prices()
         return self._store.settle(self._settling, limit=SETTLE_AT_ONCE)
-
-    def _read_prices(self) -> None:
-        """Learn what operators have set since."""
-        if time.monotonic() > self._prices_until:
-            with translated(), self._pool.connection() as connection:
-                self._prices.set_own(operator_prices(connection))
-            self._prices_until = time.monotonic() + PRICES_FOR_S
 
     def close(self) -> None:
         """Stop the threads, and close the connections."""
         self._queue.close()
         self._settler.close()
         self._pool.close(1.0)
+
+
+def bound_workflows() -> dict[tuple[str, str], str] | None:
+    """Return the workspaces that the table ``workflows`` binds workflows to; None where no database is to be had.
+
+    Keys are (organization id, workflow id), and ('', workflow id) for the organization of spans that name none.
+    """
+    settings = Settings.from_env(os.environ)
+    database_url = settings.database_url or running_dsn(settings.data_dir)
+    if database_url is None:
+        return None
+    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+    try:
+        with psycopg.connect(conninfo(database_url, settings={"statement_timeout": "3000ms"})) as connection:
+            found = bindings(connection)
+    finally:
+        detach(token)
+    own = {("", key[1]): workspace for key, workspace in found.items() if key[0] == settings.organization_id}
+    return {**found, **own}
 
 
 def _mapping(settings: Settings, prices: PriceBook) -> Mapping:

@@ -1,4 +1,4 @@
-"""The gateway, put together: receivers in front, one writer and one settler behind them."""
+"""The gateway, put together: receivers in front, one writer, one settler and a spool behind them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import logging
 import os
 import threading
-import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -18,36 +18,43 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from otel_obs.errors import ConfigurationError, ObsError
+from otel_obs.errors import ObsError, StorageUnavailableError
 from otel_obs.model import Decoded
+from otel_obs.pipeline import recorded
+from otel_obs.pipeline.accepted import JSON, PROTOBUF, ROWS, Accepted
+from otel_obs.pipeline.committing import Committer
+from otel_obs.pipeline.drain import Drain
 from otel_obs.pipeline.ingest import Received, receive, reprice
+from otel_obs.pipeline.intake import COMMIT_WITHIN_S, Intake
 from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.queue import CommitQueue, Settler
+from otel_obs.pipeline.sealing import sealer_of
+from otel_obs.pipeline.spool import Spool
 from otel_obs.pipeline.stored import settling
+from otel_obs.pipeline.watch import Watch
 from otel_obs.postgres import schema
 from otel_obs.postgres.keys import PostgresKeys
-from otel_obs.postgres.pool import open_pool, translated
-from otel_obs.postgres.prices import operator_prices
+from otel_obs.postgres.pool import fingerprint, open_pool, translated
+from otel_obs.postgres.prices import Current
+from otel_obs.postgres.roles import check_reader
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
 from otel_obs.receiver.auth import ADMIN, READ, Authenticator
-from otel_obs.receiver.export import Outcome
+from otel_obs.receiver.export import Outcome, Sent
 from otel_obs.receiver.grpc import GrpcReceiver
 from otel_obs.receiver.http import HttpReceiver, refusal
 from otel_obs.receiver.known_keys import KnownKeys
+from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.metrics import GatewayMetrics
 from otel_obs.receiver.status import answer_to
 from otel_obs.rows.batch import Written
 from otel_obs.settings import Settings, is_loopback
-from otel_obs.tenancy import Sender
 
 _log = logging.getLogger(__name__)
 
 SETTLE_AT_ONCE = 500
 """Traces in one settling transaction."""
-_FITS_FOR_S = 5.0
-"""How long a check of the schema, and the operators' prices, are believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +69,90 @@ class Listening:
 class Gateway:
     """OTLP in, rows out."""
 
-    def __init__(self, settings: Settings, database_url: str) -> None:
+    def __init__(self, settings: Settings, database_url: str, *, share_ports: bool = False) -> None:
         for endpoint in (settings.grpc_endpoint, settings.http_endpoint):
             settings.check_listener(endpoint)
         self._settings = settings
         self._prices = PriceBook(default_catalog())
         self._mapping = mapping_of(settings, self._prices)
-        self._pool: ConnectionPool = open_pool(database_url)
-        self._store = PostgresStore(self._pool, self._prices.row)
+        self._pool: ConnectionPool = open_pool(database_url, writes=True)
+        repriced = partial(reprice, price=self._mapping.price)
+        self._store = PostgresStore(self._pool, self._prices.row, current=Current(self._prices, repriced))
         self.metrics = GatewayMetrics()
-        self._queue = CommitQueue(self._store, self._mapping.price, committed=self.metrics.committed)
-        self.metrics.watch_queue(lambda: self._queue.size_bytes)
-        self._settling = settling(partial(reprice, price=self._mapping.price))
+        self.exposition: Callable[[], bytes] = self.metrics.exposition
+        """What ``/metrics`` shows."""
+        self._is_walled = False
+        self._watch = Watch(self._ask_database)
+        price, committed = self._mapping.price, self.metrics.committed
+        self._queue = CommitQueue(self._store, price, answer_within_s=COMMIT_WITHIN_S, committed=committed)
+        self._drain = self._drain_of(settings, database_url)
+        self._intake = Intake(self._queue, self._watch, self._drain)
+        self._memory = Memory(settings.max_memory_bytes)
+        self._settling = settling(repriced)
         self._settler = Settler(self._settle_some)
-        self._fits_until = 0.0
         self._stopping = False
         # A pool of its own: who guesses keys takes no connection from writers.
         self._key_pool = open_pool(database_url, max_size=1) if settings.auth == "keys" else None
         self.authenticator = None if self._key_pool is None else _authenticator(self._key_pool, self.metrics)
         limit = settings.max_request_bytes
         self._grpc = GrpcReceiver(
-            self.export, settings.grpc_endpoint, max_request_bytes=limit, authenticator=self.authenticator
+            self.export,
+            settings.grpc_endpoint,
+            max_request_bytes=limit,
+            authenticator=self.authenticator,
+            memory=self._memory,
+            share_port=share_ports,
         )
         self._http = HttpReceiver(
             self.export,
             settings.http_endpoint,
             max_request_bytes=limit,
             authenticator=self.authenticator,
+            memory=self._memory,
+            share_port=share_ports,
             extra_routes=self._routes(),
         )
+        self._report()
+
+    def _drain_of(self, settings: Settings, database_url: str) -> Drain | None:
+        """Return what keeps requests on disk; None where the operator gives no room for it."""
+        if not settings.spool_max_bytes:
+            return None
+        folder = settings.data_dir / "spool" / f"gateway-{fingerprint(database_url)}"
+        spool = self._spool = Spool(folder, max_bytes=settings.spool_max_bytes)
+        committer = Committer(self._store, self._mapping.price, self.metrics.committed, from_spool=True)
+        return Drain(spool, sealer_of(settings.encryption_keys), self._mapping, committer, lambda: self._watch.is_fit)
+
+    def _report(self) -> None:
+        """Tell what others count."""
+        metrics, drain = self.metrics, self._drain
+        metrics.watch_queue(lambda: self._queue.size_bytes)
+        metrics.watch("otel_obs_database_up", "1 while rows can be written, else 0.", lambda: self._watch.is_fit)
+        metrics.watch("otel_obs_memory_bytes", "What the process holds.", lambda: self._memory.held_bytes)
+        metrics.watch(
+            "otel_obs_memory_limit_bytes", "At four fifths of it requests are refused.",
+            lambda: self._memory.limit_bytes,
+        )  # fmt: skip
+        if drain is None:
+            return
+        spooled, drained = self._spool.counts, drain.counts
+        metrics.watch("otel_obs_spool_bytes", "What is on disk.", lambda: drain.size_bytes)
+        metrics.watch(
+            "otel_obs_spool_max_bytes", "How much may be on disk.", lambda: self._settings.spool_max_bytes
+        )  # fmt: skip
+        metrics.watch("otel_obs_lag_seconds", "How long the oldest request on disk has waited.", lambda: drain.lag_s)
+        metrics.watch_total(
+            "otel_obs_spool_records", "Records that left the disk: all of them, and those of deleted tenants.",
+            {"drained": lambda: drained.drained, "deleted": lambda: drained.deleted},
+        )  # fmt: skip
+        metrics.watch_total(
+            "otel_obs_spool_damaged", "Places of the spool that could not be read.",
+            {
+                "torn": lambda: spooled.torn,
+                "corrupt": lambda: spooled.corrupt,
+                "unreadable": lambda: drained.unreadable,
+            },
+        )  # fmt: skip
 
     def start(self) -> Listening:
         """Listen, and return where.
@@ -100,26 +162,44 @@ class Gateway:
         """
         if self.authenticator is not None:
             self.authenticator.start()
+        self._watch.start()
         grpc = _with_port(self._settings.grpc_endpoint, self._grpc.start())
         http = _with_port(self._settings.http_endpoint, self._http.start())
+        if self._drain is not None:
+            self._drain.start()
         self._settler.start()
         return Listening(grpc, http)
 
     def check(self) -> None:
-        """See to it that rows can be written, at the prices that operators have set.
+        """See to it that rows can be written.
 
         Raises:
             ObsError: they cannot; the message says why.
         """
-        if time.monotonic() < self._fits_until:
-            return
+        self._watch.check()
+
+    def can_take(self) -> None:
+        """See to it that requests can be taken: rows can be written, or kept on disk until they can.
+
+        Raises:
+            ObsError: they cannot; the message says why.
+        """
+        try:
+            self._watch.check()
+        except StorageUnavailableError:
+            if self._drain is None:
+                raise
+
+    def _ask_database(self) -> None:
+        """See to it that this program fits the database."""
         with translated(), self._pool.connection() as connection:
             schema.check(connection)
-            self._prices.set_own(operator_prices(connection))
-        self._fits_until = time.monotonic() + _FITS_FOR_S
+            if not self._is_walled:
+                check_reader(connection)
+                self._is_walled = True
 
-    def export(self, decoded: Decoded, sender: Sender) -> Outcome:
-        """Store what was decoded; return once it is committed.
+    def export(self, decoded: Decoded, sent: Sent) -> Outcome:
+        """Store what was decoded; return once it is committed, or on disk while the database is away.
 
         Raises:
             ObsError: nothing was stored.
@@ -127,22 +207,39 @@ class Gateway:
         signals = Counter(item.signal for item in decoded.rejected)
         self.metrics.received.labels("traces").inc(len(decoded.spans) + signals["traces"])
         self.metrics.received.labels("logs").inc(len(decoded.logs) + signals["logs"])
+        received_at = datetime.now(tz=timezone.utc)
         try:
-            self.check()
-            received = receive(decoded, sender, datetime.now(tz=timezone.utc), self._mapping)
-            self.metrics.received.labels("span_events").inc(sum(len(found.extra_events) for found in received.records))
+            received = receive(decoded, sent.sender, received_at, self._mapping)
+            extra = sum(len(found.extra_events) for found in received.records)
+            self.metrics.received.labels("span_events").inc(extra)
             if received.dropped:
                 self.metrics.dropped.labels("not_genai").inc(received.dropped)
             if not received.records and not received.quarantined:
                 return Outcome(0, decoded.warning)
+            count = len(received.records) + len(received.quarantined) + extra
             with self.metrics.request_seconds.time():
-                written = self._queue.submit(received)
+                written = self._intake.take(received, lambda: self._accepted(sent, received, received_at, count))
         except ObsError as error:
             self.metrics.failed(error)
             raise
-        for item in received.quarantined:
-            self.metrics.rejected.labels(item.reason).inc()
+        self.metrics.accepted.inc(count)
+        if written is None:
+            self.metrics.spooled.inc(count)
+            return _outcome(received, Written(), decoded.warning)
         return _outcome(received, written, decoded.warning)
+
+    def _accepted(self, sent: Sent, received: Received, received_at: datetime, count: int) -> Accepted:
+        """Return what is kept on disk: the request as it came, or its rows where content is dropped."""
+        as_sent = self._mapping.policy.store
+        return Accepted(
+            signal=sent.signal,
+            encoding=(JSON if sent.is_json else PROTOBUF) if as_sent else ROWS,
+            body=sent.body if as_sent else recorded.to_bytes(received),
+            sender=sent.sender,
+            defaults=self._mapping.defaults,
+            received_at=received_at,
+            records=count,
+        )
 
     def settle_all(self) -> None:
         """Bring every trace into its final form now."""
@@ -150,7 +247,8 @@ class Gateway:
             pass
 
     def _settle_some(self) -> int:
-        self.check()
+        if not self._watch.is_fit:
+            return 0
         count = self._store.settle(self._settling, limit=SETTLE_AT_ONCE)
         self.metrics.settled.inc(count)
         return count
@@ -164,11 +262,15 @@ class Gateway:
         for thread in receivers:
             thread.join()
         self._queue.close(grace_s)
+        if self._drain is not None:
+            self._drain.close()
         self._settler.close()
-        try:
-            self.settle_all()
-        except ObsError as error:
-            _log.warning("traces remain to be settled: %s", error)
+        if self._watch.is_fit:
+            try:
+                self.settle_all()
+            except ObsError as error:
+                _log.warning("traces remain to be settled: %s", error)
+        self._watch.close()
         self._pool.close(1.0)
         if self.authenticator is not None and self._key_pool is not None:
             self.authenticator.close()
@@ -185,12 +287,12 @@ class Gateway:
         return PlainTextResponse("ok\n")
 
     def _readyz(self, _: Request) -> Response:
+        if self._stopping:
+            return JSONResponse({"ready": False, "reason": "stopping"}, status_code=503)
         try:
             self.check()
         except ObsError as error:
             return JSONResponse({"ready": False, "reason": str(error)}, status_code=503)
-        if self._stopping:
-            return JSONResponse({"ready": False, "reason": "stopping"}, status_code=503)
         return JSONResponse({"ready": True})
 
     def _metrics(self, request: Request) -> Response:
@@ -199,7 +301,7 @@ class Gateway:
                 self.authenticator.authenticate(request.headers.items(), READ, ADMIN)
             except ObsError as error:
                 return refusal(answer_to(error), json=True)
-        return Response(self.metrics.exposition(), media_type="text/plain; version=0.0.4")
+        return Response(self.exposition(), media_type="text/plain; version=0.0.4")
 
 
 def _authenticator(pool: ConnectionPool, metrics: GatewayMetrics) -> Authenticator:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
@@ -15,6 +16,8 @@ from otel_obs.errors import ConfigurationError
 PREFIX = "OTEL_OBS_"
 
 MAX_ID_BYTES = 200
+MIN_KEY_BYTES = 32
+MAX_WORKERS = 64
 MAX_DAYS = 300_000
 """Longer than that is for ever."""
 NO_IDENTIFIER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -37,10 +40,15 @@ SETTINGS = (
         "",
         "the same database past any connection pooler, for migrations and to hear of changed flags",
     ),
-    Setting("DATA_DIR", "", "folder of the embedded PostgreSQL and of run.json; default: the user's data folder"),
+    Setting(
+        "DATA_DIR",
+        "",
+        "folder of the embedded PostgreSQL, of the spool and of run.json; default: the user's data folder",
+    ),
     Setting("GRPC_ENDPOINT", "127.0.0.1:4317", "where OTLP/gRPC listens; port 0 takes a free one"),
     Setting("HTTP_ENDPOINT", "127.0.0.1:4318", "where OTLP/HTTP and the health endpoints listen"),
     Setting("API_ENDPOINT", "127.0.0.1:4320", "where the API listens; with `maintain` health and metrics"),
+    Setting("WORKERS", "1", "processes that share the two addresses, each with a spool of its own"),
     Setting("AUTH", "", "`off` or `keys`; default: off if every address is loopback, else keys, and off is refused"),
     Setting("INSECURE", "off", "`on` allows unencrypted connections from other machines"),
     Setting("ORGANIZATION_ID", "default", "organization of spans that name none"),
@@ -48,6 +56,12 @@ SETTINGS = (
     Setting("CONTENT", "store", "`store` or `drop`: what happens to prompts, answers, tool arguments and results"),
     Setting("SPANS", "all", "`all`, or `genai` to drop (and count) spans that are not about GenAI"),
     Setting("ESTIMATE_TOKENS", "off", "`on` counts tokens of calls that come without usage, and marks them estimated"),
+    Setting("EXECUTORS", "", "executors to report: a TOML file, or `module:function=kind, ...` (read in applications)"),
+    Setting(
+        "SPOOL_MAX_BYTES", str(1024 * 1024 * 1024), "how much is kept on disk while PostgreSQL is away; 0 keeps nothing"
+    ),
+    Setting("ENCRYPTION_KEYS", "", "`kid:base64` of 32 bytes or more, several by commas: the first writes, all read"),
+    Setting("MAX_MEMORY_BYTES", "0", "at 80 % of it senders are told to come again; 0: half of what there is"),
     Setting("RETENTION_SCHEDULE", "0 2 * * *", "when jobs run: five fields of cron, in UTC"),
     Setting("RETENTION_GRACE_DAYS", "7", "days before fewer days of retention count"),
     Setting("ROLLUP_RETENTION_DAYS", "", "days that roll-ups are kept at least; default: as long as rows"),
@@ -69,6 +83,7 @@ class Settings:
     data_dir: Path
     grpc_endpoint: str
     http_endpoint: str
+    workers: int
     api_endpoint: str
     auth: str
     insecure: bool
@@ -77,6 +92,11 @@ class Settings:
     content: str
     spans: str
     estimate_tokens: bool
+    executors: str | None
+    """Read where they run, by ``instrumentation.configuration``."""
+    spool_max_bytes: int
+    encryption_keys: tuple[tuple[str, bytes], ...] = field(repr=False)
+    max_memory_bytes: int
     retention_schedule: str
     retention_grace_days: int
     rollup_retention_days: int | None
@@ -105,6 +125,7 @@ class Settings:
             data_dir=Path(value("DATA_DIR") or platformdirs.user_data_dir("otel_obs")).expanduser().absolute(),
             grpc_endpoint=grpc,
             http_endpoint=http,
+            workers=_count("WORKERS", value("WORKERS")),
             api_endpoint=api,
             auth=_choice("AUTH", value("AUTH") or auth, ("off", "keys")),
             insecure=_choice("INSECURE", value("INSECURE"), ("off", "on")) == "on",
@@ -113,6 +134,10 @@ class Settings:
             content=_choice("CONTENT", value("CONTENT"), ("store", "drop")),
             spans=_choice("SPANS", value("SPANS"), ("all", "genai")),
             estimate_tokens=_choice("ESTIMATE_TOKENS", value("ESTIMATE_TOKENS"), ("off", "on")) == "on",
+            executors=value("EXECUTORS") or None,
+            spool_max_bytes=_bytes("SPOOL_MAX_BYTES", value("SPOOL_MAX_BYTES")),
+            encryption_keys=_keys("ENCRYPTION_KEYS", value("ENCRYPTION_KEYS")),
+            max_memory_bytes=_bytes("MAX_MEMORY_BYTES", value("MAX_MEMORY_BYTES")),
             retention_schedule=value("RETENTION_SCHEDULE"),
             retention_grace_days=_days("RETENTION_GRACE_DAYS", value("RETENTION_GRACE_DAYS")),
             rollup_retention_days=_days_or_none("ROLLUP_RETENTION_DAYS", value("ROLLUP_RETENTION_DAYS")),
@@ -178,6 +203,35 @@ def _positive(name: str, value: str) -> int:
     if not value.isdecimal() or int(value) <= 0:
         raise ConfigurationError(f"{PREFIX}{name}={value!r}: a positive number of bytes is expected")
     return int(value)
+
+
+def _count(name: str, value: str) -> int:
+    if not value.isdecimal() or not 1 <= int(value) <= MAX_WORKERS:
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number from 1 to {MAX_WORKERS} is expected")
+    return int(value)
+
+
+def _bytes(name: str, value: str) -> int:
+    if not value.isdecimal():
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number of bytes is expected")
+    return int(value)
+
+
+def _keys(name: str, value: str) -> tuple[tuple[str, bytes], ...]:
+    """Return the keys by name, the first of which writes; no message shows a key."""
+    found: dict[str, bytes] = {}
+    for item in filter(None, (part.strip() for part in value.split(","))):
+        kid, _, encoded = item.partition(":")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            key = b""
+        if not is_identifier(kid) or len(key) < MIN_KEY_BYTES:
+            raise ConfigurationError(f"{PREFIX}{name}: kid:base64 of at least {MIN_KEY_BYTES} bytes is expected")
+        if kid in found:
+            raise ConfigurationError(f"{PREFIX}{name}: there are two keys {kid!r}")
+        found[kid] = key
+    return tuple(found.items())
 
 
 def _days(name: str, value: str) -> int:

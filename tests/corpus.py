@@ -26,6 +26,17 @@ NO_USAGE_ON_SPANS = {"autogen"}
 """Usage is in the JSON of messages only, told many times: nothing is costed from it."""
 
 
+MORE_RUNS = {"autogen", "claude-code", "vercel-ai-v5", "vercel-ai-v7", "vercel-ai-v7-legacy"}
+"""Spans rightly tell more runs than their programs wrote down: rounds of a chat, loops with a function id."""
+
+BRIEFLY = {
+    "botocore-bedrock", "google-adk-1.14", "haystack-2.19", "langfuse", "litellm-otel-semconv",
+    "mlflow-anthropic-langchain", "openinference-crewai-stacked", "openlit-openai-1.34", "pydantic-ai-1.0-v3",
+    "semantic-kernel", "vercel-ai-v7-legacy",
+}  # fmt: skip
+"""Sent one by one in any order only: the ways in which they can go wrong are those of other captures."""
+
+
 @dataclass(frozen=True)
 class Body:
     """One request as it was captured."""

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "otel_obs"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-READS_ENVIRON = {"cli", "client.py", "server.py", "exporter.py"}
-"""The edges where the settings come in; the SDK makes the exporter without telling it anything."""
+READS_ENVIRON = {"cli", "client.py", "server.py", "exporter.py", "processor"}
+"""The edges where the settings come in; the SDK makes exporter and processor without telling them anything."""
+ALSO_EDGES = {"instrumentation/instrumentor.py", "instrumentation/command.py"}
+"""What OpenTelemetry starts, and a command that an application's environment is enough for."""
 ENVIRON_FOR_SUBPROCESSES = {"postgres/embedded.py"}
 """It hands the environment on to PostgreSQL's programs."""
 STATEMENT = re.compile(r"^\s*(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|WITH|TRUNCATE)\s", re.IGNORECASE)
 
 
-def test_imports_go_down_the_floor_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_imports_go_down_the_floor_plan() -> None:
+    # In a process of its own: the linter sets logging up anew, and would silence ours for the tests that follow.
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    assert lint_imports(no_cache=True) == 0
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_environment_is_read_at_the_edges_only(module: Path) -> None:
     where = module.relative_to(PACKAGE)
 
-    if where.parts[0] in READS_ENVIRON or str(where) in ENVIRON_FOR_SUBPROCESSES:
+    if where.parts[0] in READS_ENVIRON or str(where) in ENVIRON_FOR_SUBPROCESSES | ALSO_EDGES:
         return
 
     assert "os.environ" not in module.read_text()

@@ -14,9 +14,15 @@ import psycopg
 import pytest
 
 from otel_obs.cli.main import command
+from otel_obs.instrumentation.configuration import configured
 from otel_obs.postgres.pool import conninfo
 from otel_obs.server import Gateway, Listening
 from otel_obs.settings import PREFIX, SETTINGS, Settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -71,6 +77,14 @@ def test_the_ten_lines_work_and_the_commands_and_queries_after_them_answer(
     assert row is not None
     assert row[0] == "gpt-4o-mini-2024-07-18"
     assert row[1] > 0
+
+
+def test_its_configurations_of_executors_are_right() -> None:
+    for block in _blocks("toml"):
+        found = configured(tomllib.loads(block), "README.md")
+
+        assert found.problems == ()
+        assert found.executors
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)

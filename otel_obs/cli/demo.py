@@ -137,6 +137,7 @@ def _show(console: Console, connection: psycopg.Connection, answer: str, served:
     console.print(_tree(found))
     console.print()
     console.print(_calls(found))
+    console.print("[dim]A dash: the provider's answer, or whoever reported it, does not say.[/]\n")
     for title, key in (("by model", "model"), ("by agent", "agent")):
         table = as_table(costs_of(connection, [key], organization_id=ORGANIZATION))
         table.title = f"Costs {title}"

@@ -72,7 +72,7 @@ def import_file(file: str, org: str | None, workspace: str | None, as_json: bool
         with translated(), psycopg.connect(conninfo(url)) as connection:
             schema.check(connection)
             prices.set_own(operator_prices(connection))
-        pool = open_pool(url, max_size=2, statement_timeout_s=60)
+        pool = open_pool(url, max_size=2, statement_timeout_s=60, wait_s=15)
         mapping = mapping_of(settings, prices)
         store = PostgresStore(pool, prices.row)
         queue = CommitQueue(store, mapping.price)

@@ -8,14 +8,17 @@ from importlib.metadata import version
 
 import click
 
+from otel_obs.cli.audit import audit
 from otel_obs.cli.costs import costs
 from otel_obs.cli.database import dsn, migrate, psql
 from otel_obs.cli.demo import demo
+from otel_obs.cli.doctor import doctor
 from otel_obs.cli.flags import flags
 from otel_obs.cli.importing import import_file
 from otel_obs.cli.keys import keys
 from otel_obs.cli.maintain import maintain
 from otel_obs.cli.prices import prices
+from otel_obs.cli.quarantine import quarantine
 from otel_obs.cli.run import gateway, up
 from otel_obs.cli.serve import serve
 from otel_obs.cli.tail import tail
@@ -29,6 +32,7 @@ from otel_obs.errors import (
     SchemaTooOldError,
     StorageUnavailableError,
 )
+from otel_obs.instrumentation.command import instrumentation
 from otel_obs.settings import unknown_variables
 
 FAILED, USAGE, NO_DATABASE, WRONG_SCHEMA = 1, 2, 3, 4
@@ -50,11 +54,14 @@ for subcommand in (
     serve,
     maintain,
     migrate,
+    doctor,
     dsn,
     psql,
     costs,
     tail,
     prices,
+    quarantine,
+    audit,
     flags,
     keys,
     org,
@@ -63,6 +70,7 @@ for subcommand in (
     workflow,
     trace,
     import_file,
+    instrumentation,
 ):
     command.add_command(subcommand)
 

@@ -39,6 +39,7 @@ from otel_obs.web.lookups import FlagLookups, authenticator_of
 POOL_SIZE = 4
 STATEMENT_TIMEOUT_S = 300.0
 """Batches take much less; what takes longer waits for somebody."""
+WAIT_S = 15.0
 LOOK_EVERY_S = 1.0
 
 
@@ -71,7 +72,7 @@ def _once(
     with translated(), psycopg.connect(conninfo(url)) as connection:
         schema.check(connection)
         prices = operator_prices(connection)
-    pool = open_pool(url, max_size=POOL_SIZE, statement_timeout_s=STATEMENT_TIMEOUT_S)
+    pool = maintenance_pool(url)
     try:
         work = Work(
             pool=pool,
@@ -161,8 +162,8 @@ def scheduler_of(settings: Settings, pool: ConnectionPool, *, settles: bool = Tr
 
 
 def maintenance_pool(url: str) -> ConnectionPool:
-    """Return connections for jobs: statements may take longer than those of writers."""
-    return open_pool(url, max_size=POOL_SIZE, statement_timeout_s=STATEMENT_TIMEOUT_S)
+    """Return connections for jobs, for which nobody waits: they may take longer than those of writers."""
+    return open_pool(url, max_size=POOL_SIZE, statement_timeout_s=STATEMENT_TIMEOUT_S, wait_s=WAIT_S)
 
 
 def _until_told(settings: Settings, url: str) -> None:
@@ -200,7 +201,7 @@ def _until_told(settings: Settings, url: str) -> None:
 
 
 def _check(pool: ConnectionPool) -> None:
-    with translated(), pool.connection() as connection:
+    with translated(), pool.connection(timeout=1.0) as connection:
         schema.check(connection)
 
 

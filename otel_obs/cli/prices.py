@@ -150,6 +150,8 @@ def _unit_options(function: Any) -> Any:
 @click.option(
     "--tier", "tiers", multiple=True, metavar="KEY@TOKENS=USD", help="Another price above so many input tokens."
 )
+@click.option("--batch", is_flag=True, help="Only for batches. A price without it holds for them as well.")
+@click.option("--service-tier", metavar="NAME", help="Only for this tier: priority, flex ...")
 @click.option("--org", metavar="ID", help="Only for this organization.")
 @time_option("--from", "valid_from", help="Since when. Default: always, if this is the first price set; else now.")
 @time_option("--until", "valid_to", help="First moment when it holds no longer.")
@@ -162,6 +164,8 @@ def set_price(
     provider: str | None,
     units: tuple[str, ...],
     tiers: tuple[str, ...],
+    batch: bool,
+    service_tier: str | None,
     org: str | None,
     valid_from: datetime | None,
     valid_to: datetime | None,
@@ -181,13 +185,16 @@ def set_price(
     if bool(prices) == withdraw:
         raise click.UsageError("give prices, such as --input 2.50 --output 10, or --withdraw")
     unit_prices = _with_tiers(prices, tiers)
+    conditions = {"processing": "batch"} if batch else {}
+    if service_tier is not None:
+        conditions["service_tier"] = service_tier.lower()
     now = datetime.now(tz=timezone.utc)
     with _connected(**options) as connection, connection.transaction():
         before = [
             row
             for row in operator_prices(connection)
             if (row.model_name, row.organization_id) == (model.lower(), org)
-            and row.provider == (provider_id(provider) or "")
+            and (row.provider, row.conditions) == (provider_id(provider) or "", conditions)
         ]
         row = price_row(
             provider=provider_id(provider) or "",
@@ -196,6 +203,7 @@ def set_price(
             valid_to=valid_to,
             source=OPERATOR,
             unit_prices=unit_prices,
+            conditions=conditions,
             organization_id=org,
             salt=now.isoformat(),
         )
@@ -217,7 +225,7 @@ def set_price(
         since = "always" if row.valid_from <= EPOCH else f"{row.valid_from:%Y-%m-%d %H:%M} UTC"
         click.echo(f"{row.model_name}: {'withdrawn' if withdraw else 'set'}, since {since}")
         click.echo(
-            "gateways take it up within seconds; calls stored before: otel-obs prices reprice "
+            "calls that are written from now on have it; those stored before: otel-obs prices reprice "
             f"--model {row.model_name} --dry-run",
             err=True,
         )

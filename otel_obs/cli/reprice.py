@@ -30,7 +30,7 @@ from otel_obs.pricing.catalog import default_catalog
 
 @click.command()
 @period_options
-@click.option("--model", metavar="NAME", help="One model, as it was sent.")
+@click.option("--model", metavar="NAME", help="One model, under its dated and prefixed names too.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would change.")
 @database_options
 @json_option

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 import time
@@ -11,10 +10,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import click
+from prometheus_client import CollectorRegistry
 
+from otel_obs.cli.logs import log_to_stderr
 from otel_obs.cli.maintain import maintenance_pool, scheduler_of
 from otel_obs.cli.options import database, database_options, listen_options, settings_from
-from otel_obs.errors import ObsError, SchemaTooNewError
+from otel_obs.cli.workers import Workers
+from otel_obs.errors import ObsError, SchemaTooNewError, UnsafeReaderError
 from otel_obs.maintenance.metrics import MaintenanceMetrics
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import uri_with_search_path
@@ -32,7 +34,7 @@ SAY_EVERY_S = 10.0
 @click.option("--api", metavar="HOST:PORT", help="Where the API listens; port 0: a free one.")
 def up(**options: str | None) -> None:
     """Run everything on this machine until Ctrl-C: PostgreSQL, migrations, OTLP, the API, maintenance."""
-    _log_to_stderr()
+    log_to_stderr()
     settings = settings_from(**options)
     with database(settings) as url:
         for name in schema.migrate(settings.direct_database_url or url):
@@ -45,7 +47,7 @@ def up(**options: str | None) -> None:
 @listen_options
 def gateway(**options: str | None) -> None:
     """Run OTLP only; run as many as you want on one database. It never migrates."""
-    _log_to_stderr()
+    log_to_stderr()
     settings = settings_from(**options)
     with database(settings) as url:
         _serve(settings, url, lambda *_: None)
@@ -57,7 +59,7 @@ def _serve(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    server = Gateway(settings, url)
+    server = Gateway(settings, url) if settings.workers == 1 else Workers(settings, url)
     api = _api_of(server, settings, url) if everything else None
     listening = server.start()
     if api is not None:
@@ -71,7 +73,8 @@ def _serve(
             also = "" if listening.api is None else f" api={listening.api}"
             click.echo(f"ready grpc={listening.grpc} http={listening.http}{also}")
             say(settings, listening)
-            with _maintained(settings, url, server) if everything else nullcontext():
+            registry = server.metrics.registry if isinstance(server, Gateway) else None
+            with _maintained(settings, url, registry) if everything else nullcontext():
                 stop.wait()
     finally:
         click.echo("stopping: finishing what was accepted", err=True)
@@ -81,8 +84,13 @@ def _serve(
         server.stop()
 
 
-def _api_of(server: Gateway, settings: Settings, url: str) -> ApiServer:
-    """Return the API beside a gateway: it knows the same keys, and counts in the same place."""
+def _api_of(server: Gateway | Workers, settings: Settings, url: str) -> ApiServer:
+    """Return the API beside a gateway: it knows the same keys, and counts in the same place.
+
+    Beside several workers it has a memory of keys of its own, and they count on the port of OTLP/HTTP.
+    """
+    if isinstance(server, Workers):
+        return ApiServer(settings, url, also_check=server.can_take)
     return ApiServer(
         settings,
         url,
@@ -93,11 +101,12 @@ def _api_of(server: Gateway, settings: Settings, url: str) -> ApiServer:
 
 
 @contextmanager
-def _maintained(settings: Settings, url: str, server: Gateway) -> Iterator[None]:
+def _maintained(settings: Settings, url: str, registry: CollectorRegistry | None) -> Iterator[None]:
     """Run the jobs of maintenance meanwhile; the gateway settles what it writes itself."""
     pool = maintenance_pool(url)
     scheduler = scheduler_of(settings, pool, settles=False)
-    server.metrics.registry.register(MaintenanceMetrics(pool))
+    if registry is not None:
+        registry.register(MaintenanceMetrics(pool))
     scheduler.start()
     try:
         yield
@@ -106,11 +115,12 @@ def _maintained(settings: Settings, url: str, server: Gateway) -> Iterator[None]
         pool.close(1.0)
 
 
-def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:
-    """Return True once rows can be written; meanwhile senders are told to come again.
+def _wait_until_ready(server: Gateway | Workers, stop: threading.Event) -> bool:
+    """Return True once requests can be taken, by the database or on disk; until then senders are told to come again.
 
     Raises:
         SchemaTooNewError: this program will never fit that database.
+        UnsafeReaderError: one tenant could read another's rows there.
     """
     said_at = -SAY_EVERY_S
     while not stop.is_set():
@@ -124,10 +134,10 @@ def _wait_until_ready(server: Gateway, stop: threading.Event) -> bool:
     return False
 
 
-def _waits_for(server: Gateway) -> ObsError | None:
+def _waits_for(server: Gateway | Workers) -> ObsError | None:
     try:
-        server.check()
-    except SchemaTooNewError:
+        server.can_take()
+    except (SchemaTooNewError, UnsafeReaderError):
         raise
     except ObsError as error:
         return error
@@ -150,7 +160,3 @@ def _say_what_next(settings: Settings, listening: Listening) -> None:
         "  Ctrl-C stops",
     )
     click.echo("\n".join(line for line in lines if line or line is lines[0]), err=True)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

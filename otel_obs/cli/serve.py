@@ -9,7 +9,7 @@ import threading
 import click
 
 from otel_obs.cli.options import database, database_options, settings_from
-from otel_obs.errors import ConfigurationError, ObsError, SchemaTooNewError
+from otel_obs.errors import ObsError, SchemaTooNewError, UnsafeReaderError
 from otel_obs.web.server import ApiServer
 
 LOOK_EVERY_S = 1.0
@@ -40,13 +40,13 @@ def _wait_until_ready(server: ApiServer, stop: threading.Event) -> bool:
     """Return True once questions can be answered.
 
     Raises:
-        SchemaTooNewError, ConfigurationError: they never will.
+        SchemaTooNewError, UnsafeReaderError: they never will.
     """
     said = ""
     while not stop.is_set():
         try:
             server.check()
-        except (SchemaTooNewError, ConfigurationError):
+        except (SchemaTooNewError, UnsafeReaderError):
             raise
         except ObsError as error:
             if str(error) != said:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -51,8 +52,9 @@ def _export_options(function: _F) -> _F:
         function
     )
     return click.option(
-        "--to", "folder", metavar="DIR", type=click.Path(path_type=Path), required=True, help="Folder for the files."
-    )(function)
+        "--to", "folder", metavar="DIR", type=click.Path(path_type=Path),
+        help="Folder for the files; without it one in this folder, named after what is in it.",
+    )(function)  # fmt: skip
 
 
 @contextmanager
@@ -69,7 +71,7 @@ def _pooled(**options: str | None) -> Iterator[ConnectionPool]:
     with database(settings_from(**options)) as url:
         with translated(), psycopg.connect(conninfo(url)) as connection:
             schema.check(connection)
-        pool = open_pool(url, max_size=2, statement_timeout_s=600)
+        pool = open_pool(url, max_size=2, statement_timeout_s=600, wait_s=15)
         try:
             yield pool
         finally:
@@ -316,7 +318,10 @@ def _delete(subject: Subject, *, folder: Path | None, why: str | None, as_json: 
     _said(found, f"deleted, with {rows:,} rows", as_json=as_json)
 
 
-def _export(subject: Subject, *, folder: Path, kind: str, as_json: bool, **options: str | None) -> None:
+def _export(subject: Subject, *, folder: Path | None, kind: str, as_json: bool, **options: str | None) -> None:
+    if folder is None:
+        # An id may hold anything, a path may not.
+        folder = Path("-".join(("export", *(re.sub(r"[^\w.-]", "_", name) for name in subject.names().values()))))
     with _connected(**options) as connection:
         connection.autocommit = True
         counts = export_files(connection, subject, folder, kind=kind, progress=_progress)

@@ -9,7 +9,10 @@ from otel_obs.dialects.facts import Facts, mapping_of, text_of
 from otel_obs.dialects.usage import merged, usage_of
 from otel_obs.model import Usage
 
-_ANSWER_KEYS = frozenset({"choices", "output", "content", "usage", "object", "candidates", "data", "stop_reason"})
+_ANSWER_KEYS = frozenset(
+    {"choices", "output", "content", "usage", "usage_metadata", "usageMetadata", "object", "candidates", "data",
+     "stop_reason"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,9 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from otel_obs.dialects.facts import Facts, parse
+from otel_obs.dialects.provider import provider_name
 from otel_obs.model import Call, Reading, Usage
+from otel_obs.semconv import USAGE_SOURCE
 
 EMBEDDING = "embeddings"
 ZERO_USAGE = "zero_usage"
@@ -35,18 +37,21 @@ def call_reading(
 ) -> Reading:
     """Return the reading of the request *call*, or that of a mere span if nothing proves a request.
 
-    Proof is usage, an output, a response id, or a failure. *said_usage*: usage attributes were sent, even
-    if they are zeros, which is what some emitters send for a stream without usage.
+    Proof is usage, an output, a response id, why or when the answer came, or a failure. *said_usage*: usage
+    attributes were sent, even if they are zeros, which is what some emitters send for a stream without usage.
     """
     usage, source = _usage(call, total_tokens, facts)
     call = replace(
         call,
+        request_model=_unprefixed(call.request_model, call.provider),
+        response_model=_unprefixed(call.response_model, call.provider),
         usage=usage,
         usage_source=source,
         reported_cost_usd=call.reported_cost_usd or facts.money(*_COSTS),
         is_batch=call.is_batch or call.service_tier == "batch",
     )
-    proven = usage.known or has_output or said_usage or call.response_id is not None or call.failed
+    answered = call.response_id or call.finish_reason or call.time_to_first_token_ms
+    proven = usage.known or has_output or said_usage or answered is not None or call.failed
     return Reading(
         event_type="embedding" if call.operation == EMBEDDING else "llm",
         dialect=dialect,
@@ -54,6 +59,12 @@ def call_reading(
         agent_id=agent[0],
         agent_name=agent[1],
     )
+
+
+def _unprefixed(model: str | None, provider: str | None) -> str | None:
+    """Return gpt-4o for openai/gpt-4o of OpenAI: routers put their provider before a model's name."""
+    prefix, slash, name = (model or "").partition("/")
+    return name if slash and name and provider is not None and provider_name(prefix) == provider else model
 
 
 def _usage(
@@ -65,7 +76,8 @@ def _usage(
             # No model answers without having read a single token: zeros stand for what was not sent.
             facts.flag(ZERO_USAGE)
             return Usage(), None
-        return usage, call.usage_source or "reported"
+        split = facts.text(USAGE_SOURCE) == "split"
+        return usage, call.usage_source or ("split" if split else "reported")
     if not total_tokens:
         return usage, None
     if call.operation == EMBEDDING:

@@ -81,6 +81,11 @@ _REASONING = (
     "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
     "gen_ai.usage.details.thoughts_tokens",
 )  # fmt: skip
+_STREAM = ("gen_ai.request.stream", "gen_ai.request.is_stream", "llm.is_streaming", "gen_ai.is_streaming")
+_RAW_COUNTS = frozenset({
+    "opentelemetry.instrumentation.bedrock", "opentelemetry.instrumentation.botocore.bedrock-runtime",
+})  # fmt: skip
+"""Instrumentations that hand on what the provider counts, whatever the convention says."""
 _UNITS = {
     "input_audio_tokens": ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens"),
     "output_audio_tokens": ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens"),
@@ -128,6 +133,7 @@ def read_call(
     *found* is what the dialect knows of its usage beyond the convention; *apart* says that the emitter
     leaves cached tokens out of the input tokens.
     """
+    apart = apart or span.scope.name in _RAW_COUNTS
     call = Call(
         operation=operation,
         provider=provider_of(facts),
@@ -143,7 +149,7 @@ def read_call(
             "gen_ai.response.service_tier",
         ),
         is_batch=False,
-        is_stream=facts.truth("gen_ai.request.stream", "llm.is_streaming", "gen_ai.is_streaming"),
+        is_stream=facts.truth(*_STREAM),
         attempts=_attempts(facts),
         endpoint=endpoint_of(facts),
         finish_reason=finish_reason_of(facts),
@@ -225,6 +231,7 @@ def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
     counts = Counts(
         input=facts.tokens(*_INPUT),
         output=facts.tokens(*_OUTPUT),
+        total=facts.tokens(*_TOTAL),
         cache_read=facts.tokens(*_READ),
         cache_write=facts.tokens(*_WRITE),
         cache_write_1h=facts.tokens(*_WRITE_1H),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from otel_obs.dialects.answer import answer_of
 from otel_obs.dialects.call import call_reading
 from otel_obs.dialects.content import Contents
-from otel_obs.dialects.facts import Facts, mapping_of
+from otel_obs.dialects.facts import Facts, mapping_of, text_of
 from otel_obs.dialects.gen_ai import with_role
 from otel_obs.model import Call, Reading, Span
 
@@ -31,6 +31,9 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
         return _call(span, facts, contents, _COMPONENT + "output", "embeddings")
     if facts.has("haystack.tool.name"):
         return with_role(reading, "tool", facts.text("haystack.tool.name"), facts)
+    if kind == "ToolInvoker":
+        tool = _invoked(facts)
+        return reading if tool is None else with_role(reading, "tool", tool, facts)
     if kind.endswith("Retriever"):
         return with_role(reading, "retrieval", name or kind, facts)
     if span.name == "haystack.agent.run":
@@ -39,6 +42,21 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     if span.name == "haystack.pipeline.run":
         return with_role(reading, "workflow", facts.text("haystack.pipeline.name") or "haystack.pipeline", facts)
     return reading
+
+
+def _invoked(facts: Facts) -> str | None:
+    """Return the tool that an agent's ``ToolInvoker`` ran, of several the first; until 3 no span tells its tools."""
+    for message in _each(facts.mapping(_COMPONENT + "output").get("tool_messages")):
+        for content in _each(message.get("content")):
+            origin = mapping_of(mapping_of(content.get("tool_call_result")).get("origin"))
+            if name := text_of(origin.get("tool_name")):
+                return name
+    return None
+
+
+def _each(value: object) -> list[Mapping[str, object]]:
+    items = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    return [item for item in items if isinstance(item, Mapping)]
 
 
 def _call(span: Span, facts: Facts, contents: Contents, output: str, operation: str) -> Reading:
@@ -59,11 +77,8 @@ def _call(span: Span, facts: Facts, contents: Contents, output: str, operation: 
 
 
 def _finish_reason(said: Mapping[str, object]) -> str | None:
-    replies = said.get("replies")
-    if not isinstance(replies, Sequence) or isinstance(replies, str):
-        return None
-    for reply in replies:
-        reason = mapping_of(mapping_of(reply).get("meta")).get("finish_reason")
+    for reply in _each(said.get("replies")):
+        reason = mapping_of(reply.get("meta")).get("finish_reason")
         if isinstance(reason, str):
             return reason
     return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from otel_obs.dialects.call import ESTIMATED_USAGE
 from otel_obs.dialects.content import Contents
-from otel_obs.dialects.facts import Facts
+from otel_obs.dialects.facts import Facts, mapping_of
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call
 from otel_obs.dialects.provider import provider_name
 from otel_obs.dialects.usage import usage_of
@@ -23,8 +25,22 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     reported = facts.mapping("metadata.usage_object")
     found = usage_of(reported, facts, apart=False) if reported else Usage()
     reading = read_call(span, facts, contents, operation, found=found, dialect="litellm")
+    if reading.call is not None and reading.call.is_stream and _is_guess(reported):
+        facts.flag(ESTIMATED_USAGE)
+        call = replace(reading.call, usage=Usage(), usage_source=None, reported_cost_usd=None)
+        reading = replace(reading, call=call)
     reading = replace(reading, user_id=_user(facts))
     return reading if reading.call is None else replace(reading, call=_mended(reading.call, facts))
+
+
+def _is_guess(reported: Mapping[str, object]) -> bool:
+    """Tell whether LiteLLM counted a stream's tokens itself: then it splits the answer's, and never the prompt's."""
+    answer = mapping_of(reported.get("completion_tokens_details"))
+    return (
+        reported.get("prompt_tokens_details") is None
+        and answer.get("text_tokens") is not None
+        and answer.get("text_tokens") == reported.get("completion_tokens")
+    )
 
 
 def _mended(call: Call, facts: Facts) -> Call:

@@ -41,8 +41,8 @@ def read_log(record: LogRecord, name: str, facts: Facts, contents: Contents) -> 
 
 
 def _details(record: LogRecord, facts: Facts, contents: Contents) -> Reading:
-    """Read the attributes of an inference span, told once more as an event."""
-    operation = facts.text("gen_ai.operation.name")
+    """Read the attributes of an inference span, told once more as an event; Google's ADK leaves the operation out."""
+    operation = facts.text("gen_ai.operation.name") or "chat"
     failed = facts.has("error.type")
     span = Span(
         trace_id=record.trace_id,

@@ -12,7 +12,8 @@ from otel_obs.dialects.call import call_reading
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, parse, text_of
 from otel_obs.dialects.gen_ai import with_role
-from otel_obs.dialects.provider import provider_name
+from otel_obs.dialects.google_adk import unwrapped
+from otel_obs.dialects.provider import bills_cache_apart, provider_name
 from otel_obs.dialects.usage import Counts, merged, usage
 from otel_obs.model import Call, EventType, Reading, Span, Usage
 
@@ -61,13 +62,13 @@ def _is_private_step(span: Span, facts: Facts) -> bool:
 def _role(span: Span, facts: Facts, kind: str, contents: Contents) -> tuple[EventType, str | None]:
     if kind == "AGENT":
         if _is_bare_root(span):
-            return "workflow", span.name
+            return "workflow", unwrapped(span.name)
         return "agent", _agent_name(span, facts)
     if kind == "CHAIN":
         if _AGENT_RUN.search(span.name):
             # A class is no name; the steps below name the agent.
             return "agent", _current_agent(contents)
-        return ("workflow", _METHOD.sub("", span.name)) if span.parent_span_id is None else ("span", None)
+        return ("workflow", _METHOD.sub("", unwrapped(span.name))) if span.parent_span_id is None else ("span", None)
     if kind == "TOOL":
         if not facts.has("tool.name") and span.name.startswith("handoff"):
             return "span", None
@@ -86,7 +87,7 @@ def _agent_name(span: Span, facts: Facts) -> str:
     return (
         facts.text("agent.name", "graph.node.id", "gen_ai.agent.name")
         or text_of(facts.mapping("metadata").get("lc_agent_name"))
-        or _METHOD.sub("", span.name)
+        or _METHOD.sub("", unwrapped(span.name))
     )
 
 
@@ -104,10 +105,11 @@ def _llm(span: Span, facts: Facts, contents: Contents) -> Reading:
     parameters = facts.mapping("llm.invocation_parameters")
     model = facts.text("llm.model_name")
     request_model = text_of(parameters.get("model")) or text_of(parameters.get("model_name"))
-    apart = _streams_apart(span, answer)
+    provider = provider_name(facts.text("llm.provider")) or provider_name(facts.text("llm.system"))
+    apart = _cache_is_apart(span, answer, provider, model)
     call = Call(
         operation="chat",
-        provider=provider_name(facts.text("llm.provider")) or provider_name(facts.text("llm.system")),
+        provider=provider,
         request_model=request_model or model,
         response_model=answer.model or model,
         response_id=answer.response_id,
@@ -142,13 +144,19 @@ def _is_stream(span: Span, parameter: object) -> bool | None:
     return True if any(event.name == "First Token Stream Event" for event in span.events) else None
 
 
-def _streams_apart(span: Span, answer: Answer) -> bool:
+_HANDS_ON_RAW_COUNTS = frozenset({"openinference.instrumentation.agno"})
+"""They tell the usage that a framework was given, as the provider counts it."""
+
+
+def _cache_is_apart(span: Span, answer: Answer, provider: str | None, model: str | None) -> bool:
     """Tell whether cached tokens are beside the input tokens.
 
     Measured: 0.1.x of the Anthropic instrumentation reports streams (which it cannot give a response id)
     as Anthropic counts, everything else with cached tokens inside; 3.1 always has them inside.
     """
     scope = span.scope
+    if scope.name in _HANDS_ON_RAW_COUNTS:
+        return bills_cache_apart(provider, model)
     return (
         scope.name == "openinference.instrumentation.anthropic"
         and scope.version.startswith("0.")
@@ -165,6 +173,7 @@ def _usage(facts: Facts, *, apart: bool) -> Usage:
     counts = Counts(
         input=facts.tokens(prefix + "prompt"),
         output=facts.tokens(prefix + "completion"),
+        total=facts.tokens(prefix + "total"),
         cache_read=facts.tokens(prefix + "prompt_details.cache_read", prefix + "prompt_details.cache_input"),
         cache_write=facts.tokens(prefix + "prompt_details.cache_write"),
         reasoning=facts.tokens(prefix + "completion_details.reasoning"),

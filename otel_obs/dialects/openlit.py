@@ -10,7 +10,12 @@ from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call
 from otel_obs.model import Attributes, Reading, Span, Usage
 
-_CACHE = "gen_ai.usage.cache_"
+_TOLD_BY_PROVIDERS = ("gen_ai.usage.cache_", "gen_ai.usage.reasoning")
+_STREAM_BEFORE_1_40 = "gen_ai.request.is_stream"
+_GUESSED_BEFORE_1_40 = frozenset(
+    {"openai", "azure.ai.openai", "ai21", "ollama", "premai", "gpt4all", "vllm", "huggingface"}
+)
+"""Whose streams older versions always guess; of other providers they hand on what they are told."""
 
 
 def is_openlit(scope: str) -> bool:
@@ -31,12 +36,14 @@ def without_estimate(reading: Reading, attributes: Attributes, facts: Facts) -> 
     """Return *reading* without usage that OpenLIT guessed with a tokenizer.
 
     It does so for a stream whose usage it did not see, and such a guess was off by 100 times. Figures of a
-    provider come with those of its cache, a guess never does.
+    provider come with those of its cache or its reasoning, a guess never does.
     """
     call = reading.call
     if call is None or call.operation == "embeddings" or not call.usage.known:
         return reading
-    if not call.is_stream or any(key.startswith(_CACHE) for key in attributes):
+    if not call.is_stream or any(key.startswith(_TOLD_BY_PROVIDERS) for key in attributes):
+        return reading
+    if _STREAM_BEFORE_1_40 in attributes and call.provider not in _GUESSED_BEFORE_1_40:
         return reading
     facts.flag(ESTIMATED_USAGE)
     return replace(reading, call=replace(call, usage=Usage(), usage_source=None, reported_cost_usd=None))

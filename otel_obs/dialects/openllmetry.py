@@ -6,10 +6,11 @@ said by the GenAI convention, which then is believed first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from otel_obs.dialects.content import Contents
-from otel_obs.dialects.facts import Facts
+from otel_obs.dialects.facts import Facts, mapping_of, text_of
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role, with_role
 from otel_obs.model import EventType, Reading, Span
 
@@ -62,10 +63,10 @@ def _role(span: Span, facts: Facts, operation: str | None) -> Reading:
         return read_role(span, facts, _by_operation(operation), dialect="openllmetry")
     role = _ROLES.get(kind or "", "span")
     if role == "tool":
-        name = facts.text("gen_ai.tool.name") or name
+        name = facts.text("gen_ai.tool.name", "gen_ai.completion.tool.name") or name
     if role == "agent":
         reading = replace(reading, agent_id=name, agent_name=name)
-    return with_role(reading, role, name or span.name, facts)
+    return with_role(reading, role, name or span.name.removesuffix(f".{kind}"), facts)
 
 
 def _by_operation(operation: str) -> EventType:
@@ -80,7 +81,7 @@ def _by_operation(operation: str) -> EventType:
 
 def _is_langchain_agent(facts: Facts, kind: str | None, name: str | None) -> bool:
     """Tell whether the span of a graph or a node is the run of an agent that LangChain made."""
-    agent = facts.text(_ASSOCIATION + "lc_agent_name")
+    agent = facts.text(_ASSOCIATION + "lc_agent_name") or text_of(_langchain(facts).get("lc_agent_name"))
     return agent is not None and agent == name and kind in {"workflow", "task"}
 
 
@@ -91,7 +92,16 @@ def _is_plain_graph(facts: Facts) -> bool:
     return _AGENT_NODES.isdisjoint(node for node in nodes if isinstance(node, str))
 
 
+def _langchain(facts: Facts) -> Mapping[str, object]:
+    """Return what LangChain says of a run; until 0.4x it stands beside the input only."""
+    said = facts.text("traceloop.entity.input")
+    if said is None or '"metadata"' not in said:
+        return {}
+    return mapping_of(facts.mapping("traceloop.entity.input").get("metadata"))
+
+
 def _with_owner(reading: Reading, facts: Facts) -> Reading:
+    said = _langchain(facts)
     return replace(
         reading,
         conversation_id=facts.text(
@@ -100,6 +110,8 @@ def _with_owner(reading: Reading, facts: Facts) -> Reading:
             _ASSOCIATION + "thread_id",
             _ASSOCIATION + "chat_id",
             _ASSOCIATION + "conversation_id",
-        ),
-        user_id=facts.text(_ASSOCIATION + "user_id", _ASSOCIATION + "user"),
+        )
+        or text_of(said.get("session_id"))
+        or text_of(said.get("thread_id")),
+        user_id=facts.text(_ASSOCIATION + "user_id", _ASSOCIATION + "user") or text_of(said.get("user_id")),
     )

@@ -79,6 +79,8 @@ def bills_cache_apart(provider: str | None, model: str | None) -> bool:
     """Tell whether the provider's own figures leave cached tokens out of the input tokens.
 
     Anthropic does (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching), also where others
-    serve its models; OpenAI and Google include them.
+    serve its models, and so does Bedrock whatever the model
+    (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html); OpenAI and Google
+    include them.
     """
-    return provider == "anthropic" or "claude" in (model or "").lower()
+    return provider in {"anthropic", "aws.bedrock"} or "claude" in (model or "").lower()

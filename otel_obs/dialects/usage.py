@@ -85,6 +85,7 @@ def counts_of(raw: Mapping[str, object], facts: Facts) -> Counts:
         cache_write_1h=_either(
             _first(lasting, ("ephemeral_1h_input_tokens",), facts),
             _first(inside, ("ephemeral_1h_input_tokens",), facts),
+            _first(raw, ("cache_creation_input_tokens_above_1hr",), facts),
         ),
         reasoning=_either(thoughts, _first(outside, _REASONING_DETAIL, facts), _first(raw, _REASONING, facts)),
         billed_units=_units(inside, outside, raw, facts),
@@ -107,21 +108,37 @@ def usage_of(raw: Mapping[str, object], facts: Facts, *, apart: bool | None = No
 def usage(counts: Counts, *, apart: bool) -> Usage:
     """Return the tokens billed, cached ones inside the input.
 
-    An input smaller than what was read from and written to the cache proves that they are apart.
+    An input smaller than what was read from and written to the cache proves that they are apart; so does a
+    total that holds them on top of input and output. Reasoning that a total holds on top is apart likewise.
     """
-    cached = (counts.cache_read or 0) + (counts.cache_write or 0)
-    tokens = counts.input
-    if tokens is not None and (apart or tokens < cached):
+    write = _either(counts.cache_write, counts.cache_write_1h)
+    cached = (counts.cache_read or 0) + (write or 0)
+    on_top = _on_top(counts, cached)
+    tokens, output = counts.input, counts.output
+    if tokens is not None and (apart or tokens < cached or on_top in (cached, cached + (counts.reasoning or 0))):
         tokens += cached
+    if output is not None and counts.reasoning and on_top in (counts.reasoning, cached + counts.reasoning):
+        output += counts.reasoning
     return Usage(
         input_tokens=tokens,
         cache_read_tokens=counts.cache_read,
-        cache_write_tokens=counts.cache_write,
+        cache_write_tokens=write,
         cache_write_1h_tokens=counts.cache_write_1h,
-        output_tokens=counts.output,
+        output_tokens=output,
         reasoning_tokens=counts.reasoning,
         billed_units=counts.billed_units or {},
     )
+
+
+def _on_top(counts: Counts, cached: int) -> int | None:
+    """Return how many tokens the total holds on top of input and output; None where that proves nothing.
+
+    Cached and reasoning tokens of the same number cannot be told apart.
+    """
+    if not counts.total or counts.input is None or counts.output is None or cached == (counts.reasoning or 0):
+        return None
+    more = counts.total - counts.input - counts.output
+    return more if more > 0 else None
 
 
 def merged(first: Usage, second: Usage) -> Usage:
@@ -147,6 +164,7 @@ def _units(
     tools = mapping_of(raw.get("server_tool_use"))
     found = {
         "input_audio_tokens": _first(inside, ("audio_tokens",), facts),
+        "cache_audio_read_tokens": _first(mapping_of(inside.get("cached_tokens_details")), ("audio_tokens",), facts),
         "input_image_tokens": _first(inside, ("image_tokens",), facts),
         "output_audio_tokens": _first(outside, ("audio_tokens",), facts),
         "output_image_tokens": _first(outside, ("image_tokens",), facts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -15,19 +16,20 @@ from opentelemetry.util.genai.invocation import (
     ToolInvocation,
     WorkflowInvocation,
 )
-from opentelemetry.util.genai.utils import object_to_any_value
+from opentelemetry.util.genai.types import Error
 from opentelemetry.util.types import AttributeValue
 
 from otel_obs.instrumentation.costs import cost_usd, is_priced
 from otel_obs.instrumentation.faults import Guarded
 from otel_obs.instrumentation.guardrails import GuardrailInvocation, Verdict, verdict, verdict_of
-from otel_obs.instrumentation.messages import answered, asked, input_of, text_of
+from otel_obs.instrumentation.messages import answered, asked, input_of
 from otel_obs.instrumentation.node import Node, provider_of
 from otel_obs.instrumentation.paths import first
 from otel_obs.instrumentation.requests import Told, amends, attributes_of
 from otel_obs.instrumentation.response import UNKNOWN, Response, response_of
 from otel_obs.instrumentation.telemetry import tracer
 from otel_obs.instrumentation.usage import Tokens, tokens_of
+from otel_obs.instrumentation.values import text_of, value_of
 from otel_obs.model import Call, Usage
 from otel_obs.semconv import USAGE_COST, USAGE_SOURCE
 from otel_obs.tenancy import DEFAULT
@@ -41,41 +43,71 @@ def close(node: Node, *, result: Any = None, error: BaseException | None = None,
     if not node.is_open:
         return
     node.is_open = False
-    with Guarded(f"telling what a {node.kind} did"):
-        if node.is_recording:
-            _fill(node, result, streamed, failed=error is not None)
+    if node.is_recording:
+        call = {**node.call, "result": result}
+        with Guarded(f"telling what a {node.kind} did"):
+            _fill(node, call, streamed)
+        with Guarded(f"telling what was said to a {node.kind} and by it"):
+            _say(node, call, streamed, failed=error is not None)
     with Guarded(f"ending the span of a {node.kind}"):
         if error is None:
             node.invocation.stop()
         else:
-            node.invocation.fail(error)
+            node.invocation.fail(_described(error))
+    # What still runs in the node's context keeps the node, but need not keep what went in and came out.
+    node.call, node.noted, node.output = {}, {}, None
+    if node.requests is not None and not node.is_suppressed:
+        node.requests.late = partial(_late, node, node.requests.response_id or _response_id(node.invocation))
 
 
-def _fill(node: Node, result: Any, streamed: Response, *, failed: bool) -> None:
-    call = {**node.call, "result": result}
-    output = node.output if node.output is not None else first(node.spec.where("output"), call)
+def _described(error: BaseException) -> Error:
+    """Return *error* as the convention's invocations take it; not every error can say what it is."""
+    try:
+        return Error.from_exception(error)
+    except Exception:  # noqa: BLE001  # code of strangers
+        return Error(message="", type=type(error).__qualname__, exception=error)
+
+
+def _response_id(invocation: Any) -> str | None:
+    return invocation.data.response_id if isinstance(invocation, InferenceInvocation) else None
+
+
+def _late(node: Node, response_id: str | None, told: Told) -> None:
+    """Report a request that outlived *node*, which it belongs to; not the one whose *response_id* it has told."""
+    with Guarded("reporting a request that outlived its node"):
+        if told.was_served and (told.data.response_id is None or told.data.response_id != response_id):
+            _request(node, told)
+
+
+def _fill(node: Node, call: Mapping[str, Any], streamed: Response) -> None:
+    """Tell what *node* did, but for what was said."""
     match node.invocation:
-        case WorkflowInvocation() | LocalAgentInvocation() as run:
-            if run.should_capture_content:
-                run.input_messages = asked(_input(node))
-                run.output_messages = answered(_else(output, streamed.text, result))
-        case ToolInvocation() as tool:
-            if tool.should_capture_content:
-                tool.arguments = object_to_any_value(_tool_input(node))
-                tool.tool_result = object_to_any_value(_else(output, streamed.text, result))
-        case RetrievalInvocation() as retrieval:
-            if retrieval.should_capture_content:
-                retrieval.query_text = text_of(_input(node)) or None
         case EmbeddingInvocation() as embedding:
             _embedding(node, embedding, _response(node, call, streamed))
         case InferenceInvocation() as inference:
-            response = _response(node, call, streamed)
-            if inference.should_capture_content:
-                inference.input_messages = asked(_input(node))
-                inference.output_messages = answered(_else(output, response.text, None if failed else result))
-            _inference(node, inference, response)
+            _inference(node, inference, _response(node, call, streamed))
         case GuardrailInvocation() as guardrail:
             guardrail.attributes.update(_verdict(node, call).attributes())
+
+
+def _say(node: Node, call: Mapping[str, Any], streamed: Response, *, failed: bool) -> None:
+    """Tell what was said to *node* and by it, where content is captured."""
+    if not node.invocation.should_capture_content:
+        return
+    output = node.output if node.output is not None else node.after("output", call)
+    match node.invocation:
+        case WorkflowInvocation() | LocalAgentInvocation() as run:
+            run.input_messages = asked(_input(node))
+            run.output_messages = answered(_else(output, streamed.text, call["result"]))
+        case ToolInvocation() as tool:
+            tool.arguments = value_of(_tool_input(node))
+            tool.tool_result = value_of(_else(output, streamed.text, call["result"]))
+        case RetrievalInvocation() as retrieval:
+            retrieval.query_text = text_of(_input(node)) or None
+        case InferenceInvocation() as inference:
+            inference.input_messages = asked(_input(node))
+            response = _response(node, call, streamed)
+            inference.output_messages = answered(_else(output, response.text, None if failed else call["result"]))
 
 
 def _input(node: Node) -> Any:
@@ -94,25 +126,23 @@ def _else(*values: Any) -> Any:
 
 
 def _verdict(node: Node, call: Mapping[str, Any]) -> Verdict:
-    where = node.spec.where
     configured = verdict(
-        score=first(where("score"), call),
-        reference=first(where("reference"), call),
-        action=first(where("action"), call),
+        score=node.after("score", call),
+        reference=node.after("reference", call),
+        action=node.after("action", call),
     )
     return node.verdict.over(configured).over(verdict_of(call["result"]))
 
 
 def _response(node: Node, call: Mapping[str, Any], streamed: Response) -> Response:
     """Return what is known of the answer: what the application said, what was configured, what the answer shows."""
-    where = node.spec.where
-    told = first(where("response"), call)
-    shown = streamed if streamed is not UNKNOWN else response_of(call["result"] if told is None else told)
+    told = node.after("response", call)
+    shown = streamed if streamed != UNKNOWN else response_of(call["result"] if told is None else told)
     configured = Response(
-        model=_text(first(where("response_model"), call)),
-        response_id=_text(first(where("response_id"), call)),
-        finish_reason=_text(first(where("finish_reason"), call)),
-        tokens=tokens_of(first(where("usage"), call)),
+        model=_text(node.after("response_model", call)),
+        response_id=_text(node.after("response_id", call)),
+        finish_reason=_text(node.after("finish_reason", call)),
+        tokens=tokens_of(node.after("usage", call)),
     )
     # Tokens of different sources are not mixed: the first that counts anything is believed.
     tokens = next((found.tokens for found in (node.given, configured) if found.tokens.known), shown.tokens)
@@ -227,22 +257,28 @@ def _cost(data: InferenceData, node: Node) -> float | None:
 def _several(node: Node, invocation: InferenceInvocation, served: list[Told]) -> None:
     """Give each request a span of its own; the node itself is none, and says their sum."""
     for told in served:
-        attributes = {**attributes_of(told.data), **node.run.attributes()}
-        cost = _cost(told.data, node)
-        if cost is not None:
-            attributes[USAGE_COST] = cost
-        model = told.data.request_model or told.data.response_model or ""
-        span = tracer().start_span(
-            f"{told.data.operation_name or 'chat'} {model}".rstrip(),
-            context=node.context,
-            kind=SpanKind.CLIENT,
-            attributes=attributes,
-            start_time=told.began_ns,
-        )
-        span.end(told.ended_ns)
+        _request(node, told)
+    invocation.span.update_name(f"model_node {node.name}")
     invocation.span.set_attribute("gen_ai.operation.name", SEVERAL_REQUESTS)
     invocation.data.usage_input_tokens = _sum([told.data.usage_input_tokens for told in served])
     invocation.data.usage_output_tokens = _sum([told.data.usage_output_tokens for told in served])
+
+
+def _request(node: Node, told: Told) -> None:
+    """Give a request that an instrumentation told *node* of a span of its own, below the node's."""
+    attributes = {**attributes_of(told.data), **node.run.attributes()}
+    cost = _cost(told.data, node)
+    if cost is not None:
+        attributes[USAGE_COST] = cost
+    model = told.data.request_model or told.data.response_model or ""
+    span = tracer().start_span(
+        f"{told.data.operation_name or 'chat'} {model}".rstrip(),
+        context=node.context,
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        start_time=told.began_ns,
+    )
+    span.end(told.ended_ns)
 
 
 def _sum(counts: list[int | None]) -> int | None:
@@ -253,6 +289,10 @@ def _sum(counts: list[int | None]) -> int | None:
 def _embedding(node: Node, invocation: EmbeddingInvocation, response: Response) -> None:
     tokens: Tokens = response.tokens
     count = tokens.input_tokens if tokens.input_tokens is not None else tokens.total_tokens
+    if node.embeddings is not None and not node.is_suppressed:
+        invocation.enrich_from_context(node.embeddings)
+        if not node.given.tokens.known:
+            count = node.embeddings.usage_input_tokens or count
     if count:
         invocation.input_tokens = count
     if response.model is not None:

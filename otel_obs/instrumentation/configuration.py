@@ -1,11 +1,13 @@
-"""Which executors are to be reported? A TOML file says it: ``OTEL_OBS_EXECUTORS``, else ``[tool.otel_obs]`` in the
-``pyproject.toml`` of the working directory.
+"""Which executors are to be reported?
 
-What is wrong with one executor is told, and the others are reported all the same.
+``OTEL_OBS_EXECUTORS`` names a TOML file, or holds the executors themselves (``engine:Engine.run=workflow,
+engine:ask=llm``, or JSON); without it ``otel_obs.toml`` of the working directory says it, or ``[tool.otel_obs]`` of
+its ``pyproject.toml``. What is wrong with one executor is told, and the others are reported all the same.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_obs.errors import ConfigurationError
-from otel_obs.instrumentation.spec import Spec, spec
+from otel_obs.instrumentation.spec import KINDS, Spec, spec
 from otel_obs.settings import PREFIX
 
 if sys.version_info >= (3, 11):
@@ -22,6 +24,7 @@ else:
     import tomli as tomllib
 
 VARIABLE = f"{PREFIX}EXECUTORS"
+FILE = "otel_obs.toml"
 SECTIONS = ("executors", "send_baggage", "believe_baggage", "price", "workspace_resolver", "threads")
 
 
@@ -39,7 +42,7 @@ class Configuration:
     """What a TOML file says."""
 
     path: Path | None = None
-    """Where it was read; None: there is none."""
+    """Where it was read (or the variable that holds it); None: there is none."""
     executors: tuple[Executor, ...] = ()
     send_baggage: tuple[str, ...] | None = None
     """Attributes whose values go into the baggage; None: all of ours."""
@@ -57,25 +60,53 @@ class Configuration:
 
 def configuration(environ: Mapping[str, str], folder: Path) -> Configuration:
     """Return what is configured for a program that runs in *folder*; what is wrong is in ``problems``."""
-    named = environ.get(VARIABLE)
-    path = folder / (named or "pyproject.toml")
-    if not named and not path.is_file():
-        return Configuration()
+    named = environ.get(VARIABLE, "").strip()
+    if named and not named.endswith(".toml") and not (folder / named).is_file():
+        return _inline(named)
+    if named:
+        return _read(folder / named)
+    if (folder / FILE).is_file():
+        return _read(folder / FILE)
+    project = folder / "pyproject.toml"
+    return _read(project) if project.is_file() else Configuration()
+
+
+def _read(path: Path) -> Configuration:
+    is_project = path.name == "pyproject.toml"
     try:
         with path.open("rb") as file:
-            content = tomllib.load(file)
+            content: Any = tomllib.load(file)
     except (OSError, ValueError) as error:
-        problem = f"{path}: {error}"
-        return Configuration(path=path, problems=(problem,)) if named else Configuration()
-    if path.name == "pyproject.toml":
-        tools = content.get("tool", {})
-        if "otel_obs" not in tools:
+        # Somebody else's pyproject.toml may be broken for all we care.
+        return Configuration() if is_project else Configuration(path=path, problems=(f"{path}: {error}",))
+    if is_project:
+        tools = content.get("tool")
+        content = tools.get("otel_obs") if isinstance(tools, dict) else None
+        if content is None:
             return Configuration()
-        content = tools["otel_obs"]
+    if not isinstance(content, dict):
+        return Configuration(path=path, problems=(f"{path}: [tool.otel_obs] is no table",))
     return configured(content, path)
 
 
-def configured(content: Mapping[str, Any], path: Path) -> Configuration:
+def _inline(text: str) -> Configuration:
+    """Return what *text*, the variable itself, says: JSON, or ``target=kind`` with commas between."""
+    if text[0] in "[{":
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            return Configuration(problems=(f"{VARIABLE}: {error}",))
+        if isinstance(content, list) or "target" in content:
+            content = {"executors": content}
+        return configured(content, VARIABLE)
+    entries = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        target, _, kind = (side.strip() for side in part.partition("="))
+        entries.append({"target": kind, "kind": target} if target in KINDS else {"target": target, "kind": kind})
+    return configured({"executors": entries}, VARIABLE)
+
+
+def configured(content: Mapping[str, Any], path: Path | str) -> Configuration:
     """Return what *content*, read from *path*, says."""
     problems = [f"{path}: {name!r} is none of {', '.join(SECTIONS)}" for name in content if name not in SECTIONS]
     executors = []
@@ -83,15 +114,15 @@ def configured(content: Mapping[str, Any], path: Path) -> Configuration:
     for entry in entries if isinstance(entries, list) else [entries]:
         try:
             executors.append(_executor(entry))
-        except ConfigurationError as error:
+        except ConfigurationError as error:  # noqa: PERF203  # each executor stands for itself
             problems.append(f"{path}: {error}")
     return Configuration(
-        path=path,
+        path=Path(path),
         executors=tuple(executors),
-        send_baggage=_names(content, "send_baggage", problems),
-        believe_baggage=_names(content, "believe_baggage", problems) or (),
-        price=_text(content, "price", problems),
-        workspace_resolver=_text(content, "workspace_resolver", problems),
+        send_baggage=_names(content, "send_baggage", path, problems),
+        believe_baggage=_names(content, "believe_baggage", path, problems) or (),
+        price=_text(content, "price", path, problems),
+        workspace_resolver=_text(content, "workspace_resolver", path, problems),
         threads=content.get("threads", True) is not False,
         problems=tuple(problems),
     )
@@ -111,19 +142,19 @@ def _executor(entry: Any) -> Executor:
         raise ConfigurationError(f"{target}: {error}") from None
 
 
-def _names(content: Mapping[str, Any], name: str, problems: list[str]) -> tuple[str, ...] | None:
+def _names(content: Mapping[str, Any], name: str, path: Path | str, problems: list[str]) -> tuple[str, ...] | None:
     value = content.get(name)
     if value is None:
         return None
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
-    problems.append(f"{name} = {value!r}: a list of names is expected")
+    problems.append(f"{path}: {name} = {value!r}: a list of names is expected")
     return None
 
 
-def _text(content: Mapping[str, Any], name: str, problems: list[str]) -> str | None:
+def _text(content: Mapping[str, Any], name: str, path: Path | str, problems: list[str]) -> str | None:
     value = content.get(name)
     if value is None or isinstance(value, str):
         return value
-    problems.append(f"{name} = {value!r}: module:callable is expected")
+    problems.append(f"{path}: {name} = {value!r}: module:callable is expected")
     return None

@@ -1,4 +1,4 @@
-"""What did a call cost? The host knows the prices; without them the span says nothing of money."""
+"""What did a call cost? The host knows the prices, else an installed package; else the span says nothing of money."""
 
 from __future__ import annotations
 
@@ -18,17 +18,24 @@ ENTRY_POINT = "otel_obs_price"
 
 class _Host:
     price: Price | None = None
+    has_looked = False
 
 
 def set_price(price: Price | None) -> None:
     """Let *price* say what a call costs (``gen_ai.usage.cost``, in US dollars); None: nobody does."""
-    _Host.price = price
+    _Host.price, _Host.has_looked = price, True
+
+
+def forget() -> None:
+    """Forget what the host has said; what is installed is looked for again."""
+    _Host.price, _Host.has_looked = None, False
 
 
 def load_price() -> None:
-    """Take the price that an installed package offers, unless the host has set one."""
-    if _Host.price is not None:
+    """Take the price that an installed package offers, unless the host has set one; looked for once."""
+    if _Host.price is not None or _Host.has_looked:
         return
+    _Host.has_looked = True
     with Guarded("loading prices"):
         for found in entry_points(group=ENTRY_POINT):
             _Host.price = found.load()
@@ -37,6 +44,7 @@ def load_price() -> None:
 
 def is_priced() -> bool:
     """Tell whether anybody knows prices."""
+    load_price()
     return _Host.price is not None
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec, Self, TypedDict, Unpack
 
-from otel_obs.instrumentation.calls import Executor
 from otel_obs.instrumentation.closing import close
 from otel_obs.instrumentation.faults import Guarded
-from otel_obs.instrumentation.node import Active, Node, open_node
+from otel_obs.instrumentation.node import Active, Node, current_node, open_node
 from otel_obs.instrumentation.spec import Kind, Spec, spec
+from otel_obs.instrumentation.wrapping import reported
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,29 +76,32 @@ class NodeBlock:
     def __init__(self, kind: Kind, name: str | None, options: dict[str, Any]) -> None:
         self._spec: Spec = spec(kind, {"name": name, **options}, pass_workspace=True)
         self._default_name = name or kind
-        self._open: list[tuple[Node | None, Active | None]] = []
+        self._open: dict[Node, Active] = {}
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Return *function* so that each call of it is a node."""
-        return decorated(self._spec, function)
+        return cast("Callable[P, R]", reported(self._spec, function))
 
     def __enter__(self) -> Self:
-        node, active = None, None
         with Guarded(f"starting the span of {self._default_name}"):
             node = open_node(self._spec, self._default_name, {"args": {}})
             active = node.active()
             active.__enter__()
-        self._open.append((node, active))
+            self._open[node] = active
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        node, active = self._open.pop()
-        if active is not None:
-            active.__exit__()
-        if node is not None:
-            close(node, error=error)
+        with Guarded(f"ending the span of {self._default_name}"):
+            node = current_node()
+            active = self._open.pop(node, None) if node is not None else None
+            if active is None and self._open:
+                # Left in another context than the one it was entered in.
+                node, active = self._open.popitem()
+            if node is not None and active is not None:
+                active.__exit__(kind, error, traceback)
+                close(node, error=error)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -109,34 +110,6 @@ class NodeBlock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, traceback)
-
-
-def decorated(node_spec: Spec, function: Callable[P, R]) -> Callable[P, R]:
-    """Return *function* so that each call of it is reported as *node_spec* says."""
-    executor = Executor(node_spec, function)
-    wrapper: Any
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return await executor.call_async(function, args, kwargs, None)
-
-    elif inspect.isasyncgenfunction(function):
-        wrapper = functools.wraps(function)(executor.async_generator_function(function))
-
-    elif inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return (yield from executor.generate(function, args, kwargs, None))
-
-    else:
-
-        @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return executor.call(function, args, kwargs, None)
-
-    return cast("Callable[P, R]", wrapper)
 
 
 @overload
@@ -216,6 +189,6 @@ def guardrail(
 
 
 def _node(kind: Kind, target: Callable[P, R] | str | None, options: dict[str, Any]) -> Callable[P, R] | NodeBlock:
-    if callable(target):
-        return NodeBlock(kind, None, options)(target)
-    return NodeBlock(kind, target, options)
+    if target is None or isinstance(target, str):
+        return NodeBlock(kind, target, options)
+    return NodeBlock(kind, None, options)(target)

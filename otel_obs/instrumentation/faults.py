@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from types import TracebackType
 
 _log = logging.getLogger("otel_obs.instrumentation")
@@ -13,7 +14,8 @@ def warn_once(topic: str, message: str, *values: object, error: BaseException | 
     """Log *message* the first time that something is to be said about *topic*."""
     if topic not in _told:
         _told.add(topic)
-        _log.warning(message, *values, exc_info=error)
+        with suppress(Exception):  # handlers and filters are the application's
+            _log.warning(message, *values, exc_info=error)
 
 
 def forget() -> None:

@@ -12,13 +12,13 @@ from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
-from opentelemetry.util.genai.types import ContentCapturingMode
-from opentelemetry.util.genai.utils import fq_exception_type, get_content_capturing_mode
+from opentelemetry.util.genai.types import ContentCapturingMode, Error
+from opentelemetry.util.genai.utils import get_content_capturing_mode
 from opentelemetry.util.types import AttributeValue
 
-from otel_obs.instrumentation.messages import text_of
 from otel_obs.instrumentation.paths import get
 from otel_obs.instrumentation.telemetry import tracer
+from otel_obs.instrumentation.values import text_of
 from otel_obs.semconv import (
     GUARDRAIL_ACTION_TAKEN,
     GUARDRAIL_FLAGGED_REFERENCE,
@@ -117,8 +117,8 @@ class GuardrailInvocation:
         self.span.set_attributes(self.attributes)
         self.span.end()
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: Error) -> None:
         """End the span: the guardrail itself failed, which says nothing of what it looked at."""
-        self.span.set_status(Status(StatusCode.ERROR, str(error)))
-        self.attributes["error.type"] = fq_exception_type(error)
+        self.span.set_status(Status(StatusCode.ERROR, error.message or None))
+        self.attributes["error.type"] = error.type
         self.stop()

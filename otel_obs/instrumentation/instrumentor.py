@@ -1,8 +1,12 @@
-"""How does an application report its executors without a line of code? ``opentelemetry-instrument`` loads this
-(entry point ``opentelemetry_instrumentor``), or the application says ``ExecutorInstrumentor().instrument()``."""
+"""How does an application report its executors without a line of code?
+
+``opentelemetry-instrument`` loads this (entry point ``opentelemetry_instrumentor``), or the application says
+``ExecutorInstrumentor().instrument()``.
+"""
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 from collections.abc import Callable, Collection
@@ -10,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from otel_obs.errors import ConfigurationError
 from otel_obs.instrumentation import costs, propagation, telemetry, workspaces
 from otel_obs.instrumentation.configuration import Configuration, configuration
+from otel_obs.instrumentation.context import ATTRIBUTES
 from otel_obs.instrumentation.faults import Guarded, warn_once
 from otel_obs.instrumentation.patching import Patch
 from otel_obs.instrumentation.threads import hand_over
@@ -42,6 +47,7 @@ class ExecutorInstrumentor(BaseInstrumentor):  # type: ignore[misc]
                 warn_once(problem, "otel_obs: %s", problem)
             provider = kwargs.get("tracer_provider")
             telemetry.use(tracer_provider=provider, meter_provider=kwargs.get("meter_provider"))
+            self._undo.append(_unsettle)
             _settle(found)
             _add_processor(provider or trace.get_tracer_provider())
             self.patches = [Patch(executor) for executor in found.executors]
@@ -49,16 +55,25 @@ class ExecutorInstrumentor(BaseInstrumentor):  # type: ignore[misc]
                 patch.apply()
             if found.threads and self.patches:
                 self._undo.append(hand_over())
+            atexit.register(self._at_exit)
+            self._undo.append(lambda: atexit.unregister(self._at_exit))
+
+    def _at_exit(self) -> None:
+        for patch in self.patches:
+            patch.told_at_exit()
 
     def _uninstrument(self, **_: Any) -> None:
         for undo in reversed(self._undo):
             with Guarded("taking instrumentation back"):
                 undo()
         self._undo.clear()
-        for patch in self.patches:
+        for patch in reversed(self.patches):
             patch.remove()
         self.patches = []
         telemetry.use()
+
+
+_PRICED = ("llm", "embedding")
 
 
 def _settle(found: Configuration) -> None:
@@ -71,7 +86,16 @@ def _settle(found: Configuration) -> None:
         workspaces.set_workspace_resolver(_later(found.workspace_resolver))
     if found.price is not None:
         costs.set_price(_later(found.price))
-    costs.load_price()
+    if any(executor.spec.kind in _PRICED for executor in found.executors):
+        # Importing prices takes time; better when the program starts than in its first request.
+        costs.load_price()
+
+
+def _unsettle() -> None:
+    """Forget what a configuration has said."""
+    propagation.configure(sent=ATTRIBUTES.values(), believed=())
+    workspaces.set_workspace_resolver(None)
+    costs.forget()
 
 
 def _add_processor(provider: Any) -> None:

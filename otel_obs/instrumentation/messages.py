@@ -1,12 +1,13 @@
-"""What was said, as the GenAI convention writes it
-(https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-agent-spans.md).
+"""What was said, in the GenAI convention's messages?
+
+https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-agent-spans.md
 
 Only asked for where content is captured (``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from opentelemetry.util.genai.types import (
@@ -17,13 +18,17 @@ from opentelemetry.util.genai.types import (
     ToolCallRequestPart,
     ToolCallResponsePart,
 )
-from opentelemetry.util.genai.utils import gen_ai_json_dumps, object_to_any_value
 
 from otel_obs.instrumentation.paths import get
 from otel_obs.instrumentation.response import response_of
+from otel_obs.instrumentation.values import text_of, value_of
 
 INPUTS = ("messages", "prompt", "input", "inputs", "query", "question", "message", "text", "contents")
 """Parameters that hold what is asked, if nobody said which one does."""
+
+
+MAX_MESSAGES = 1_000
+"""Messages of a prompt that are told: the last ones."""
 
 
 def input_of(arguments: Mapping[str, Any]) -> Any:
@@ -36,10 +41,16 @@ def input_of(arguments: Mapping[str, Any]) -> Any:
 
 def asked(value: Any) -> list[InputMessage]:
     """Return *value* as messages: those it holds (``{"role", "content"}``), else it is what a user says."""
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes) and value:
-        messages = [_message(item) for item in value]
-        if all(message is not None for message in messages):
-            return [message for message in messages if message is not None]
+    if isinstance(value, list | tuple):
+        messages: list[InputMessage] = []
+        for item in value[-MAX_MESSAGES:]:
+            message = _message(item)
+            if message is None:
+                break
+            messages.append(message)
+        else:
+            if messages:
+                return messages
     text = text_of(value)
     return [InputMessage(role="user", parts=[TextPart(content=text)])] if text else []
 
@@ -50,16 +61,6 @@ def answered(value: Any) -> list[OutputMessage]:
         return []
     text = value if isinstance(value, str) else response_of(value).text or text_of(value)
     return [OutputMessage(role="assistant", parts=[TextPart(content=text)])] if text else []
-
-
-def text_of(value: Any) -> str:
-    """Return *value* as text: as it is, or as JSON; '' for what cannot be told."""
-    if isinstance(value, str):
-        return value
-    told = object_to_any_value(value)
-    if told is None or isinstance(told, str):
-        return told or ""
-    return gen_ai_json_dumps(told, ensure_ascii=False)
 
 
 def _message(item: Any) -> InputMessage | None:
@@ -89,5 +90,5 @@ def _parts(item: Any, role: str) -> Iterator[MessagePart]:
         arguments = get(call, "function", "arguments") or get(call, "args")
         call_id = get(call, "id")
         yield ToolCallRequestPart(
-            name=str(name), arguments=object_to_any_value(arguments), id=call_id if isinstance(call_id, str) else None
+            name=str(name), arguments=value_of(arguments), id=call_id if isinstance(call_id, str) else None
         )

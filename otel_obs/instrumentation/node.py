@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 from opentelemetry.context import Context, attach, create_key, detach, get_current, get_value, set_value
 from opentelemetry.util.genai.invocation import (
+    CLIENT_EMBEDDING_CONTEXT_KEY,
     CLIENT_INFERENCE_CONTEXT_KEY,
+    CLIENT_RETRIEVAL_CONTEXT_KEY,
     EmbeddingInvocation,
     InferenceData,
     InferenceInvocation,
@@ -23,7 +26,7 @@ from otel_obs.instrumentation.faults import warn_once
 from otel_obs.instrumentation.guardrails import GuardrailInvocation, Verdict
 from otel_obs.instrumentation.paths import first
 from otel_obs.instrumentation.propagation import current_run, entered
-from otel_obs.instrumentation.requests import Requests
+from otel_obs.instrumentation.requests import Embeddings, Requests
 from otel_obs.instrumentation.response import UNKNOWN, Response
 from otel_obs.instrumentation.spec import Kind, Spec
 from otel_obs.instrumentation.telemetry import handler
@@ -52,8 +55,9 @@ class Node:
     """One call of an executor, from its start to its end."""
 
     __slots__ = (
-        "agent_name", "call", "context", "cost_usd", "given", "invocation", "is_open", "is_recording", "is_suppressed",
-        "kind", "name", "output", "parent", "requests", "run", "spec", "told_before", "verdict",
+        "agent_name", "call", "context", "cost_usd", "embeddings", "given", "invocation", "is_open", "is_recording",
+        "is_suppressed", "kind", "name", "noted", "output", "parent", "requests", "run", "spec", "told_before",
+        "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -78,12 +82,27 @@ class Node:
         self.is_open = True
         self.requests: Requests | None = None
         self.told_before = 0
+        self.embeddings: Embeddings | None = None
+        self.noted: dict[str, Any] = {}
+        """What chunks of a stream said, field by field."""
         self.given: Response = UNKNOWN
         """What the application said itself."""
         self.cost_usd: float | None = None
         self.output: Any = None
         self.verdict = Verdict()
         self.context: Context = invocation.context
+
+    def after(self, field: str, call: Call) -> Any:
+        """Return what the end of *call* says of *field*, else what a chunk on the way has said."""
+        found = first(self.spec.where(field), call)
+        return self.noted.get(field) if found is None else found
+
+    def note(self, chunk: Any) -> None:
+        """Take note of what *chunk* of a stream says where the result was expected to say it."""
+        for field, places in self.spec.of_result:
+            found = first(places, {"result": chunk})
+            if found is not None:
+                self.noted[field] = found
 
     def active(self) -> Active:
         """Return a block in which this node is the current one."""
@@ -101,7 +120,15 @@ class Active:
     def __enter__(self) -> None:
         self._token = attach(self._context)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        if kind is GeneratorExit and get_current() is not self._context:
+            # A coroutine that nobody goes on with is closed from wherever the garbage collector runs.
+            return
         detach(self._token)
 
 
@@ -125,15 +152,14 @@ def open_node(spec: Spec, default_name: str, call: Call) -> Node:
     name = _text(spec, "name", call)
     run = run_of(spec, name or default_name, call, parent)
     context = get_current() if parent is not None and run is parent.run else entered(run)
-    suppressed = isinstance(get_value(CLIENT_INFERENCE_CONTEXT_KEY, context), InferenceData)
     invocation = _started(spec, name or default_name, call, run, context, parent)
     # The node's context is entered and left around each step of its code, so that generators work.
     invocation.suspend()
     node = Node(spec, name or default_name, call, run, invocation, parent)
-    node.context = set_value(_KEY, node, _below(node, suppressed=suppressed))
+    node.context = set_value(_KEY, node, _below(node, context))
     if node.is_recording:
         node_id = id_of(first(spec.where("id"), call))
-        attributes = {**run.attributes(), NODE_ID: node_id, NODE_NAME: name if spec.kind in _UNNAMED else None}
+        attributes = {**run.attributes(), NODE_ID: node_id, NODE_NAME: node.name if spec.kind in _UNNAMED else None}
         if spec.kind == "workflow":
             del attributes[NODE_ID]
         if not node.is_suppressed:
@@ -145,19 +171,32 @@ _UNNAMED = ("llm", "embedding", "retrieval")
 """Kinds whose span is named after the model, or what is searched."""
 
 
-def _below(node: Node, *, suppressed: bool) -> Context:
-    """Return the context of what *node* calls: who hears of the requests that are made there."""
+_SUPPRESSED_BY: dict[Kind, str] = {
+    "llm": CLIENT_INFERENCE_CONTEXT_KEY,
+    "embedding": CLIENT_EMBEDDING_CONTEXT_KEY,
+    "retrieval": CLIENT_RETRIEVAL_CONTEXT_KEY,
+}
+"""Where the convention's invocations note that one is going on; one inside it has no span of its own."""
+
+
+def _below(node: Node, around: Context) -> Context:
+    """Return the context of what *node*, started in *around*, calls: who hears of the requests made there."""
     context = node.invocation.context
-    if node.kind == "llm":
-        if suppressed:
-            node.is_suppressed = True
-            above = get_value(CLIENT_INFERENCE_CONTEXT_KEY, context)
+    key = _SUPPRESSED_BY.get(node.kind)
+    if key is not None:
+        above = get_value(key, around)
+        node.is_suppressed = above is not None
+        if node.is_suppressed:
             if isinstance(above, Requests):
                 node.requests, node.told_before = above, len(above.told)
             return context
+    if node.kind == "llm":
         node.requests = Requests()
         return set_value(CLIENT_INFERENCE_CONTEXT_KEY, node.requests, context)
-    if suppressed:
+    if node.kind == "embedding":
+        node.embeddings = Embeddings()
+        return set_value(CLIENT_EMBEDDING_CONTEXT_KEY, node.embeddings, context)
+    if isinstance(get_value(CLIENT_INFERENCE_CONTEXT_KEY, context), InferenceData):
         # A tool that a model node runs asks models on its own account.
         return set_value(CLIENT_INFERENCE_CONTEXT_KEY, None, context)
     return context
@@ -176,24 +215,22 @@ def run_of(spec: Spec, name: str, call: Call, parent: Node | None) -> RunContext
         ids.setdefault("workflow_id", id_of(first(spec.where("id"), call)) or name)
         ids.setdefault("run_id", uuid.uuid4().hex)
     run = around.with_ids(ids)
-    if run.workspace_id is None and run.workflow_id is not None:
-        workspace_id = workspace_of(run.workflow_id)
+    if run.workspace_id is None and run.workflow_id is not None and (is_workflow or parent is None):
+        workspace_id = workspace_of(run.workflow_id, run.organization_id)
         if workspace_id is not None:
             run = run.with_ids({"workspace_id": workspace_id})
     return run
 
 
 def _id(spec: Spec, field: str, call: Call, *, by_name: bool) -> str | None:
-    value = first(spec.where(field), call)
+    value: Any = first(spec.where(field), call)
     if value is None and by_name:
-        arguments = call.get("args", {})
+        arguments: Mapping[str, Any] = call.get("args", {})
         names = (field, *_ALSO_CALLED.get(field, ()))
         value = next((found for name in names if (found := arguments.get(name)) is not None), None)
     found = id_of(value)
     if found is None and value is not None:
-        warn_once(
-            f"id:{field}", "otel_obs leaves out a %s that is no id (a text of up to 200 bytes is expected)", field
-        )
+        warn_once(f"id:{field}", "otel_obs leaves out a %s that is no id: a text of up to 200 bytes is expected", field)
     return found
 
 

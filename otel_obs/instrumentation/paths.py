@@ -74,7 +74,7 @@ def member(value: Any, name: str) -> Any:
     if value is None or value is MISSING:
         return MISSING
     try:
-        if isinstance(value, Mapping):
+        if type(value) is dict or isinstance(value, Mapping):
             return value.get(name, MISSING)
         if name.isdecimal() and isinstance(value, Sequence):
             return value[int(name)]

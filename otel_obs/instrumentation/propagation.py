@@ -7,20 +7,29 @@ anybody can write: what comes in is believed only for the names that were config
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from multiprocessing.util import Finalize
 from typing import Any, Generic, TypeVar
 
 from opentelemetry import baggage
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.trace import get_tracer_provider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from typing_extensions import ParamSpec
 
 from otel_obs.errors import ConfigurationError
 from otel_obs.instrumentation.context import ATTRIBUTES, FIELDS, NOBODY, RunContext, context_of, id_of, run_in
+from otel_obs.instrumentation.faults import Guarded
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+FLUSH_MILLIS = 5_000
+"""How long the process of a pool may wait for its spans to be sent before it ends."""
 
 _TRACE = TraceContextTextMapPropagator()
 _BAGGAGE = W3CBaggagePropagator()
@@ -128,6 +137,7 @@ class Propagated(Generic[P, R]):
         self._carried = carried
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function."""
         token = attach(self._context)
         try:
             return self._function(*args, **kwargs)
@@ -138,5 +148,20 @@ class Propagated(Generic[P, R]):
         return _restored, (self._function, self._carried)
 
 
+@cache
+def _flush_at_exit(_: int) -> None:
+    """Let the spans of a pool's process be sent before it ends, which it does without the ``atexit`` of others."""
+    if multiprocessing.parent_process() is not None:
+        Finalize(None, _flush, exitpriority=10)
+
+
+def _flush() -> None:
+    flush = getattr(get_tracer_provider(), "force_flush", None)
+    if flush is not None:
+        with Guarded("sending the spans of a process"):
+            flush(FLUSH_MILLIS)
+
+
 def _restored(function: Callable[P, R], carried: Mapping[str, Any]) -> Propagated[P, R]:
+    _flush_at_exit(os.getpid())
     return Propagated(function, context_from(carried), carried)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from opentelemetry.util.genai.invocation import InferenceData
+from opentelemetry.util.genai.invocation import EmbeddingData, InferenceData
 from opentelemetry.util.types import AttributeValue
 
 _AMENDS = "otel_obs_amends"
@@ -28,6 +29,12 @@ class Told:
     """When the one before it ended, or the node began: nobody says when it really began."""
     ended_ns: int
 
+    @property
+    def was_served(self) -> bool:
+        """True if a provider answered."""
+        data = self.data
+        return (data.response_id, data.usage_input_tokens, data.usage_output_tokens) != (None, None, None)
+
 
 class Requests(InferenceData):
     """What was told by the instrumentations below one model node, each request by itself."""
@@ -35,11 +42,17 @@ class Requests(InferenceData):
     def __init__(self) -> None:
         super().__init__()
         self.told: list[Told] = []
+        self.late: Callable[[Told], None] | None = None
+        """Who is told of requests that end after the node has ended."""
         self._last_ns = time.time_ns()
 
-    def merge(self, other: InferenceData, *, overwrite: bool = True) -> None:  # type: ignore[override]
+    def merge(self, other: Any, *, overwrite: bool = True) -> None:
         """Take note of *other*, as a suppressed invocation does when it ends."""
         now = time.time_ns()
+        if self.late is not None:
+            self.late(Told(_copied(other), self._last_ns, now))
+            self._last_ns = now
+            return
         if getattr(other, _AMENDS, False) and self.told:
             self.told[-1].data.merge(other, overwrite=False)
         else:
@@ -52,15 +65,26 @@ class Requests(InferenceData):
         """Return the requests that were served, each once; a failed try has neither id nor tokens."""
         found: dict[object, Told] = {}
         for told in self.told:
-            response_id = told.data.response_id
-            if response_id is None and told.data.usage_input_tokens is None and told.data.usage_output_tokens is None:
+            if not told.was_served:
                 continue
+            response_id = told.data.response_id
             key = response_id or id(told)
             if key in found:
                 found[key].data.merge(told.data, overwrite=True)
             else:
                 found[key] = told
         return list(found.values())
+
+
+class Embeddings(EmbeddingData):
+    """What was told by the instrumentations below one embedding node, added up."""
+
+    def merge(self, other: Any, *, overwrite: bool = True) -> None:
+        """Take note of *other*; its tokens are added to those of the requests before it."""
+        before = self.usage_input_tokens
+        super().merge(other, overwrite=overwrite)
+        if before is not None and other.usage_input_tokens is not None:
+            self.usage_input_tokens = before + other.usage_input_tokens
 
 
 def amends(data: InferenceData) -> None:

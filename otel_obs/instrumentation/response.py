@@ -39,6 +39,9 @@ class Response:
 _TEXTS = tuple(found.name for found in fields(Response) if found.name != "tokens")
 UNKNOWN = Response()
 
+MAX_TEXT = 4 * 1024 * 1024
+"""Characters of a streamed answer that are kept; what is stored is cut there anyway."""
+
 _PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "google": "gcp.gemini"}
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
@@ -168,11 +171,12 @@ class Stream:
     the output at the end, LangChain a share in each.
     """
 
-    __slots__ = ("_pieces", "_response", "_with_text")
+    __slots__ = ("_length", "_pieces", "_response", "_with_text")
 
     def __init__(self, *, with_text: bool) -> None:
         self._response = UNKNOWN
         self._pieces: list[str] = []
+        self._length = 0
         self._with_text = with_text
 
     def add(self, chunk: Any) -> None:
@@ -201,11 +205,18 @@ class Stream:
         if kind == "message_delta":
             late = tokens_of(get(chunk, "usage"))
             # The start told the input; the end tells what was generated, and repeats some of the input.
-            tokens = replace(self._response.tokens, output_tokens=late.output_tokens)
-            if self._response.tokens.input_tokens is None:
+            early = self._response.tokens
+            tokens = replace(
+                early, output_tokens=late.output_tokens, billed_units={**early.billed_units, **late.billed_units}
+            )
+            if early.input_tokens is None:
                 tokens = late.over(tokens)
             reason = _text(get(chunk, "delta"), "stop_reason") or self._response.finish_reason
             return replace(self._response, tokens=tokens, finish_reason=reason)
+        if kind == "chunk":
+            # A helper of OpenAI's client hands its chunks on inside events.
+            self.add(get(chunk, "chunk"))
+            return self._response
         if kind in {"content_block_delta", "response.output_text.delta"}:
             delta = get(chunk, "delta")
             self._say(delta if isinstance(delta, str) else _text(delta, "text"))
@@ -216,8 +227,9 @@ class Stream:
         return self._response if kind in _SILENT else None
 
     def _say(self, text: str | None) -> None:
-        if self._with_text and text:
+        if self._with_text and text and self._length < MAX_TEXT:
             self._pieces.append(text)
+            self._length += len(text)
 
     @property
     def response(self) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from otel_obs.errors import ConfigurationError
 from otel_obs.instrumentation.context import FIELDS
@@ -50,6 +50,9 @@ class Spec:
     pass_workspace: bool = False
     """An argument ``workspace_id`` that is None is given the run's workspace."""
 
+    of_result: tuple[tuple[str, tuple[Source, ...]], ...] = ()
+    """The fields that are looked for in the result, which may come in chunks."""
+
     def where(self, name: str) -> tuple[Source, ...]:
         """Return where to look for *name*."""
         return self.fields.get(name, ())
@@ -69,11 +72,16 @@ def spec(kind: str, fields: Mapping[str, str | Sequence[str] | None], *, pass_wo
             raise ConfigurationError(f"{name!r} is nothing that an executor has: {', '.join((*BEFORE, *AFTER))}")
         if value is None:
             continue
-        texts = [value] if isinstance(value, str) else list(value)
+        texts: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
         if not all(isinstance(text, str) for text in texts):
             raise ConfigurationError(f"{name} = {value!r}: a text, or a list of texts, is expected")
         places = tuple(source(text) for text in texts)
         if name in BEFORE and any(isinstance(place, Path) and place.root == "result" for place in places):
             raise ConfigurationError(f"{name} = {value!r}: there is no result yet when the node starts; {ROOTS[:2]}")
         found[name] = places
-    return Spec(kind=kind, fields=found, pass_workspace=pass_workspace)
+    of_result = tuple(
+        (name, in_result)
+        for name, places in found.items()
+        if (in_result := tuple(place for place in places if isinstance(place, Path) and place.root == "result"))
+    )
+    return Spec(kind=kind, fields=found, pass_workspace=pass_workspace, of_result=of_result)

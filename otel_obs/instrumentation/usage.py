@@ -15,6 +15,8 @@ from typing import Any, Literal
 from otel_obs.instrumentation.paths import get
 from otel_obs.model import Usage
 
+_TOOL_USE = ("tool_use_prompt_token_count", "toolUsePromptTokenCount")
+"""Google's name for the part of the prompt that its tools wrote; it is not in ``prompt_token_count``."""
 _INPUT = ("input_tokens", "prompt_tokens", "prompt_token_count", "promptTokenCount", "inputTokens")
 _OUTPUT = ("output_tokens", "completion_tokens", "outputTokens")
 _CANDIDATES = ("candidates_token_count", "candidatesTokenCount")
@@ -102,6 +104,8 @@ def tokens_of(raw: Any) -> Tokens:
     Anthropic and Bedrock leave cached tokens out of the input; here they are inside it, as the GenAI convention
     has it (https://github.com/open-telemetry/semantic-conventions-genai).
     """
+    if raw is None:
+        return NOTHING
     inside, outside = _details(raw, _INSIDE), _details(raw, _OUTSIDE)
     given, made = _count(raw, _INPUT), _count(raw, _OUTPUT)
     candidates, thoughts = _count(raw, _CANDIDATES), _count(raw, _THOUGHTS)
@@ -109,7 +113,12 @@ def tokens_of(raw: Any) -> Tokens:
         made = candidates + (thoughts or 0)
     total = _count(raw, _TOTAL)
     read_apart, write_apart = _count(raw, _READ_APART), _count(raw, _WRITE_APART)
-    apart = total is None and (read_apart, write_apart) != (None, None)
+    tools = _count(raw, _TOOL_USE)
+    if given is not None and tools is not None:
+        given += tools
+    beside = (read_apart or 0) + (write_apart or 0)
+    # Who tells a total counts cached tokens inside the input, unless the total shows that they are beside it.
+    apart = beside > 0 and (total is None or total == (given or 0) + (made or 0) + beside)
     read = _either(_count(inside, ("cached_tokens", "cache_read")), read_apart, _count(raw, _READ))
     write = _either(_count(inside, ("cache_write_tokens", "cache_creation")), write_apart, _count(raw, _WRITE))
     if given is not None and apart:

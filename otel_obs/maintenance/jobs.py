@@ -23,6 +23,7 @@ from otel_obs.pipeline.mapping import price_by
 from otel_obs.pipeline.stored import settling
 from otel_obs.postgres import partitions
 from otel_obs.postgres.pool import translated
+from otel_obs.postgres.prices import Current
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
@@ -42,8 +43,9 @@ def settle_overdue(pool: ConnectionPool, book: PriceBook, *, progress: Callable[
     Raises:
         StorageUnavailableError: those before are settled.
     """
-    store = PostgresStore(pool, book.row)
-    how = settling(partial(reprice, price=price_by(book)))
+    repriced = partial(reprice, price=price_by(book))
+    store = PostgresStore(pool, book.row, current=Current(book, repriced))
+    how = settling(repriced)
     total = 0
     while found := store.settle(how, limit=AT_ONCE):
         total += found
@@ -134,6 +136,9 @@ def _run(name: str, job: Job, work: Work) -> Done:
         return Done(job=name, status=status, duration_ms=round((time.monotonic() - began) * 1000, 3), **more)
 
     try:
+        if not work.dry_run:
+            with translated(), work.pool.connection() as connection:
+                work.fence(connection)
         done = ended("done", result=job(work))
     except Skipped as reason:
         return ended("skipped", result={"reason": str(reason)})

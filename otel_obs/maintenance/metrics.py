@@ -51,7 +51,7 @@ class MaintenanceMetrics(Collector):
     def _found(self) -> list[tuple[object, ...]]:
         if time.monotonic() - self._asked_at >= FRESH_S:
             try:
-                with translated(), self._pool.connection() as connection:
+                with translated(), self._pool.connection(timeout=1.0) as connection:
                     self._rows = connection.execute(_MAINTENANCE["jobs"]).fetchall()
             except ObsError:
                 self._rows = []

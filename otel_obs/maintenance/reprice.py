@@ -31,6 +31,7 @@ from otel_obs.postgres.queries import load
 from otel_obs.postgres.rollups import touch_days
 from otel_obs.postgres.settling import touch
 from otel_obs.pricing.book import PriceBook
+from otel_obs.pricing.models import pattern_of
 from otel_obs.rows import CallRow
 
 _REPRICE = load("reprice")
@@ -46,7 +47,7 @@ class Asked:
     since: datetime | None = None
     until: datetime | None = None
     model: str | None = None
-    """Response or request model, as it was sent."""
+    """Response or request model, also under its dated and prefixed names."""
     organization_id: str | None = None
     unpriced: bool = False
     """Only those whose model or unit had no price."""
@@ -218,7 +219,8 @@ def _calls_after(
     connection: psycopg.Connection, asked: Asked, position: Mapping[str, Any] | None, batch: int
 ) -> list[CallRow]:
     after = position or {"after_time": None, "after_organization": None, "after_trace": None, "after_event": None}
-    rows = connection.execute(_REPRICE["calls_after"], {**asdict(asked), **after, "limit": batch}).fetchall()
+    named = {**asdict(asked), "model": None if asked.model is None else pattern_of(asked.model)}
+    rows = connection.execute(_REPRICE["calls_after"], {**named, **after, "limit": batch}).fetchall()
     return [CallRow(*row) for row in rows]
 
 

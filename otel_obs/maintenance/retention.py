@@ -20,7 +20,7 @@ import tenacity
 from psycopg import errors
 
 from otel_obs.maintenance import expiry, rewriting, sweeping
-from otel_obs.maintenance.policy import audit_changes, check_clocks, cutoffs, policies
+from otel_obs.maintenance.policy import audit_changes, check_clocks, cutoffs, policies, time_of
 from otel_obs.maintenance.work import Work
 from otel_obs.postgres import partitions
 from otel_obs.postgres.arrays import arrays
@@ -283,11 +283,15 @@ class Retention:
         """Rewrite cold partitions that are mostly empty, and drop the oldest weeks that are."""
         for partition in rewriting.worth_it(self._work.pool, everything, wanted.values(), self._work.now, self._worth):
             self._rewrite(partition)
-        past = partitions.week_of(self._work.now) - 4 * partitions.WEEK
         try:
-            self._in_transaction(lambda connection: partitions.drop_empty(connection, past))
+            self._in_transaction(self._drop_weeks)
         except errors.LockNotAvailable:
             _log.info("empty weeks stay until nobody reads them")
+
+    def _drop_weeks(self, connection: psycopg.Connection) -> None:
+        # Writers live in the present, whatever moment the run is given.
+        now = min(self._work.now, time_of(connection))
+        partitions.drop_empty(connection, partitions.week_of(now) - 4 * partitions.WEEK)
 
     def _rewrite(self, partition: Partition) -> None:
         began = time.monotonic()

@@ -26,6 +26,7 @@ from otel_obs.maintenance.policy import time_of
 from otel_obs.maintenance.slots import Schedule
 from otel_obs.maintenance.work import Done, Work
 from otel_obs.postgres.pool import translated
+from otel_obs.postgres.prices import operator_prices
 from otel_obs.pricing.book import PriceBook
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ LOOK_EVERY_S = 10.0
 """How often the database is asked whether the schedule is due."""
 HOURLY = ("rollups", "reprice")
 """Jobs that run between the times of the schedule too."""
+PRICES_FOR_S = 10.0
+"""How long the operators' prices are believed."""
 SAY_AGAIN_S = 600.0
 """How often the same failure is logged."""
 
@@ -61,6 +64,7 @@ class Scheduler:
         self._jobs = jobs
         self._stopping = threading.Event()
         self._said: dict[str, float] = {}
+        self._prices_until = 0.0
         self._scheduler = BackgroundScheduler(
             timezone=timezone.utc,
             executors={"default": ThreadPoolExecutor(3)},
@@ -83,11 +87,20 @@ class Scheduler:
     def stop(self) -> None:
         """End; a job that is under way stops after its transaction, and is gone on with by whoever comes next."""
         self._stopping.set()
-        self._scheduler.shutdown(wait=True)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
 
     def _settle(self) -> None:
         with self._tolerant("settle"):
+            self._refresh_prices()
             settle_overdue(self._pool, self._book)
+
+    def _refresh_prices(self) -> None:
+        """Price what settling finds with what operators have set meanwhile."""
+        if time.monotonic() >= self._prices_until:
+            with translated(), self._pool.connection() as connection:
+                self._book.set_own(operator_prices(connection))
+            self._prices_until = time.monotonic() + PRICES_FOR_S
 
     def _hourly(self) -> None:
         with self._tolerant("jobs"):
@@ -113,7 +126,8 @@ class Scheduler:
             for done in found:
                 if done.error and not self._stopping.is_set():
                     _log.error("%s: %s", done.job, done.error)
-            if slot is not None and not self._stopping.is_set():
+            broken_off = self._stopping.is_set() and any(done.error for done in found)
+            if slot is not None and not broken_off:
                 self._end(lease, slot, found)
 
     def _begin(self, lease: Lease, slot: datetime) -> bool:

@@ -53,7 +53,8 @@ def decode_traces(body: bytes) -> Decoded:
         RequestTooLargeError: it carries more than 50,000 spans.
     """
     request = _parse(trace_service_pb2.ExportTraceServiceRequest, body)
-    _limit(sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans))
+    _limit(len(request.resource_spans) + sum(len(resource.scope_spans) for resource in request.resource_spans))
+    _limit_records(sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans))
     spans: list[Span] = []
     rejected: list[Rejected] = []
     for resource_spans in request.resource_spans:
@@ -76,7 +77,8 @@ def decode_logs(body: bytes) -> Decoded:
         RequestTooLargeError: it carries more than 50,000 records.
     """
     request = _parse(logs_service_pb2.ExportLogsServiceRequest, body)
-    _limit(sum(len(scope.log_records) for resource in request.resource_logs for scope in resource.scope_logs))
+    _limit(len(request.resource_logs) + sum(len(resource.scope_logs) for resource in request.resource_logs))
+    _limit_records(sum(len(scope.log_records) for resource in request.resource_logs for scope in resource.scope_logs))
     logs: list[LogRecord] = []
     for resource_logs in request.resource_logs:
         resource, mended = _decode_resource(resource_logs.resource)
@@ -89,6 +91,12 @@ def decode_logs(body: bytes) -> Decoded:
 
 
 def _limit(count: int) -> None:
+    """Refuse what is too much, envelopes or what is in them: empty ones cost time as well."""
+    if count > 2 * MAX_RECORDS:
+        raise RequestTooLargeError(f"more than {2 * MAX_RECORDS} resources and scopes in one request")
+
+
+def _limit_records(count: int) -> None:
     if count > MAX_RECORDS:
         raise RequestTooLargeError(f"{count} records in one request, at most {MAX_RECORDS} are accepted")
 

@@ -7,11 +7,14 @@ and overlapping time. All of it is a function of the set of reports, never of th
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
+from otel_obs.pipeline.totals import same_but_for_parts, same_totals
 from otel_obs.rows import CallRow
 from otel_obs.rows.report import EventKey, Report
 
@@ -95,17 +98,6 @@ def same_model(one: CallRow, other: CallRow) -> bool:
     """Tell whether two reports may speak of the same model; an unknown one fits any."""
     families = [{model_family(row.model_name), model_family(row.request_model)} - {None} for row in (one, other)]
     return not families[0] or not families[1] or bool(families[0] & families[1])
-
-
-def same_totals(one: CallRow, other: CallRow) -> bool:
-    """Tell whether two reports bill the same: what both know is equal, and something is known."""
-    if (one.input_tokens, one.output_tokens) == (other.input_tokens, other.output_tokens):
-        return one.input_tokens is not None or one.output_tokens is not None
-    return (
-        one.input_tokens is not None
-        and one.input_tokens == other.input_tokens
-        and (one.output_tokens is None or other.output_tokens is None)
-    )
 
 
 def overlap(one: Report, other: Report) -> bool:
@@ -215,6 +207,10 @@ class _Pair:
 _NESTED, _SIBLINGS, _COUSINS = 0, 1, 2
 
 
+CLOSEST = 16
+"""With how many reports of another instrumentation one is compared, where thousands have the same totals at once."""
+
+
 class _Families:
     """Sets of reports of one call while they are being found."""
 
@@ -238,6 +234,10 @@ class _Families:
     def _rivals(self, one: Report, other: Report) -> bool:
         """One instrumentation reports one call once, unless it nests its spans."""
         return _layer(one) == _layer(other) and not nested(one, other, self._paths)
+
+    def tellers(self, report: Report) -> frozenset[_Layer]:
+        """Return the instrumentations that are known to tell the call of *report*."""
+        return frozenset(_layer(member) for member in self._members[report.key])
 
     def names(self) -> dict[EventKey, str]:
         """Return the name of the call for each report that has none itself and is not alone."""
@@ -266,16 +266,19 @@ def match(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) ->
     candidates = [report for report in reports if report.key not in rollups]
     families = _Families(candidates, paths)
     doubtful: set[EventKey] = set()
-    for pair in sorted(_pairs(candidates, paths), key=lambda pair: pair.order):
-        if pair.kind == _COUSINS or not families.join(pair.one, pair.other):
-            doubtful.add(max((pair.one, pair.other), key=lambda report: (report.started, report.key)).key)
+    for found in (_nested_pairs(candidates, paths), _beside_each_other(candidates, families)):
+        # The second is looked for when the first are joined: who has found its twin has none elsewhere.
+        for pair in sorted(_pairs(found, paths), key=lambda pair: pair.order):
+            if pair.kind == _COUSINS or not families.join(pair.one, pair.other):
+                doubtful.add(max((pair.one, pair.other), key=_by_start).key)
     groups = families.names()
     return Matches(groups, frozenset(doubtful - groups.keys()), rollups)
 
 
-def _pairs(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[_Pair]:
-    for one, other in (*_nested_pairs(reports, paths), *_alike(reports, paths)):
-        if (pair := _pair(one, other, paths)) is not None:
+def _pairs(found: Iterable[tuple[Report, Report]], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[_Pair]:
+    for one, other in found:
+        nameless = one.row.response_id is None or other.row.response_id is None
+        if nameless and overlap(one, other) and (pair := _pair(one, other, paths)) is not None:
             yield pair
 
 
@@ -296,16 +299,38 @@ def _nested_pairs(
                     yield first, second
 
 
-def _alike(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[tuple[Report, Report]]:
-    """Yield each two reports of two layers that read as many tokens at the same time, and are not nested."""
-    by_input: dict[int | None, list[Report]] = {}
-    for report in reports:
-        if report.has_usage:
-            by_input.setdefault(report.row.input_tokens, []).append(report)
-    for group in by_input.values():
-        for one, other in _together(group, _is_nameless):
-            if not nested(one, other, paths):
-                yield one, other
+def _beside_each_other(reports: Sequence[Report], families: _Families) -> Iterable[tuple[Report, Report]]:
+    """Yield reports of two instrumentations, of the same input, at the same time: of thousands the closest few."""
+    slack = SLACK.total_seconds()
+    running: dict[int | None, dict[_Layer, list[_Timed]]] = {}
+    for report in sorted(reports, key=_by_start):
+        if not report.has_usage:
+            continue
+        other = _Timed(report.started.timestamp(), report.ended.timestamp(), families.tellers(report), report)
+        told_by = _layer(report)
+        same_input = running.setdefault(report.row.input_tokens, {})
+        for teller in same_input.keys() - other.told_by:
+            known = [one for one in same_input[teller] if one.ended + slack >= other.started - slack]
+            same_input[teller] = known
+            alone = [(one.apart(other), one.report.key, one.report) for one in known if told_by not in one.told_by]
+            for _, _, one in heapq.nsmallest(CLOSEST, alone):
+                yield one, report
+        same_input.setdefault(told_by, []).append(other)
+
+
+class _Timed(NamedTuple):
+    started: float
+    ended: float
+    told_by: frozenset[_Layer]
+    """The instrumentations that are known to tell its call, its own among them."""
+    report: Report
+
+    def apart(self, other: _Timed) -> float:
+        return abs(self.started - other.started) + abs(self.ended - other.ended)
+
+
+def _apart(one: Report, other: Report) -> float:
+    return abs((one.started - other.started).total_seconds()) + abs((one.ended - other.ended).total_seconds())
 
 
 def _is_nameless(report: Report) -> bool:
@@ -348,9 +373,9 @@ def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -
     if not _same_request(one.row, other.row):
         return None
     silent = not (one.has_usage and other.has_usage)
-    if not silent and not same_totals(one.row, other.row):
+    if not silent and not (same_totals(one.row, other.row) or same_but_for_parts(one.row, other.row)):
         return None
-    apart = abs((one.started - other.started).total_seconds()) + abs((one.ended - other.ended).total_seconds())
+    apart = _apart(one, other)
     if nested(one, other, paths):
         return _Pair(_NESTED, silent, apart, one, other)
     if silent or _layer(one) == _layer(other):
@@ -372,6 +397,15 @@ LOST_CONTEXT_WITHIN = timedelta(minutes=5)
 """How long before a report that has no response id its twin in another trace may have begun."""
 
 
+_ACROSS = "span:"
+"""What names of calls begin with that nothing but a comparison of traces gives."""
+
+
+def group_within(report: Report) -> str | None:
+    """Return the group that its own trace gives *report*; what was found across traces is looked for anew."""
+    return None if report.group is not None and report.group.startswith(_ACROSS) else report.group
+
+
 def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
     """Find for reports without a call id the report of another trace that speaks of the same call.
 
@@ -391,7 +425,7 @@ def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
         if keys & taken or (pair.silent and any(fits[key] > 1 for key in keys)):
             continue
         taken |= keys
-        name = pair.one.call_id or pair.other.call_id or "span:" + ":".join(min(keys))
+        name = pair.one.call_id or pair.other.call_id or _ACROSS + ":".join(min(keys))
         groups.update({report.key: name for report in (pair.one, pair.other) if report.row.response_id is None})
     return groups
 
@@ -399,9 +433,7 @@ def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
 def _strangers(reports: Sequence[Report]) -> Iterable[_Pair]:
     for one, other in _together(reports, lambda report: report.call_id is None):
         if are_strangers(one, other):
-            apart = abs((one.started - other.started).total_seconds())
-            apart += abs((one.ended - other.ended).total_seconds())
-            yield _Pair(_COUSINS, not (one.has_usage and other.has_usage), apart, one, other)
+            yield _Pair(_COUSINS, not (one.has_usage and other.has_usage), _apart(one, other), one, other)
 
 
 def are_strangers(one: Report, other: Report) -> bool:
@@ -413,7 +445,8 @@ def are_strangers(one: Report, other: Report) -> bool:
     if one.is_log or other.is_log or one.resource != other.resource or not _same_request(one.row, other.row):
         return False
     if one.has_usage and other.has_usage:
-        return bool(one.row.input_tokens and one.row.output_tokens) and _same_sum(one, other) and overlap(one, other)
+        alike = _same_sum(one, other) or same_but_for_parts(one.row, other.row)
+        return bool(one.row.input_tokens and one.row.output_tokens) and alike and overlap(one, other)
     return not one.has_usage and not other.has_usage and (_within(one, other) or _within(other, one))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from otel_obs.model import Call, Content, Cost, Decoded, LogRecord, Reading, Rejected, Resource, Span, Usage
 from otel_obs.otlp.values import MAX_PAYLOAD_BYTES
@@ -66,7 +66,7 @@ class Received:
 def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Mapping) -> Received:
     """Return the rows of what one request carried; what cannot be stored is set apart with its reason."""
     records: list[RecordRows] = []
-    refused = [_refused(rejected, sender, received_at, mapping) for rejected in decoded.rejected]
+    refused = [_refused(rejected, sender, received_at, mapping, "sent") for rejected in decoded.rejected]
     dropped = 0
     senders = _Senders()
     for span in decoded.spans:
@@ -77,13 +77,13 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
         try:
             tenant = tenant_of(span.attributes, span.resource.attributes, sender, mapping.defaults)
         except TenantRefusedError as error:
-            refused.append(_refused(Rejected(error.reason, "traces", _payload(span)), sender, received_at, mapping))
+            refused.append(_refused(_as_read(error.reason, "traces", span), sender, received_at, mapping, "read"))
             continue
         cost = _cost(span.start_time_unix_nano, reading, tenant, mapping)
         who = senders.of(span.resource)
         rows = span_rows(span, reading, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
         if sum(min(row.bytes, mapping.policy.max_bytes) for row in rows.contents) > MAX_SPAN_BYTES:
-            refused.append(_refused(Rejected("span_too_large", "traces", _payload(span)), sender, received_at, mapping))
+            refused.append(_refused(_as_read("span_too_large", "traces", span), sender, received_at, mapping, "read"))
         else:
             records.append(_with_estimate(rows, reading, mapping))
     for record in decoded.logs:
@@ -91,7 +91,7 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
         try:
             tenant = tenant_of(record.attributes, record.resource.attributes, sender, mapping.defaults)
         except TenantRefusedError as error:
-            refused.append(_refused(Rejected(error.reason, "logs", _payload(record)), sender, received_at, mapping))
+            refused.append(_refused(_as_read(error.reason, "logs", record), sender, received_at, mapping, "read"))
             continue
         cost = _cost(record.time_unix_nano or record.observed_time_unix_nano, reading, tenant, mapping)
         who = senders.of(record.resource)
@@ -132,7 +132,7 @@ def _cost(time_unix_nano: int, reading: Reading, tenant: Tenant, mapping: Mappin
     return mapping.price(reading.call, timestamp_of(time_unix_nano), tenant.organization_id)
 
 
-def _refused(rejected: Rejected, sender: Sender, received_at: datetime, mapping: Mapping) -> Quarantined:
+def _refused(rejected: Rejected, sender: Sender, received_at: datetime, mapping: Mapping, spelled: str) -> Quarantined:
     return Quarantined(
         organization_id=sender.organization_id or mapping.defaults.organization_id,
         workspace_id=sender.bound_workspace_id or sender.workspace_id or mapping.defaults.workspace_id,
@@ -140,11 +140,12 @@ def _refused(rejected: Rejected, sender: Sender, received_at: datetime, mapping:
         signal=rejected.signal,
         reason=rejected.reason,
         payload=rejected.payload if mapping.policy.store else b"",
+        format=spelled if mapping.policy.store and rejected.payload else "",
     )
 
 
-def _payload(record: Span | LogRecord) -> bytes:
-    return json.dumps(asdict(record), default=str).encode()[:MAX_PAYLOAD_BYTES]
+def _as_read(reason: str, signal: Literal["traces", "logs"], record: Span | LogRecord) -> Rejected:
+    return Rejected(reason, signal, json.dumps(asdict(record), default=str).encode()[:MAX_PAYLOAD_BYTES])
 
 
 def reprice(row: CallRow, price: Price) -> CallRow:
@@ -183,7 +184,7 @@ def call_of(row: CallRow) -> Call:
     )
 
 
-def batch_of(received: Iterable[Received], price: Price) -> Batch:
+def batch_of(received: Iterable[Received], price: Price, *, from_spool: bool = False) -> Batch:
     """Return one batch of settled rows of all that was *received*; each event once."""
     quarantined: list[Quarantined] = []
     repeated = 0
@@ -228,6 +229,7 @@ def batch_of(received: Iterable[Received], price: Price) -> Batch:
         },
         quarantined=quarantined,
         repeated=repeated,
+        from_spool=from_spool,
     )
 
 

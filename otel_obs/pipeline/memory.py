@@ -121,6 +121,8 @@ class MemoryStore:
 
         names = {call.response_id for key, call in self.calls.items() if own(key)}
         names |= {report.call_id for key, report in self.reports.items() if own(key)}
+        strangers = self._strangers(organization_id, own, settling)
+        names |= {report.call_id for report in strangers.values()}
         names.discard(None)
         reports = {
             key: report
@@ -133,7 +135,7 @@ class MemoryStore:
             for name in shared
             if name is not None and (organization_id, name) in self.registry
         }
-        keys |= self._strangers(organization_id, own, settling)
+        keys |= strangers.keys()
         foreign = [self.calls[key] for key in keys if key in self.calls and not own(key)]
         return TraceRows(
             organization_id=organization_id,
@@ -147,15 +149,19 @@ class MemoryStore:
             run_contents=[row for key, row in self.contents.items() if own(key[:3]) and key[:3] not in self.runs],
         )
 
-    def _strangers(self, organization_id: str, own: Callable[[RecordKey], bool], settling: Settling) -> set[RecordKey]:
-        """Return the calls of other traces that may be those of these traces although no id says so."""
-        reports = {
-            key: report_of(call, self.events[key]) for key, call in self.calls.items() if key[0] == organization_id
+    def _strangers(
+        self, organization_id: str, own: Callable[[RecordKey], bool], settling: Settling
+    ) -> dict[RecordKey, Report]:
+        """Return what reports the calls of other traces that may be those of these although no id says so."""
+        counted = {
+            key: self.reports.get(key) or report_of(call, self.events[key])
+            for key, call in self.calls.items()
+            if key[0] == organization_id
         }
-        mine = [report for key, report in reports.items() if own(key)]
+        mine = [report for key, report in {**self.reports, **counted}.items() if own(key)]
         return {
-            key
-            for key, report in reports.items()
+            key: report
+            for key, report in counted.items()
             if not own(key) and any(settling.may_be_one_call(one, report) for one in mine)
         }
 

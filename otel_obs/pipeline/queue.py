@@ -9,10 +9,11 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from threading import Condition, Thread
 
-from otel_obs.errors import ObsError, QueueFullError, StorageRejectedError, StorageUnavailableError
-from otel_obs.pipeline.ingest import Price, Received, batch_of
+from otel_obs.errors import ObsError, QueueFullError, StorageUnavailableError
+from otel_obs.pipeline.committing import Committed, Committer
+from otel_obs.pipeline.ingest import Price, Received
 from otel_obs.pipeline.store import Store
-from otel_obs.rows.batch import Quarantined, Written
+from otel_obs.rows.batch import Written
 
 _log = logging.getLogger(__name__)
 
@@ -32,28 +33,27 @@ class CommitQueue:
         *,
         max_bytes: int = 256 * 1024 * 1024,
         answer_within_s: float = 3.0,
-        committed: Callable[[Written], None] = lambda _: None,
+        committed: Committed = lambda *_: None,
     ) -> None:
-        self._store = store
-        self._price = price
+        self._committer = Committer(store, price, committed)
         self._max_bytes = max_bytes
         self._answer_within_s = answer_within_s
-        self._committed = committed
         self._waiting: list[_Entry] = []
         self._bytes = 0
+        self._writing_since: float | None = None
         self._closed = False
         self._wake = Condition()
         self._thread = Thread(target=self._run, name="otel-obs-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, received: Received) -> Written:
-        """Return once *received* is committed.
+    def submit(self, received: Received, *, within_s: float | None = None) -> Written:
+        """Return once *received* is committed; what is not, *within_s* seconds, is not waited for.
 
         Raises:
             QueueFullError: too much is waiting; send it again later.
             StorageUnavailableError: it was not committed in time; sending it again changes nothing
                 if it was committed after all.
-            StorageRejectedError: the database refuses it, and each record of it alone as well.
+            StorageBrokenError: the database refuses it, whatever it is.
         """
         entry: _Entry = (received, Future())
         with self._wake:
@@ -63,8 +63,9 @@ class CommitQueue:
             self._waiting.append(entry)
             self._wake.notify()
         try:
-            return entry[1].result(timeout=self._answer_within_s)
+            return entry[1].result(timeout=self._answer_within_s if within_s is None else within_s)
         except FutureTimeoutError:
+            self._withdraw(entry)
             raise StorageUnavailableError("PostgreSQL did not commit in time") from None
 
     @property
@@ -72,12 +73,26 @@ class CommitQueue:
         """Return about how much memory the waiting rows take."""
         return self._bytes
 
+    @property
+    def is_stalled(self) -> bool:
+        """Tell whether the commit under way takes longer than anybody waits for an answer."""
+        since = self._writing_since
+        return since is not None and time.monotonic() - since > self._answer_within_s
+
     def close(self, timeout_s: float = 10.0) -> None:
         """Commit what is waiting, then stop; nothing is accepted any more."""
         with self._wake:
             self._closed = True
             self._wake.notify()
         self._thread.join(timeout_s)
+
+    def _withdraw(self, entry: _Entry) -> None:
+        """Forget what nobody waits for any more, unless it is being written."""
+        with self._wake:
+            kept = [other for other in self._waiting if other is not entry]
+            if len(kept) < len(self._waiting):
+                self._waiting = kept
+                self._bytes -= entry[0].size_bytes
 
     def _run(self) -> None:
         while True:
@@ -87,8 +102,10 @@ class CommitQueue:
                 if not self._waiting:
                     return
                 taken = self._take()
+                self._writing_since = time.monotonic()
             self._commit(taken)
             with self._wake:
+                self._writing_since = None
                 self._bytes -= sum(entry[0].size_bytes for entry in taken)
 
     def _take(self) -> list[_Entry]:
@@ -103,78 +120,14 @@ class CommitQueue:
 
     def _commit(self, entries: Sequence[_Entry]) -> None:
         try:
-            written = self._store.write(batch_of((received for received, _ in entries), self._price))
-        except StorageRejectedError as error:
-            self._commit_apart(entries, error)
+            written = self._committer.commit([received for received, _ in entries])
         except ObsError as error:
             _answer(entries, error)
         except Exception as error:  # noqa: BLE001  # the writer must outlive whatever one request does to it
             _log.error("writing %s requests failed: %s", len(entries), type(error).__name__)
-            if len(entries) > 1:
-                self._commit_apart(entries, StorageRejectedError())
-            else:
-                _answer(entries, StorageUnavailableError(f"writing failed: {type(error).__name__}"))
+            _answer(entries, StorageUnavailableError(f"writing failed: {type(error).__name__}"))
         else:
-            self._committed(written)
             _answer(entries, written)
-
-    def _commit_apart(self, entries: Sequence[_Entry], error: StorageRejectedError) -> None:
-        """Commit halves on their own, down to the record that the database refuses: it goes to quarantine."""
-        if len(entries) > 1:
-            middle = len(entries) // 2
-            self._commit(entries[:middle])
-            self._commit(entries[middle:])
-            return
-        received, answer = entries[0]
-        try:
-            written = self._write_apart(received, error)
-        except ObsError as failure:
-            _set(answer, failure)
-        else:
-            self._committed(written)
-            _set(answer, written)
-
-    def _write_apart(self, received: Received, error: StorageRejectedError) -> Written:
-        if len(received.records) <= 1:
-            return self._quarantine(received, error)
-        middle = len(received.records) // 2
-        halves = (
-            Received(records=received.records[:middle], quarantined=received.quarantined),
-            Received(records=received.records[middle:]),
-        )
-        return _sum([self._write_half(half) for half in halves])
-
-    def _write_half(self, half: Received) -> Written:
-        try:
-            return self._store.write(batch_of([half], self._price))
-        except StorageRejectedError as error:
-            return self._write_apart(half, error)
-
-    def _quarantine(self, received: Received, error: StorageRejectedError) -> Written:
-        refused = [
-            Quarantined(
-                organization_id=record.event.organization_id,
-                workspace_id=record.event.workspace_id,
-                received_at=record.event.received_at,
-                signal="logs" if record.is_log else "traces",
-                reason="storage_rejected",
-                detail=str(error),
-            )
-            for record in received.records
-        ]
-        batch = batch_of([Received(quarantined=[*received.quarantined, *refused])], self._price)
-        written = self._store.write(batch)
-        return _sum([written, Written(refused={record.key: "storage_rejected" for record in received.records})])
-
-
-def _sum(parts: Sequence[Written]) -> Written:
-    return Written(
-        stored=sum(part.stored for part in parts),
-        duplicates=sum(part.duplicates for part in parts),
-        replaced=sum(part.replaced for part in parts),
-        conflicts=sum(part.conflicts for part in parts),
-        refused={key: reason for part in parts for key, reason in part.refused.items()},
-    )
 
 
 def _answer(entries: Sequence[_Entry], outcome: Written | ObsError) -> None:

@@ -10,6 +10,8 @@ import logging
 import os
 import struct
 import zlib
+from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,20 +54,30 @@ class Reading:
             data = segment.path.read_bytes()
         except OSError:
             data, self.corrupt = b"", 1
+        self.unreadable = False
+        """True if a record of it cannot be read here: its file is kept."""
         self._found = records_in(data, segment.marker, _position(segment.position_path, len(data)))
-        self._current = self._next()
+        self._ahead: deque[Found] = deque()
 
     def current(self) -> Found | None:
         """Return the record at hand; None at the end."""
-        return self._current
+        return next(self.ahead(), None)
+
+    def ahead(self) -> Iterator[Found]:
+        """Return the record at hand and those after it; this does not go on to them."""
+        yield from tuple(self._ahead)
+        while (found := self._next()) is not None:
+            self._ahead.append(found)
+            yield found
 
     def advance(self) -> None:
         """Go on to the next record."""
-        if self._current is not None:
-            at = struct.pack("!Q", self._current.end)
+        current = self.current()
+        if current is not None:
+            at = struct.pack("!Q", current.end)
             with suppress(OSError):
-                _replace(self.segment.position_path, _POSITION.pack(self._current.end, zlib.crc32(at)))
-        self._current = self._next()
+                _replace(self.segment.position_path, _POSITION.pack(current.end, zlib.crc32(at)))
+            self._ahead.popleft()
 
     def _next(self) -> Found | None:
         for found in self._found:

@@ -16,11 +16,13 @@ from otel_obs.pipeline.identity import (
     Cluster,
     Matches,
     clusters,
+    group_within,
     match,
     match_across,
     outermost,
 )
 from otel_obs.pipeline.runs import OwnedCall, agents_of, nearest_run, own_runs, with_totals
+from otel_obs.pipeline.totals import with_parts_inside
 from otel_obs.pipeline.tree import Above, Forest, above_of, handed_down, with_tops
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, EventRow
 from otel_obs.rows.report import EventKey, Report
@@ -86,7 +88,7 @@ def settle(forest: Forest, reprice: Reprice) -> Settled:
     runs = own_runs(forest, above)
     agents = agents_of(runs, forest.events, above)
     events = with_tops(handed_down(forest.events, above, agents))
-    reports = _attributed_reports(forest.reports, events)
+    reports = _with_models(_attributed_reports(forest.reports, events), reprice)
     matches = _matched(reports, above)
     reports = {key: _grouped(report, matches.groups.get(key)) for key, report in reports.items()}
     found = [
@@ -133,6 +135,19 @@ def _attributed_reports(
     return found
 
 
+def _with_models(reports: Mapping[EventKey, Report], reprice: Reprice) -> dict[EventKey, Report]:
+    """Return the reports, those of log records that name no model with that of the span they hang on."""
+    found = dict(reports)
+    for key, report in reports.items():
+        host = reports.get((report.row.trace_id, report.row.span_id))
+        if not report.is_log or host is None or report.row.model_name is not None or host.row.model_name is None:
+            continue
+        model = {name: getattr(host.row, name) for name in ("model_name", "request_model")}
+        row = report.row._replace(provider=report.row.provider or host.row.provider, **model)
+        found[key] = replace(report, row=reprice(row))
+    return found
+
+
 def _matched(reports: Mapping[EventKey, Report], above: Above) -> Matches:
     """Match the reports without response id: trace by trace, then across traces."""
     groups: dict[EventKey, str] = {}
@@ -146,7 +161,7 @@ def _matched(reports: Mapping[EventKey, Report], above: Above) -> Matches:
         doubtful |= found.doubtful
         rollups |= found.rollups
     grouped = [
-        _grouped(report, groups.get(key) if key in above else report.group)
+        _grouped(report, groups.get(key) if key in above else group_within(report))
         for key, report in reports.items()
         if key not in rollups
     ]
@@ -177,7 +192,9 @@ def _counted_row(cluster: Cluster, reprice: Reprice) -> CallRow:
     """Return the counted report's row, enriched by what only the others know."""
     row = cluster.counted.row
     if len(cluster.reports) > 1:
-        changes = dict(_missing(row, [report.row for report in cluster.reports[1:]]))
+        others = [report.row for report in cluster.reports[1:]]
+        row = with_parts_inside(row, others)
+        changes = dict(_missing(row, [with_parts_inside(other, [row]) for other in others]))
         changes.update(_attribution(cluster))
         # Kept reports bear the price as of when they came; it may have been corrected since.
         row = reprice(row._replace(**changes))

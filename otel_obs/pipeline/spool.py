@@ -190,9 +190,29 @@ class Spool:
                 self._finish(segment, self._reading)
         return None
 
-    def done(self, ticket: Ticket) -> None:
-        """Forget a record; one that is not the oldest is passed over when its turn comes."""
+    def peek(self, max_records: int, max_bytes: int) -> list[tuple[Ticket, Record]]:
+        """Return the oldest records, at least one if there is any, all of one segment; they stay."""
+        found: list[tuple[Ticket, Record]] = []
         with self._lock:
+            if self.oldest() is None or self._reading is None:
+                return found
+            name, size = self._reading.segment.path.name, 0
+            for piece in self._reading.ahead():
+                size += piece.end - piece.start
+                if found and (len(found) == max_records or size > max_bytes):
+                    break
+                if piece.record is not None and (name, piece.start) not in self._early:
+                    found.append((Ticket(name, piece.start, piece.end), piece.record))
+        return found
+
+    def done(self, ticket: Ticket, *, unreadable: bool = False) -> None:
+        """Forget a record; one that is not the oldest is passed over when its turn comes.
+
+        The file of one that is *unreadable* (its key is not here) is kept beside the spool.
+        """
+        with self._lock:
+            if unreadable and self._reading is not None and self._reading.segment.path.name == ticket.segment:
+                self._reading.unreadable = True
             reading = self._reading
             current = None if reading is None else reading.current()
             if (
@@ -222,6 +242,8 @@ class Spool:
             if reading.corrupt:
                 _log.warning("%s is damaged in %s places; the rest of it was read", segment.path.name, reading.corrupt)
                 self._keep_corrupt(segment.path)
+            elif reading.unreadable:
+                segment.path.rename(self._folder / f"{segment.path.name}.unreadable")
             else:
                 segment.path.unlink(missing_ok=True)
         if segment.owner is not self._own and all(other.owner is not segment.owner for other in self._segments):

@@ -14,8 +14,8 @@ from otel_obs.rows.report import EventKey, report_of
 
 QUIET = timedelta(seconds=2)
 """A trace is settled when no span of it came for this long ..."""
-PATIENCE = timedelta(seconds=5)
-"""... and at the latest this long after its first unsettled span."""
+PATIENCE = timedelta(seconds=4)
+"""... and so long after its first unsettled span, so that it is settled five seconds after at the latest."""
 
 
 def settling(reprice: Reprice) -> Settling:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -84,14 +84,27 @@ def entries(connection: psycopg.Connection) -> Iterator[tuple[Entry, str]]:
         yield Entry(**dict(zip(names, row[:-1], strict=True))), row[-1]
 
 
-def first_bad(connection: psycopg.Connection) -> int | None:
-    """Return the number of the first entry that was edited, or before which one is missing; None if all are right."""
-    previous = ""
-    for number, (entry, seal) in enumerate(entries(connection), 1):
-        if entry.id != number or entry.previous_hash != previous or entry.hash() != seal:
-            return entry.id
+class Verified(NamedTuple):
+    """What the chain says of itself."""
+
+    rows: int
+    first_bad: int | None
+    """Number of the first entry that was edited, or before which one is missing; None if there is none."""
+
+
+def verify(connection: psycopg.Connection) -> Verified:
+    """Compute each seal again. What was cut off at the end leaves no trace: compare the number of entries."""
+    previous, rows, first_bad = "", 0, None
+    for rows, (entry, seal) in enumerate(entries(connection), 1):  # their number is wanted afterwards
+        if first_bad is None and (entry.id != rows or entry.previous_hash != previous or entry.hash() != seal):
+            first_bad = entry.id
         previous = seal
-    return None
+    return Verified(rows, first_bad)
+
+
+def first_bad(connection: psycopg.Connection) -> int | None:
+    """Return the number of the first entry that is not as it was written; None if all are."""
+    return verify(connection).first_bad
 
 
 def account() -> str:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from otel_obs.errors import ObsError, SchemaTooOldError, StorageRejectedError, StorageUnavailableError
+from otel_obs.errors import (
+    ObsError,
+    SchemaTooOldError,
+    StorageBrokenError,
+    StorageRejectedError,
+    StorageUnavailableError,
+)
 
 SCHEMA = "otel_obs"
 
@@ -47,6 +57,15 @@ def conninfo(database_url: str, *, settings: Mapping[str, str] | None = None) ->
     return make_conninfo("", **merged)
 
 
+def fingerprint(database_url: str) -> str:
+    """Return what tells one database from another by its address, whoever connects to it: 12 hex digits."""
+    given = conninfo_to_dict(database_url)
+    names = ("service", "host", "hostaddr", "port", "dbname")
+    fallback = {option.keyword.decode(): option.val.decode() for option in Conninfo.get_defaults() if option.val}
+    address = [f"{name}={given.get(name) or fallback.get(name) or ''}" for name in names]
+    return hashlib.sha256("|".join(address).encode()).hexdigest()[:12]
+
+
 def uri_with_search_path(database_url: str) -> str:
     """Return *database_url* as a URI whose sessions see the schema, for other programs.
 
@@ -70,15 +89,73 @@ def uri_with_search_path(database_url: str) -> str:
     return f"postgresql://{credentials}{'@' if credentials else ''}{address}/{database}?{query}"
 
 
-def open_pool(database_url: str, *, max_size: int = 4, statement_timeout_s: float = 3.0) -> ConnectionPool:
-    """Return a pool of connections; it does not wait for a server that is down, it keeps trying."""
-    url = conninfo(database_url, settings={"statement_timeout": f"{int(statement_timeout_s * 1000)}ms"})
-    pool = ConnectionPool(
+def _unless_given(database_url: str, **values: str) -> dict[str, str]:
+    given = conninfo_to_dict(database_url)
+    return {name: value for name, value in values.items() if name not in given}
+
+
+class PatientConnection(psycopg.Connection):
+    """A connection that is given up when the server does not answer at all: statements have a time-out of their own."""
+
+    answer_within_s = 8.0
+
+    def wait(self, gen: Any, *args: Any, **more: Any) -> Any:
+        """Return what *gen* returns, if the server sends anything in time."""
+        return super().wait(self._impatiently(gen), *args, **more)
+
+    def _impatiently(self, gen: Any) -> Any:
+        try:
+            asked = next(gen)
+            until = time.monotonic() + self.answer_within_s
+            while True:
+                ready = yield asked
+                if ready:
+                    until = time.monotonic() + self.answer_within_s
+                elif time.monotonic() > until:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError("the server does not answer")
+                asked = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+
+
+@contextmanager
+def writing(pool: ConnectionPool) -> Iterator[psycopg.Connection]:
+    """Give a connection to write with; one to a server that has become read-only is not used again."""
+    with pool.connection() as connection:
+        try:
+            yield connection
+        except errors.ReadOnlySqlTransaction:
+            connection.close()
+            raise
+
+
+def open_pool(
+    database_url: str,
+    *,
+    max_size: int = 4,
+    statement_timeout_s: float = 3.0,
+    wait_s: float = 1.0,
+    writes: bool = False,
+) -> ConnectionPool:
+    """Return a pool of connections; it does not wait for a server that is down, it keeps trying.
+
+    Whoever asks for a connection waits *wait_s* for one.
+    Where it *writes*, of several hosts the one is taken that takes writes, also after a failover.
+    """
+    given = _unless_given(database_url, target_session_attrs="read-write") if writes else {}
+    url = conninfo(
+        make_conninfo(database_url, **given), settings={"statement_timeout": f"{int(statement_timeout_s * 1000)}ms"}
+    )
+    pool: ConnectionPool = ConnectionPool(
         url,
+        connection_class=type(
+            "PatientConnection", (PatientConnection,), {"answer_within_s": statement_timeout_s + 5.0}
+        ),
         min_size=1,
         max_size=max_size,
         open=False,
-        timeout=1.0,
+        timeout=wait_s,
         max_waiting=64,
         reconnect_timeout=1.0,
         num_workers=1,
@@ -95,6 +172,8 @@ _RETRYABLE = (
 )  # fmt: skip
 """SQLSTATEs (or their beginnings) after which the same data may succeed."""
 _SCHEMA_MISSING = ("3F000", "42P01", "42703", "42883")
+_BROKEN = ("42",)
+"""A missing column, a revoked grant: no data will ever go in until somebody has looked."""
 _DATA = ("22", "23", "54")
 
 
@@ -113,6 +192,10 @@ def error_of(error: Exception) -> ObsError:
         return StorageUnavailableError(f"PostgreSQL is not accepting writes (SQLSTATE {state})")
     if state in _SCHEMA_MISSING:
         return SchemaTooOldError()
+    if state.startswith(_BROKEN):
+        return StorageBrokenError(
+            f"PostgreSQL refuses what this program does (SQLSTATE {state}): an operator has to look"
+        )
     if state.startswith(_DATA):
         return StorageRejectedError(f"PostgreSQL refuses this data (SQLSTATE {state})")
     return StorageUnavailableError(f"PostgreSQL failed (SQLSTATE {state})")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -10,7 +11,9 @@ from psycopg.types.json import Jsonb
 
 from otel_obs.postgres.arrays import arrays
 from otel_obs.postgres.queries import load
+from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.rows import PriceRow, as_json, from_json
+from otel_obs.rows import CallRow
 
 _PRICES = load("prices")
 _COLUMNS = (
@@ -35,6 +38,26 @@ def store_prices(connection: psycopg.Connection, rows: Iterable[PriceRow]) -> No
 def operator_prices(connection: psycopg.Connection) -> list[PriceRow]:
     """Return what operators set, in the order in which they did."""
     return [price_of(row) for row in connection.execute(_PRICES["operator_prices"]).fetchall()]
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The prices in force, as they are once a transaction looks."""
+
+    book: PriceBook
+    reprice: Callable[[CallRow], CallRow]
+    """Returns the row with the cost of its usage by *book*."""
+
+    def refresh(self, connection: psycopg.Connection) -> None:
+        """Learn what operators have set since."""
+        row = connection.execute(_PRICES["operator_prices_set"]).fetchone()
+        if row is None or row[0] != len(self.book.own_ids):
+            self.book.set_own(operator_prices(connection))
+
+    def repriced(self, connection: psycopg.Connection, calls: Sequence[CallRow]) -> Sequence[CallRow]:
+        """Return *calls* at the prices in force: they may have been priced, and have waited, before those were set."""
+        self.refresh(connection)
+        return [self.reprice(call) for call in calls] if self.book.own_ids else calls
 
 
 def price_of(row: tuple[Any, ...]) -> PriceRow:

@@ -14,7 +14,6 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool
 
-from otel_obs.errors import ConfigurationError
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.queries import load
 
@@ -53,19 +52,6 @@ def reading(pool: ConnectionPool, reader: Reader, *, timeout_s: float = 10.0) ->
             },
         )
         yield connection
-
-
-def check_reader(connection: psycopg.Connection) -> None:
-    """See to it that the role which answers tenants is bound by row-level security.
-
-    Raises:
-        ConfigurationError: it could look past it.
-    """
-    row = connection.execute(_READING["reader_could_bypass"]).fetchone()
-    if row is not None and row[0]:
-        raise ConfigurationError(
-            f"role otel_obs_reader is not bound by row-level security ({row[0]}): tenants would see each other's rows"
-        )
 
 
 def rows(

@@ -44,7 +44,7 @@ def read(
     events = _rows(connection, "events_of_traces", asked, EventRow)
     calls = _rows(connection, "calls_of_traces", asked, CallRow)
     reports = _reports(connection.execute(_SETTLE["reports_of_traces"], asked).fetchall())
-    strangers = _strangers(connection, asked, events, calls, settling)
+    strangers = _strangers(connection, asked, {**_reported(calls, events), **reports}, settling)
     shared = _shared(connection, asked, calls, reports, strangers)
     runs, lost = _runs(connection, organization_id, [event for event in events if event.event_type == "agent"])
     return TraceRows(
@@ -79,13 +79,11 @@ def _runs(
 def _strangers(
     connection: psycopg.Connection,
     asked: Mapping[str, Any],
-    events: Sequence[EventRow],
-    calls: Sequence[CallRow],
+    own: Mapping[EventKey, Report],
     settling: Settling,
 ) -> list[Report]:
-    """Return reports of other traces that may speak of the calls of these although no id says so."""
-    by_key = {(event.trace_id, event.event_id): event for event in events}
-    mine = [report_of(call, by_key[key]) for call in calls if (key := (call.trace_id, call.event_id)) in by_key]
+    """Return reports of other traces that may speak of the calls of these, *own*, although no id says so."""
+    mine = list(own.values())
     found: dict[EventKey, CallRow] = {}
     for name, reports in (
         ("calls_near", [report for report in mine if report.row.response_id is None]),
@@ -98,8 +96,17 @@ def _strangers(
         return []
     connection.execute(_SETTLE["lock_strangers"], asked)
     foreign = _of_events(connection, "events_of_keys", asked["organization_id"], list(found.values()), EventRow)
-    reports = [report_of(found[key], event) for event in foreign if (key := (event.trace_id, event.event_id)) in found]
+    traces = {"organization_id": asked["organization_id"], "trace_ids": sorted({trace_id for trace_id, _ in found})}
+    kept = _reports(connection.execute(_SETTLE["reports_of_traces"], traces).fetchall())
+    reports = [kept.get(key, report) for key, report in _reported(found.values(), foreign).items()]
     return [report for report in reports if any(settling.may_be_one_call(one, report) for one in mine)]
+
+
+def _reported(calls: Iterable[CallRow], events: Iterable[EventRow]) -> dict[EventKey, Report]:
+    """Return what the counted *calls* report."""
+    by_key = {(event.trace_id, event.event_id): event for event in events}
+    keyed = {(call.trace_id, call.event_id): call for call in calls}
+    return {key: report_of(call, by_key[key]) for key, call in keyed.items() if key in by_key}
 
 
 def _windows(reports: Iterable[Report], settling: Settling) -> Iterable[dict[str, Any]]:
@@ -113,7 +120,8 @@ def _windows(reports: Iterable[Report], settling: Settling) -> Iterable[dict[str
             window = {"since": since, "until": until, "models": set(), "totals": set()}
         window["until"] = max(window["until"], until)
         window["models"] |= {report.row.model_name, report.row.request_model}
-        window["totals"].add((report.row.input_tokens, report.row.output_tokens))
+        row = report.row
+        window["totals"].add((row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens or 0))
     if window is not None:
         yield window
 
@@ -171,7 +179,7 @@ def _bindable(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if "models" in found:
         found["models"] = sorted(model for model in found["models"] if model is not None)
         totals = sorted(found.pop("totals"), key=str)
-        found.update(arrays(("inputs", "outputs"), totals))
+        found.update(arrays(("inputs", "outputs", "cached", "reasoning"), totals))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timezone
 from threading import Lock
 
@@ -16,8 +17,8 @@ from otel_obs.postgres import partitions
 from otel_obs.postgres.arrays import arrays
 from otel_obs.postgres.copying import copy_batch
 from otel_obs.postgres.merging import merge
-from otel_obs.postgres.pool import translated
-from otel_obs.postgres.prices import store_prices
+from otel_obs.postgres.pool import translated, writing
+from otel_obs.postgres.prices import Current, store_prices
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports
 from otel_obs.postgres.rollups import touch_days
@@ -35,11 +36,22 @@ MAX_KNOWN_RESOURCES = 10_000
 
 
 class PostgresStore:
-    """Rows in PostgreSQL; *price* returns the price that has an id, for those that calls were priced with."""
+    """Rows in PostgreSQL.
 
-    def __init__(self, pool: ConnectionPool, price: Callable[[str], PriceRow | None] = lambda _: None) -> None:
+    *price* returns the price that has an id, for those that calls were priced with. With *current* nothing is written
+    at prices that operators have replaced before.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        price: Callable[[str], PriceRow | None] = lambda _: None,
+        *,
+        current: Current | None = None,
+    ) -> None:
         self._pool = pool
         self._price = price
+        self._current = current
         self._prices: set[str] = set()
         self._tenants = Tenants()
         self._resources: set[tuple[str, str]] = set()
@@ -61,7 +73,9 @@ class PostgresStore:
             return _giving_way(self._write_once, batch)
 
     def _write_once(self, batch: Batch) -> Written:
-        with self._pool.connection() as connection, connection.transaction():
+        with writing(self._pool) as connection, connection.transaction():
+            if self._current is not None and batch.calls:
+                batch = replace(batch, calls=self._current.repriced(connection, batch.calls))
             admitted = self._tenants.admit(connection, batch)
             written = self._write(connection, admitted.batch)
             touch_days(connection, admitted.batch.events)
@@ -119,7 +133,7 @@ class PostgresStore:
         covered = self._covered
         if covered is not None and covered[0] <= min(inside) and min(max(inside), now) < covered[1]:
             return
-        with self._covering, self._pool.connection() as connection:
+        with self._covering, writing(self._pool) as connection:
             self._covered = partitions.ensure(connection, inside, now)
 
     def settle(self, settling: Settling, *, limit: int, all_now: bool = False) -> int:
@@ -137,6 +151,8 @@ class PostgresStore:
             connection.execute(_SETTLE["mark_touched"])
         with self._pool.connection() as connection, connection.transaction():
             claimed = claim(connection, limit=limit, all_now=all_now, quiet=settling.quiet, patience=settling.patience)
+            if claimed and self._current is not None:
+                self._current.refresh(connection)
             for organization_id, trace_ids in claimed.items():
                 rows = read(connection, organization_id, trace_ids, settling)
                 changes = settling.settle(rows)
@@ -173,9 +189,11 @@ def _store_quarantined(connection: psycopg.Connection, batch: Batch) -> None:
         return
     names = (
         "organization_ids", "workspace_ids", "received_at", "signals", "reasons", "details", "payloads",
+        "formats",
     )  # fmt: skip
     rows = [
-        (item.organization_id, item.workspace_id, item.received_at, item.signal, item.reason, item.detail, item.payload)
+        (item.organization_id, item.workspace_id, item.received_at, item.signal, item.reason, item.detail,
+         item.payload, item.format)
         for item in batch.quarantined
     ]  # fmt: skip
     connection.execute(_WRITE["store_quarantined"], arrays(names, rows))

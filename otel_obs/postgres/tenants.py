@@ -38,17 +38,18 @@ class Tenants:
 
     def admit(self, connection: psycopg.Connection, batch: Batch) -> Admitted:
         """Return what of *batch* may be stored; its organizations and workspaces are locked until commit."""
-        organizations = sorted({event.organization_id for event in batch.events})
+        organizations = sorted({row.organization_id for rows in (batch.events, batch.quarantined) for row in rows})
         workspaces = sorted({(event.organization_id, event.workspace_id) for event in batch.events})
         if not organizations:
             return Admitted(batch, {}, frozenset())
         new = _unknown(connection, organizations, workspaces)
         deleted = _deleted(connection, organizations)
         refused = _refused(batch.events, deleted) if deleted else {}
+        gone = {key[:2] for key in deleted if not key[2]}
         if any(new):
-            gone = {key[:2] for key in deleted if not key[2]}
-            _register(connection, *new, gone)
-        admitted = _without(batch, refused) if refused else batch
+            sending = {event.organization_id for event in batch.events}
+            _register(connection, [found for found in new[0] if found in sending], new[1], gone)
+        admitted = _without(batch, refused, gone) if deleted else batch
         users = frozenset(
             (event.organization_id, event.user_id) for event in admitted.events if event.user_id is not None
         )
@@ -112,14 +113,16 @@ def _reason(event: EventRow, deleted: set[tuple[str, str, str]]) -> str | None:
     return None
 
 
-def _without(batch: Batch, refused: Mapping[RecordKey, str]) -> Batch:
+def _without(batch: Batch, refused: Mapping[RecordKey, str], gone: set[_Pair]) -> Batch:
+    """Return *batch* without what is *refused*, of which a note is kept for who sent it; none of deleted tenants'."""
+
     def kept(row: Any) -> bool:
         return (row.organization_id, row.trace_id, row.event_id) not in refused
 
     quarantined = [
         _quarantined(event, refused[key])
         for event in batch.events
-        if (key := (event.organization_id, event.trace_id, event.event_id)) in refused
+        if (key := (event.organization_id, event.trace_id, event.event_id)) in refused and not batch.from_spool
     ]
     return replace(
         batch,
@@ -129,7 +132,12 @@ def _without(batch: Batch, refused: Mapping[RecordKey, str]) -> Batch:
         checks=_filter(batch.checks, kept),
         contents=_filter(batch.contents, kept),
         reports={key: report for key, report in batch.reports.items() if kept(report.row)},
-        quarantined=[*batch.quarantined, *quarantined],
+        quarantined=[
+            item
+            for item in (*batch.quarantined, *quarantined)
+            if (item.organization_id, "") not in gone
+            and not (batch.from_spool and (item.organization_id, item.workspace_id) in gone)
+        ],
     )
 
 

@@ -1,8 +1,9 @@
 """Which price holds, if operators have prices of their own?
 
 An organization's own price comes before the operator's for everybody, and that before genai-prices. Among an
-owner's prices the one that names the provider comes before one for any, the one whose validity began last before
-older ones, and of two that say the same the one that was set last.
+owner's prices the one that names the provider comes before one for any, one for a kind of request (a batch, a service
+tier) before one for all kinds, the one whose validity began last before older ones, and of two that say the same the
+one that was set last.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 
-from otel_obs.model import Call
-from otel_obs.pricing.catalog import Catalog, default_catalog
+from otel_obs.model import Call, Cost
+from otel_obs.pricing.catalog import Catalog, context_of, default_catalog
 from otel_obs.pricing.models import candidates, provider_id
+from otel_obs.pricing.price import price
 from otel_obs.pricing.rows import PriceRow
 
 _ByModel = Mapping[tuple[str | None, str], tuple[PriceRow, ...]]
@@ -61,18 +63,28 @@ class PriceBook:
 def _own_price(own: _ByModel, owner: str | None, call: Call, at: datetime) -> PriceRow | None:
     """Return the owner's price; it has no unit prices where he withdrew it."""
     served_by = provider_id(call.provider) or ""
+    kind = context_of(call).items()
     for model in (call.response_model, call.request_model):
-        for vendor, name in candidates(model) if model else ():
+        for vendor, name, _ in candidates(model) if model else ():
             rows = own.get((owner, name), ())
             for provider in (served_by, provider_id(vendor) or ""):
-                valid = [row for row in rows if _holds(row, at) and row.provider in {provider, ""}]
+                valid = [
+                    row
+                    for row in rows
+                    if _holds(row, at) and row.provider in {provider, ""} and row.conditions.items() <= kind
+                ]
                 if valid:
-                    return max(valid, key=lambda row: (bool(row.provider), row.valid_from))
+                    return max(valid, key=lambda row: (bool(row.provider), len(row.conditions), row.valid_from))
     return None
 
 
 def _holds(row: PriceRow, at: datetime) -> bool:
     return row.valid_from <= at and (row.valid_to is None or at < row.valid_to)
+
+
+def price_by_default(call: Call, at: datetime, organization_id: str) -> Cost:
+    """Return what *call*, made at *at*, costs by the installed genai-prices."""
+    return price(call, at, default_book(), organization_id)
 
 
 @cache

@@ -33,7 +33,17 @@ from genai_prices.types import (
 )
 
 from otel_obs.model import Call
-from otel_obs.pricing.models import candidates, is_fine_tune, names_it, provider_id
+from otel_obs.pricing.models import (
+    VERSIONS,
+    Age,
+    Candidate,
+    age,
+    candidates,
+    is_called,
+    is_fine_tune,
+    names_it,
+    provider_id,
+)
 from otel_obs.pricing.rows import PriceRow, UnitPrice, price_row
 
 _VENDORS = ("openai", "anthropic", "google", "mistral", "cohere", "deepseek", "x-ai", "voyageai", "perplexity")
@@ -61,43 +71,79 @@ class GenaiPricesCatalog:
         self._snapshot = snapshot or get_snapshot()
         self._source = f"genai-prices {version('genai-prices')}"
         self._providers = {provider.id: provider for provider in self._snapshot.providers}
-        self._models: dict[tuple[str | None, str | None, str | None], tuple[Provider, ModelInfo] | None] = {}
+        self._models: dict[tuple[str | None, str | None], tuple[Provider, ModelInfo] | None] = {}
         self._rows: dict[tuple[object, ...], PriceRow] = {}
         self._by_id: dict[str, PriceRow] = {}
 
     def find(self, call: Call, at: datetime, organization_id: str) -> PriceRow | None:
-        """Return the price that held for *call* at *at*; None if nobody knows one."""
+        """Return the price that held for *call* at *at*; None if nobody knows one.
+
+        The model that answered decides; the one that was asked for only where nobody says which one answered.
+        """
         del organization_id
-        names = (call.provider, call.response_model, call.request_model)
+        names = (call.provider, call.response_model or call.request_model)
         if names not in self._models:
             if len(self._models) > 10_000:
                 self._models.clear()
             self._models[names] = self._resolve(*names)
         found = self._models[names]
-        return None if found is None else self._row(*found, _context(call), at)
+        return None if found is None else self._row(*found, context_of(call), at)
 
     def row(self, price_id: str) -> PriceRow | None:
         """Return a price that was found before."""
         return self._by_id.get(price_id)
 
-    def _resolve(self, provider: str | None, *models: str | None) -> tuple[Provider, ModelInfo] | None:
-        for model in models:
-            if model:
-                for vendor, name in candidates(model):
-                    found = self._lookup(provider, vendor, name)
-                    if found is not None:
-                        return found
+    def _resolve(self, provider: str | None, model: str | None) -> tuple[Provider, ModelInfo] | None:
+        for candidate in candidates(model) if model else ():
+            found = self._lookup(provider, candidate)
+            if found is not None:
+                return None if self._is_priced_apart(*found, candidate) else found
         return None
 
-    def _lookup(self, provider: str | None, vendor: str | None, name: str) -> tuple[Provider, ModelInfo] | None:
-        for served_by in _served_by(provider, vendor, self._providers):
-            try:
-                found, model = self._snapshot.find_provider_model(name, None, served_by, None)
-            except LookupError:
-                continue
-            if _is(name, model):
-                return found, model
+    def _lookup(self, provider: str | None, candidate: Candidate) -> tuple[Provider, ModelInfo] | None:
+        for served_by in _served_by(provider, candidate.vendor, self._providers):
+            found = self._loosely(candidate.name, served_by)
+            if found is not None and _is(candidate.name, found[1]):
+                return found
+            if served_by is not None:
+                # The list's patterns match loosely, and its first match may hide the right one.
+                seller = self._providers[served_by]
+                model = next((m for m in self._sold_by(seller) if _is(candidate.name, m)), None)
+                if model is not None:
+                    return seller, model
         return None
+
+    def _loosely(self, name: str, served_by: str | None) -> tuple[Provider, ModelInfo] | None:
+        try:
+            return self._snapshot.find_provider_model(name, None, served_by, None)
+        except LookupError:
+            return None
+
+    def _sold_by(self, provider: Provider) -> Iterable[ModelInfo]:
+        yield from provider.models
+        for other in provider.fallback_model_providers or ():
+            if other in self._providers:
+                yield from self._providers[other].models
+
+    def _is_priced_apart(self, provider: Provider, model: ModelInfo, candidate: Candidate) -> bool:
+        """Tell whether the version that was cut off may have another price than *model*.
+
+        Where the list knows versions of that model by name, one it does not know costs what the one before it does.
+        Older than all of them, or after one that costs something else, it is a model that nobody has a price of.
+        """
+        asked = age(candidate.dropped)
+        if asked is None:
+            return False
+        known = [
+            (found, other)
+            for other in self._sold_by(provider)
+            for name in _exact_names(other)
+            if (found := _version_of(name, candidate.name)) is not None and found.kind == asked.kind
+        ]
+        before = [found for found in known if found[0] <= asked]
+        if not before:
+            return bool(known)
+        return max(before, key=lambda found: found[0])[1].prices != model.prices
 
     def _row(self, provider: Provider, model: ModelInfo, context: Mapping[str, str], at: datetime) -> PriceRow:
         conditions = [] if isinstance(model.prices, ModelPrice) else model.prices
@@ -114,7 +160,7 @@ class GenaiPricesCatalog:
                 valid_from=valid_from,
                 valid_to=valid_to,
                 source=self._source,
-                unit_prices={name: _unit_price(value) for name, value in vars(prices).items() if value is not None},
+                unit_prices=_unit_prices(model, prices),
                 conditions={
                     **_hours(conditions, at),
                     **{k: v for variant in variants for k, v in variant.when.items()},
@@ -143,15 +189,19 @@ def _served_by(provider: str | None, vendor: str | None, known: Mapping[str, Pro
 
 def _is(name: str, model: ModelInfo) -> bool:
     """Tell whether *name* is *model*, and not a neighbour that its loose pattern covers as well."""
-    return is_fine_tune(name) or names_it(name, model.id.lower()) or _by_clause(name, model.match)
+    if is_fine_tune(name):
+        return any(is_fine_tune(f"{text}:") and name.startswith(text) for text in _texts(model.match, ClauseStartsWith))
+    return is_called(name, model.id.lower()) or _by_clause(name, model.match)
 
 
 def _by_clause(name: str, clause: object) -> bool:
     match clause:
         case ClauseEquals(equals=text):
             return name == text.lower()
-        case ClauseStartsWith(starts_with=text) | ClauseContains(contains=text) | ClauseEndsWith(ends_with=text):
-            return names_it(name, text.lower())
+        case ClauseEndsWith(ends_with=text):
+            return is_called(name, text.lower())
+        case ClauseStartsWith(starts_with=text) | ClauseContains(contains=text):
+            return clause.is_match(name) and names_it(name, text.lower())
         case ClauseRegex():
             return clause.is_match(name)
         case ClauseOr(or_=clauses):
@@ -162,13 +212,47 @@ def _by_clause(name: str, clause: object) -> bool:
             return False
 
 
-def _context(call: Call) -> dict[str, str]:
+def _texts(clause: object, kind: type) -> Iterable[str]:
+    match clause:
+        case ClauseOr(or_=clauses) | ClauseAnd(and_=clauses):
+            for inner in clauses:
+                yield from _texts(inner, kind)
+        case ClauseEquals(equals=text) | ClauseStartsWith(starts_with=text):
+            if isinstance(clause, kind):
+                yield text.lower()
+        case _:
+            return
+
+
+def _exact_names(model: ModelInfo) -> Iterable[str]:
+    yield model.id.lower()
+    yield from _texts(model.match, ClauseEquals)
+
+
+def _version_of(name: str, model: str) -> Age | None:
+    """Return the age of *name* if that is *model* and a version."""
+    rest = name[len(model) :]
+    return age(rest) if name.startswith(model) and rest and VERSIONS.match(rest) else None
+
+
+def context_of(call: Call) -> dict[str, str]:
+    """Return what of a request decides its price beside the model: service tier, batch."""
     found = {}
     if call.service_tier:
         found["service_tier"] = call.service_tier.lower()
     if call.is_batch:
         found["processing"] = "batch"
     return found
+
+
+_FREE = {"input_mtok": UnitPrice(Decimal(0)), "output_mtok": UnitPrice(Decimal(0))}
+
+
+def _unit_prices(model: ModelInfo, prices: ModelPrice) -> dict[str, UnitPrice]:
+    """Return the prices that are said; none at all is free only where the list says so."""
+    said = {name: _unit_price(value) for name, value in vars(prices).items() if value is not None}
+    is_free = model.id.endswith(":free") or (model.price_comments or "").startswith("Free of charge")
+    return said or (dict(_FREE) if is_free else {})
 
 
 def _unit_price(value: Decimal | TieredPrices) -> UnitPrice:

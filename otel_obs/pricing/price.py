@@ -11,18 +11,12 @@ from genai_prices.types import ModelPrice, Tier, TieredPrices
 
 from otel_obs.model import Call, Cost, Usage
 from otel_obs.pricing.catalog import Catalog
-from otel_obs.pricing.rows import UnitPrice
+from otel_obs.pricing.rows import OPERATOR, PriceRow, UnitPrice
 
 _MILLION = Decimal(1_000_000)
 _HUNDRED = Decimal(100)
 _THOUSAND = Decimal(1000)
 
-_BEYOND_TEXT = frozenset(
-    {
-        "input_audio_tokens", "output_audio_tokens", "cache_audio_read_tokens", "input_image_tokens",
-        "output_image_tokens", "input_video_tokens", "web_searches", "requests", "images", "characters", "seconds",
-    }
-)  # fmt: skip
 _UNITS = {
     "input_audio_tokens": ("input_audio_tokens", "input_audio_mtok"),
     "output_audio_tokens": ("output_audio_tokens", "output_audio_mtok"),
@@ -36,6 +30,9 @@ _UNITS = {
     "searches": ("rerank_searches", "rerank_searches_kcount"),
 }
 """Our name of a billed unit -> the library's name, and the key of its price."""
+_AUDIO = frozenset({"input_audio_tokens", "output_audio_tokens", "cache_audio_read_tokens"})
+_AUDIO_AS_TEXT = frozenset({"google"})
+"""Whose list names audio only where it costs something else than text."""
 
 
 def price(call: Call, at: datetime, catalog: Catalog, organization_id: str) -> Cost:
@@ -49,7 +46,7 @@ def price(call: Call, at: datetime, catalog: Catalog, organization_id: str) -> C
     row = catalog.find(call, at, organization_id)
     if row is None:
         return _reported(call) or Cost(reason="unknown_model")
-    dollars = dollars_by(row.unit_prices, call.usage)
+    dollars = None if _audio_is_missing(row, call.usage) else dollars_by(row.unit_prices, call.usage)
     if dollars is None:
         return _reported(call) or Cost(reason="unknown_unit")
     cents = dollars * _HUNDRED
@@ -58,6 +55,16 @@ def price(call: Call, at: datetime, catalog: Catalog, organization_id: str) -> C
         rate_per_1k=_rate(cents, call.usage),
         source="estimated" if call.usage_source == "estimated" else "computed",
         price_id=row.id,
+    )
+
+
+def _audio_is_missing(row: PriceRow, usage: Usage) -> bool:
+    """Tell whether audio was billed that *row* says no price of: it is never as cheap as text."""
+    return (
+        row.provider not in _AUDIO_AS_TEXT
+        and row.source != OPERATOR
+        and any(usage.billed_units.get(unit) for unit in _AUDIO)
+        and not any("audio" in key for key in row.unit_prices)
     )
 
 
@@ -78,7 +85,7 @@ def dollars_by(prices: Mapping[str, UnitPrice], usage: Usage) -> Decimal | None:
 
     Nothing else decides: who has the row of a call and that of its price can compute its cost again.
     """
-    beyond = {name: count for name, count in usage.billed_units.items() if count and name in _BEYOND_TEXT}
+    beyond = {name: count for name, count in usage.billed_units.items() if count}
     if beyond:
         return _by_library(usage, beyond, prices)
     if not usage.known:
@@ -91,7 +98,8 @@ def dollars_by(prices: Mapping[str, UnitPrice], usage: Usage) -> Decimal | None:
 def text_dollars(usage: Usage, prices: Mapping[str, UnitPrice]) -> Decimal | None:
     """Return the dollars for text tokens; None without a price for what there is.
 
-    Cached tokens are part of the input, and cost as much as the rest where they have no price of their own.
+    Cached tokens are part of the input, and cost as much as the rest where they have no price of their own. What was
+    written for an hour costs more than what was written for five minutes: the latter's price does not stand for it.
     """
     total = usage.input_tokens or 0
     output = usage.output_tokens or 0
@@ -101,7 +109,7 @@ def text_dollars(usage: Usage, prices: Mapping[str, UnitPrice]) -> Decimal | Non
     reasoning = min(usage.reasoning_tokens or 0, output)
     input_price = _at(prices, total, "input_mtok", "input_text_mtok")
     output_price = _at(prices, total, "output_mtok", "output_text_mtok")
-    if (total and input_price is None) or (output and output_price is None):
+    if (total and input_price is None) or (output and output_price is None) or _hour_is_missing(prices, lasting):
         return None
     input_price = input_price or Decimal(0)
     output_price = output_price or Decimal(0)
@@ -119,6 +127,11 @@ def text_dollars(usage: Usage, prices: Mapping[str, UnitPrice]) -> Decimal | Non
     ) / _MILLION
 
 
+def _hour_is_missing(prices: Mapping[str, UnitPrice], lasting: int) -> bool:
+    sold = "cache_write_mtok" in prices or "cache_write_5m_mtok" in prices
+    return bool(lasting) and sold and "cache_write_1h_mtok" not in prices
+
+
 def _at(prices: Mapping[str, UnitPrice], input_tokens: int, *keys: str) -> Decimal | None:
     for key in keys:
         found = prices.get(key)
@@ -133,12 +146,15 @@ def _or(price: Decimal | None, other: Decimal) -> Decimal:
 
 def _by_library(usage: Usage, beyond: Mapping[str, int], prices: Mapping[str, UnitPrice]) -> Decimal | None:
     """Return the dollars for audio, images, searches ... as genai-prices computes them."""
+    if _hour_is_missing(prices, usage.cache_write_1h_tokens or 0):
+        return None
     counts: dict[str, int | None] = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
         "cache_write_1h_tokens": usage.cache_write_1h_tokens if "cache_write_1h_mtok" in prices else None,
+        "output_reasoning_tokens": usage.reasoning_tokens if "output_reasoning_mtok" in prices else None,
     }
     for name, count in beyond.items():
         library_name, key = _UNITS.get(name, (None, None))

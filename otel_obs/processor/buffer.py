@@ -1,14 +1,15 @@
 """The spans that are in memory: how many may there be, and which of them are still nowhere else?
 
-Spans have numbers, in the order in which they came. The lock is re-entrant: a span may end inside of the garbage
-collector or of a signal's handler, which may run while this thread is in here.
+The application only appends to ``incoming``; how large a span is, and whether there is room for it, is found out by
+the thread that delivers. Spans have numbers, in the order in which they were taken in. The lock is re-entrant: a span
+may end inside of the garbage collector or of a signal's handler, which may run while this thread is in here.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
@@ -40,72 +41,88 @@ class Batch:
 class Buffer:
     """A queue that is bounded in spans and in bytes; what was taken out counts until it is settled."""
 
-    def __init__(self, *, max_spans: int, max_bytes: int, batch_spans: int, batch_bytes: int) -> None:
+    def __init__(
+        self, *, max_spans: int, max_bytes: int, batch_spans: int, batch_bytes: int, on_full: Callable[[int], None]
+    ) -> None:
         self.lock = RLock()
-        self.accepted = 0
+        self.incoming: deque[ReadableSpan] = deque()
+        """Spans that nobody has measured yet; who appends to it keeps it short with ``take_in``."""
         self.taken_at = 0.0
         """When spans were last taken (``time.monotonic``): those that are queued now are not much older."""
         self._max_spans = max_spans
         self._max_bytes = max_bytes
         self._batch_spans = batch_spans
         self._batch_bytes = batch_bytes
-        self._queue: deque[tuple[ReadableSpan, int]] = deque()
+        self._on_full = on_full
+        self._accepted = 0
+        self._spans = 0
+        self._bytes = 0
+        self._open = Batch([], 0, 0)
+        self._full: deque[Batch] = deque()
         self._held: deque[Batch] = deque()
         self._out: set[Batch] = set()
-        self._out_spans = 0
-        self._bytes = 0
 
-    def offer(self, span: ReadableSpan) -> int:
-        """Take *span* in; return how many are queued now, or 0 if there is no room."""
-        size = size_of(span)
+    def take_in(self, at_most: int | None = None) -> None:
+        """Queue what is incoming as far as there is room; the rest is refused, and ``on_full`` told how many."""
+        incoming, refused = self.incoming, 0
         with self.lock:
-            queue = self._queue
-            queued = len(queue) + 1
-            total = self._bytes + size
-            if total > self._max_bytes or queued + self._out_spans > self._max_spans:
-                return 0
-            self._bytes = total
-            self.accepted += 1
-            queue.append((span, size))
-            return queued
+            for _ in range(len(incoming) if at_most is None else at_most):
+                try:
+                    span = incoming.popleft()
+                except IndexError:
+                    break
+                size = size_of(span)
+                if self._spans >= self._max_spans or self._bytes + size > self._max_bytes:
+                    refused += 1
+                    continue
+                if self._open.size_bytes + size > self._batch_bytes and self._open.spans:
+                    self._close()
+                batch = self._open
+                batch.spans.append(span)
+                batch.size_bytes += size
+                self._bytes += size
+                self._spans += 1
+                self._accepted += 1
+                if len(batch.spans) >= self._batch_spans:
+                    self._close()
+        if refused:
+            self._on_full(refused)
+
+    def _close(self) -> None:
+        self._full.append(self._open)
+        self._open = Batch([], self._accepted, 0)
 
     @property
-    def queued(self) -> int:
-        """Return how many spans wait to be taken."""
-        return len(self._queue) + sum(len(batch.spans) for batch in tuple(self._held))
+    def accepted(self) -> int:
+        """Return how many spans were taken in, ever; it is the number of the next one."""
+        self.take_in()
+        return self._accepted
 
     @property
     def waiting(self) -> int:
         """Return how many spans are in memory only."""
-        with self.lock:
-            return len(self._queue) + self._out_spans
+        self.take_in()
+        return self._spans
 
     def is_clear(self, number: int) -> bool:
         """Tell whether all the spans before *number* are settled."""
         with self.lock:
-            return self.accepted - len(self._queue) >= number and all(batch.first >= number for batch in self._out)
+            queued = [*self._full, self._open] if self._open.spans else self._full
+            return all(batch.first >= number for batch in (*self._out, *queued))
 
     def take(self, *, partial: bool = True) -> Batch | None:
         """Return the next batch, oldest first; without *partial* only a full one."""
+        self.take_in()
         with self.lock:
             if self._held:
                 return self._held.popleft()
-            if not self._queue or (not partial and len(self._queue) < self._batch_spans):
-                return None
-            first = self.accepted - len(self._queue)
-            spans: list[ReadableSpan] = []
-            total = 0
-            while self._queue and len(spans) < self._batch_spans:
-                span, size = self._queue[0]
-                if spans and total + size > self._batch_bytes:
-                    break
-                self._queue.popleft()
-                spans.append(span)
-                total += size
+            if not self._full:
+                if not partial or not self._open.spans:
+                    return None
+                self._close()
             self.taken_at = time.monotonic()
-            batch = Batch(spans, first, total)
+            batch = self._full.popleft()
             self._out.add(batch)
-            self._out_spans += len(spans)
             return batch
 
     def taken(self) -> list[Batch]:
@@ -126,13 +143,13 @@ class Buffer:
                 return False
             batch.settled = True
             self._out.discard(batch)
-            self._out_spans -= len(batch.spans)
+            self._spans -= len(batch.spans)
             self._bytes -= batch.size_bytes
             return True
 
 
 def size_of(span: ReadableSpan) -> int:
-    """Return about how many bytes *span* takes in memory; it is the application's thread that waits for this."""
+    """Return about how many bytes *span* takes in memory."""
     size = _SPAN_BYTES + _size_of_attributes(span._attributes)  # noqa: SLF001  # the public property copies
     events = span._events  # noqa: SLF001
     if len(events):

@@ -93,7 +93,7 @@ class Delivery:
         Without *partial* spans wait for their batch to be full.
         """
         if self.pause_s > 0:
-            return self._save_queue()
+            return self._save_queue(partial=partial)
         drained = 0
         while drain and drained < RECORDS_FOR_EACH_BATCH and (stored := self._oldest()) is not None:
             if not self._send_stored(*stored):
@@ -142,7 +142,7 @@ class Delivery:
             spans = decode(record.body)
         except Exception:  # noqa: BLE001  # whatever is wrong with it, others wait behind it
             spool.done(ticket)
-            self._drop("not_decodable", int(record.header.get("spans") or 0))
+            self.drop("not_decodable", int(record.header.get("spans") or 0))
             return True
         sent = len(spans) if self._export(spans) else self._send_apart(ticket, spans)
         if sent is None:
@@ -166,7 +166,7 @@ class Delivery:
         sent = self._halves(spans, refused)
         if refused and not sent and self._suspect_failures <= SUSPICIOUS_AFTER:
             return None
-        self._drop("refused", len(refused))
+        self.drop("refused", len(refused))
         return sent
 
     def _takes_others(self) -> bool:
@@ -229,9 +229,9 @@ class Delivery:
                 return False
         return True
 
-    def _save_queue(self) -> bool:
+    def _save_queue(self, *, partial: bool = True) -> bool:
         """Put what is queued on disk; what does not go there stays where it is."""
-        while (batch := self._buffer.take()) is not None:
+        while (batch := self._buffer.take(partial=partial)) is not None:
             if not self._save(batch):
                 break
         return False
@@ -245,7 +245,7 @@ class Delivery:
         if now - self._held_since > GIVE_UP_AFTER_S:
             self._held_since = None
             if self._buffer.settle(batch):
-                self._drop("retry_exhausted", len(batch.spans))
+                self.drop("retry_exhausted", len(batch.spans))
             return True
         self._buffer.hold(batch)
         return False
@@ -271,7 +271,7 @@ class Delivery:
             for ticket in tickets:
                 self._spool.done(ticket)
         elif lost:
-            self._drop("not_encodable", lost)
+            self.drop("not_encodable", lost)
         return True
 
     @staticmethod
@@ -281,7 +281,8 @@ class Delivery:
         except Exception:  # noqa: BLE001  # one span that cannot be encoded takes no other with it
             return [_record(1, body) for body in encode_each(batch.spans)]
 
-    def _drop(self, reason: str, count: int) -> None:
+    def drop(self, reason: str, count: int) -> None:
+        """Count spans that are lost, and say so once in a while."""
         if count:
             with self._buffer.lock:
                 self.counts.drop(reason, count)

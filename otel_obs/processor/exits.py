@@ -10,7 +10,6 @@ import atexit
 import signal
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 from multiprocessing import util
 from types import FrameType
@@ -20,11 +19,14 @@ _PRIORITY = 10
 
 
 class Exits:
-    """Calls *drain* before the process ends, and *on_term* with the signal's number at SIGTERM."""
+    """Calls *drain* before the process ends, and *on_term* with the signal's number at SIGTERM.
+
+    Both are held until ``forget``: a processor that nobody else refers to any more may still have spans.
+    """
 
     def __init__(self, drain: Callable[[], None], on_term: Callable[[int], None] | None) -> None:
-        self._drain = weakref.WeakMethod(drain)
-        self._on_term = None if on_term is None else weakref.WeakMethod(on_term)
+        self._drain = drain
+        self._on_term = on_term
         self._previous: Callable[[int, FrameType | None], object] | signal.Handlers | int | None = None
         self._finalize: util.Finalize | None = None
         atexit.register(self._ending)
@@ -48,8 +50,7 @@ class Exits:
         self._on_term = None
 
     def _ending(self, *_: object, **__: object) -> None:
-        if (drain := self._drain()) is not None:
-            drain()
+        self._drain()
 
     def _finalize_in_child(self) -> None:
         self._finalize = util.Finalize(None, self._ending, exitpriority=_PRIORITY)
@@ -60,11 +61,14 @@ class Exits:
             signals.worker_process_shutdown.connect(self._ending, weak=False, dispatch_uid=id(self))
 
     def _install(self) -> None:
-        """Come before the handler that is there; one that ignores SIGTERM, or is not Python's, stays alone."""
+        """Come before the handler that is there; one that ignores SIGTERM, or is not Python's, stays alone.
+
+        So does that of an event loop, which is told in another way, and would be told twice.
+        """
         if threading.current_thread() is not threading.main_thread():
             return
         previous = signal.getsignal(signal.SIGTERM)
-        if previous is None or previous == signal.SIG_IGN:
+        if previous is None or previous == signal.SIG_IGN or getattr(previous, "__module__", "").startswith("asyncio"):
             return
         self._previous = previous
         signal.signal(signal.SIGTERM, self._handle)
@@ -72,8 +76,7 @@ class Exits:
     def _handle(self, number: int, _: FrameType | None) -> None:
         """Put the previous handler back, so that a second signal ends the process at once."""
         signal.signal(signal.SIGTERM, self._previous)
-        on_term = None if self._on_term is None else self._on_term()
-        if on_term is not None:
-            on_term(number)
+        if self._on_term is not None:
+            self._on_term(number)
         else:
             signal.raise_signal(number)

@@ -82,7 +82,13 @@ def _named(exporter: object) -> str:
 
 
 def _close_connections(exporter: Any) -> None:
-    """Close what an exporter of OTLP over HTTP inherited: two processes must not speak on one connection."""
+    """Let go of what an exporter of OTLP inherited: two processes must not speak on one connection.
+
+    Over gRPC that is a channel, which must not even be closed in a child (https://grpc.io/docs/guides/fork-support).
+    """
+    connect = getattr(exporter, "_initialize_channel_and_stub", None)
+    if connect is not None:
+        connect()
     for holder in (exporter, getattr(exporter, "_client", None)):
         for name in ("_session", "_transport"):
             close = getattr(getattr(holder, name, None), "close", None)

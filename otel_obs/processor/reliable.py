@@ -19,7 +19,7 @@ from otel_obs.processor.counts import Counts, FlushResult
 from otel_obs.processor.exits import Exits
 from otel_obs.processor.limits import Limits
 from otel_obs.processor.place import ExporterPlace, spool_folder
-from otel_obs.processor.workers import Workers
+from otel_obs.processor.workers import CROWD, Workers
 
 _log = logging.getLogger("otel_obs.processor")
 
@@ -54,18 +54,24 @@ class ReliableSpanProcessor(SpanProcessor):
             self._spool = None if folder is None else Spool(folder, max_bytes=self.limits.max_spool_bytes)
         self._closed = False
         self._ending = False
-        self._batch_spans = self.limits.max_batch_spans
-        self._workers = Workers(self._place, self._spool, self.limits)
+        self._crowd = min(CROWD, self.limits.max_batch_spans)
+        self._begin()
         after_fork = weakref.WeakMethod(self._begin_in_child)
         os.register_at_fork(after_in_child=lambda: (again := after_fork()) and again())
         self._exits = Exits(self._end, self._on_term if on_sigterm else None)
         self._workers.start()
 
+    def _begin(self) -> None:
+        self._workers = Workers(self._place, self._spool, self.limits)
+        self._incoming = self._workers.buffer.incoming
+        self._calm = False
+        """True while all that a span needs is to be appended to ``_incoming``."""
+
     def _begin_in_child(self) -> None:
         """Leave the parent's spans to the parent; the threads begin with the first span."""
         self._place.forget()
         self._ending = False
-        self._workers = Workers(self._place, self._spool, self.limits)
+        self._begin()
         self._exits.again_in_child()
 
     @property
@@ -84,26 +90,31 @@ class ReliableSpanProcessor(SpanProcessor):
             context = span.context
             if context is None or not context.trace_flags.sampled:
                 return
-            if self._closed:
-                self._drop("after_shutdown")
-                return
-            workers = self._workers
-            queued = workers.buffer.offer(span)
-            if not queued:
-                self._drop("queue_full")
-            if not queued or queued >= self._batch_spans:
-                workers.wake()
-            if not workers.started:
-                workers.start()
-            if self._ending:
-                workers.drain()
+            if self._calm:
+                incoming = self._incoming
+                incoming.append(span)
+                if len(incoming) >= self._crowd:
+                    self._workers.crowded()
+            else:
+                self._take_in(span)
         except Exception:  # noqa: BLE001  # telemetry never breaks the application
-            self._drop("internal_error")
+            self._workers.delivery.drop("internal_error", 1)
 
-    def _drop(self, reason: str) -> None:
-        with self._workers.buffer.lock:
-            self._workers.delivery.counts.drop(reason, 1)
-        self._workers.delivery.announcer.warn("spans are lost: %s", self._workers.delivery.counts.dropped)
+    def _take_in(self, span: ReadableSpan) -> None:
+        """Do what ``on_end`` does, at the beginning and at the end of a process."""
+        workers = self._workers
+        if self._closed:
+            workers.delivery.drop("after_shutdown", 1)
+            return
+        self._incoming.append(span)
+        if not workers.started:
+            workers.start()
+        if self._ending:
+            workers.drain()
+        elif len(self._incoming) >= self._crowd:
+            workers.crowded()
+        with workers.buffer.lock:
+            self._calm = workers.started and not self._ending and not self._closed
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Return True once each span that was handed over before is at its destination, or on disk.
@@ -125,7 +136,9 @@ class ReliableSpanProcessor(SpanProcessor):
         """Deliver what was handed over or put it on disk, and let go of the exporter."""
         if self._closed:
             return
-        self._closed = True
+        with self._workers.buffer.lock:
+            self._closed = True
+            self._calm = False
         until = time.monotonic() + self.limits.shutdown_timeout_s
         try:
             self._workers.draining = False
@@ -137,7 +150,9 @@ class ReliableSpanProcessor(SpanProcessor):
 
     def _end(self) -> None:
         """Deliver or spool everything now, and at once what comes later: no other chance may come."""
-        self._ending = True
+        with self._workers.buffer.lock:
+            self._ending = True
+            self._calm = False
         self._workers.drain()
 
     def _on_term(self, number: int) -> None:

@@ -43,7 +43,8 @@ def key_in(headers: Headers) -> PresentedKey:
     for name, value in headers:
         if not isinstance(value, str):
             continue
-        if name == "x-api-key":
+        # An empty one says nothing: a Collector that hands headers on sends those that it was not given empty.
+        if name == "x-api-key" and value.strip():
             texts.add(value.strip())
         elif name == "authorization":
             scheme, _, token = value.strip().partition(" ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from email.message import Message
 
 from otel_obs.errors import DecodeError, RequestTooLargeError, UnsupportedMediaTypeError
@@ -54,22 +54,23 @@ def window_bits(content_encoding: str | None) -> int | None:
     raise UnsupportedMediaTypeError("content encoding must be gzip, deflate or identity")
 
 
-async def read(chunks: AsyncIterator[bytes], limit: int) -> bytes:
-    """Return the body that comes in *chunks*.
+async def read(chunks: AsyncIterator[bytes], limit: int, came: Callable[[int], None] = lambda _: None) -> bytes:
+    """Return the body that comes in *chunks*; *came* is told how much of it is here.
 
     Raises:
         RequestTooLargeError: it is longer than *limit* bytes.
         SlowBodyError: it did not come in time.
     """
     try:
-        return await asyncio.wait_for(_joined(chunks, limit), READ_WITHIN_S)
+        return await asyncio.wait_for(_joined(chunks, limit, came), READ_WITHIN_S)
     except asyncio.TimeoutError:
         raise SlowBodyError from None
 
 
-async def _joined(chunks: AsyncIterator[bytes], limit: int) -> bytes:
+async def _joined(chunks: AsyncIterator[bytes], limit: int, came: Callable[[int], None]) -> bytes:
     found = bytearray()
     async for chunk in chunks:
+        came(len(chunk))
         found += chunk
         if len(found) > limit:
             raise RequestTooLargeError(f"the request is larger than {limit} bytes")

@@ -24,8 +24,19 @@ class Outcome:
     message: str = ""
 
 
-Export = Callable[[Decoded, Sender], Outcome]
-"""Store what was decoded; return once it is committed, or raise an ``ObsError``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A request as it came."""
+
+    signal: str
+    body: bytes
+    """Decompressed."""
+    is_json: bool
+    sender: Sender
+
+
+Export = Callable[[Decoded, Sent], Outcome]
+"""Store what was decoded; return once it is durable, or raise an ``ObsError``."""
 
 Count = Callable[[int, str], None]
 """Count data points of metrics that are not stored."""
@@ -55,7 +66,7 @@ class Signal:
             points = count_data_points_json(request) if json else response.count_data_points(request)
             return Outcome(points, METRICS_MESSAGE)
         decoded = self.decode_json(request) if json else self.decode(request)
-        return export(decoded, sender)
+        return export(decoded, Sent(signal=self.name, body=request, is_json=json, sender=sender))
 
     def answer(self, outcome: Outcome, *, json: bool) -> bytes:
         """Return the body of the answer."""

@@ -3,25 +3,32 @@
 The handlers take raw bytes: a message that cannot be parsed is the client's mistake (INVALID_ARGUMENT), while
 grpcio's own parsing would call it ours (INTERNAL).
 
-Where keys are asked for, the handlers are those of a stream of requests, which is the same on the wire: only such a
-handler runs before the request's message is received.
+The handlers are those of a stream of requests, which is the same on the wire: only such a handler runs before the
+request's message is received, and can refuse it unread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 import grpc
 
 from otel_obs.errors import ConfigurationError, DecodeError
 from otel_obs.otlp import response
-from otel_obs.receiver.auth import INGEST, Authenticator, Principal
+from otel_obs.receiver.auth import INGEST, Authenticator
 from otel_obs.receiver.export import SIGNALS, Export, Signal, sender_of
+from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.status import Answer, answer_to
 
-THREADS = 16
+THREADS = 64
+"""Calls at the same time, those included whose message is on its way."""
+READ_WITHIN_S = 20.0
+"""A message that takes longer to come is not waited for."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -29,19 +36,27 @@ class GrpcReceiver:
     """Serves the OTLP services on one address."""
 
     def __init__(
-        self, export: Export, endpoint: str, *, max_request_bytes: int, authenticator: Authenticator | None = None
+        self,
+        export: Export,
+        endpoint: str,
+        *,
+        max_request_bytes: int,
+        authenticator: Authenticator | None = None,
+        memory: Memory | None = None,
+        share_port: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._server = grpc.server(
             ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="otel-obs-grpc"),
             options=[
                 ("grpc.max_receive_message_length", max_request_bytes),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(share_port)),
                 ("grpc.max_metadata_size", 64 * 1024),
             ],
         )
+        self._handler = _Handler(export, authenticator, memory or Memory())
         for signal in SIGNALS:
-            self._server.add_generic_rpc_handlers((_handler(signal, export, authenticator),))
+            self._server.add_generic_rpc_handlers((self._handler.of(signal),))
 
     def start(self) -> int:
         """Listen, and return the port.
@@ -56,51 +71,82 @@ class GrpcReceiver:
         if port == 0:
             raise ConfigurationError(f"cannot listen on {self._endpoint} (gRPC): is it in use?")
         self._server.start()
+        self._handler.patience.start()
         return port
 
     def stop(self, grace_s: float) -> None:
         """Accept nothing more, and let what is under way finish within *grace_s* seconds."""
         self._server.stop(grace_s).wait(grace_s + 1)
+        self._handler.patience.close()
 
 
-def _handler(
-    signal: Signal, export: Export, authenticator: Authenticator | None
-) -> grpc.GenericRpcHandler[bytes, bytes]:
-    answer = _answer(signal, export)
-    method = (
-        grpc.unary_unary_rpc_method_handler(answer)
-        if authenticator is None
-        else grpc.stream_unary_rpc_method_handler(_authenticated(authenticator, answer))
-    )
-    return grpc.method_handlers_generic_handler(signal.service, {"Export": method})
+class _Handler:
+    """Answers one call after the other."""
+
+    def __init__(self, export: Export, authenticator: Authenticator | None, memory: Memory) -> None:
+        self._export = export
+        self._authenticator = authenticator
+        self._memory = memory
+        self.patience = Patience()
+
+    def of(self, signal: Signal) -> grpc.GenericRpcHandler[bytes, bytes]:
+        """Return what serves *signal*."""
+
+        def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+            try:
+                return self._answer(signal, requests, context)
+            except Exception as error:  # noqa: BLE001  # each failure has its answer
+                return _refuse(context, answer_to(error))
+
+        return grpc.method_handlers_generic_handler(
+            signal.service, {"Export": grpc.stream_unary_rpc_method_handler(handle)}
+        )
+
+    def _answer(self, signal: Signal, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        metadata = context.invocation_metadata()
+        principal = None if self._authenticator is None else self._authenticator.authenticate(metadata, INGEST)
+        sender = sender_of({key: value for key, value in metadata if isinstance(value, str)}, principal)
+        with self._memory.request() as held:
+            with self.patience.waiting_for(context):
+                request = next(requests, None)
+            if request is None:
+                raise DecodeError("the request has no message")
+            held.grow(len(request))
+            return signal.answer(signal.handle(request, sender, self._export, json=False), json=False)
 
 
-def _answer(signal: Signal, export: Export) -> Callable[..., bytes]:
-    def handle(request: bytes, context: grpc.ServicerContext, principal: Principal | None = None) -> bytes:
+class Patience:
+    """Ends calls whose message does not come: a thread waits for each of them."""
+
+    def __init__(self, wait_s: float = READ_WITHIN_S) -> None:
+        self._wait_s = wait_s
+        self._waiting: dict[int, tuple[float, grpc.ServicerContext]] = {}
+        self._stop = Event()
+        self._thread = Thread(target=self._run, name="otel-obs-grpc-patience", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look after the time."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._stop.set()
+
+    @contextmanager
+    def waiting_for(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """Wait for a message inside, but not for ever."""
+        self._waiting[id(context)] = (time.monotonic() + self._wait_s, context)
         try:
-            metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-            sender = sender_of(metadata, principal)
-            return signal.answer(signal.handle(request, sender, export, json=False), json=False)
-        except Exception as error:  # noqa: BLE001  # each failure has its answer
-            return _refuse(context, answer_to(error))
+            yield
+        finally:
+            self._waiting.pop(id(context), None)
 
-    return handle
-
-
-def _authenticated(
-    authenticator: Authenticator, answer: Callable[..., bytes]
-) -> Callable[[Iterator[bytes], grpc.ServicerContext], bytes]:
-    def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        try:
-            principal = authenticator.authenticate(context.invocation_metadata(), INGEST)
-        except Exception as error:  # noqa: BLE001  # each failure has its answer
-            return _refuse(context, answer_to(error))
-        request = next(requests, None)
-        if request is None:
-            return _refuse(context, answer_to(DecodeError("the request has no message")))
-        return answer(request, context, principal)
-
-    return handle
+    def _run(self) -> None:
+        while not self._stop.wait(min(1.0, self._wait_s / 4)):
+            now = time.monotonic()
+            for until, context in list(self._waiting.values()):
+                if now > until:
+                    context.cancel()  # type: ignore[no-untyped-call]
 
 
 def _refuse(context: Any, answer: Answer) -> bytes:

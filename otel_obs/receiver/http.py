@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
@@ -23,12 +24,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from otel_obs.errors import ConfigurationError, QueueFullError
+from otel_obs.errors import ConfigurationError, QueueFullError, RequestTooLargeError
 from otel_obs.otlp import response
 from otel_obs.receiver import body
 from otel_obs.receiver.auth import INGEST, Authenticator, Principal
 from otel_obs.receiver.export import SIGNALS, Export, Signal, sender_of
+from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.status import Answer, answer_to
 from otel_obs.settings import host_and_port
 
@@ -40,6 +43,10 @@ LOOKUPS = 32
 """Requests that wait at the same time until an unknown key is looked up."""
 LINGER_S = 2.0
 """How long the body of a refused request is read and thrown away, so that the sender gets to read the answer."""
+HEAD_WITHIN_S = 10.0
+"""A request whose head takes longer to come is not waited for."""
+LAST_ANSWERS_S = 1.0
+"""How long open connections are served and closed by an answer before the rest of them is closed."""
 
 _T = TypeVar("_T")
 
@@ -54,10 +61,13 @@ class HttpReceiver:
         *,
         max_request_bytes: int,
         authenticator: Authenticator | None = None,
+        memory: Memory | None = None,
+        share_port: bool = False,
         extra_routes: Sequence[BaseRoute] = (),
     ) -> None:
         self._endpoint = endpoint
-        handler = _Handler(export, max_request_bytes, authenticator)
+        self._share_port = share_port
+        self._handler = handler = _Handler(export, max_request_bytes, authenticator, memory or Memory())
         routes = [Route(signal.path, partial(handler.export, signal), methods=["POST"]) for signal in SIGNALS]
         app = Starlette(routes=[*routes, *extra_routes])
         app.router.redirect_slashes = False
@@ -70,7 +80,7 @@ class HttpReceiver:
                 lifespan="off",
                 timeout_keep_alive=65,
                 h11_max_incomplete_event_size=64 * 1024,
-                http="h11",
+                http=_Impatient,
                 ws="none",
             )
         )
@@ -82,7 +92,7 @@ class HttpReceiver:
         Raises:
             ConfigurationError: the address cannot be listened on.
         """
-        listener = listen(self._endpoint)
+        listener = listen(self._endpoint, share=self._share_port)
         port: int = listener.getsockname()[1]
         self._thread = Thread(target=self._run, args=(listener,), name="otel-obs-http", daemon=True)
         self._thread.start()
@@ -94,14 +104,50 @@ class HttpReceiver:
 
     def stop(self, grace_s: float) -> None:
         """Accept nothing more, and let what is under way finish within *grace_s* seconds."""
+        self._handler.is_stopping = True
+        until = time.monotonic() + min(LAST_ANSWERS_S, grace_s)
+        while self._server.server_state.connections and time.monotonic() < until:
+            time.sleep(0.02)
         self._server.config.timeout_graceful_shutdown = max(1, int(grace_s))
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(grace_s + 2)
 
 
-def listen(endpoint: str) -> socket.socket:
-    """Return a socket that listens on *endpoint*.
+class _Impatient(H11Protocol):
+    """HTTP/1.1 that does not wait for ever for the head of a request; bodies have a time of their own."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._late = self.loop.call_later(HEAD_WITHIN_S, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Wait for the rest of a head that has begun."""
+        if self._late is None and self._is_idle():
+            self._late = self.loop.call_later(HEAD_WITHIN_S, self.transport.close)
+        super().data_received(data)
+        if self._late is not None and not self._is_idle():
+            self._forget()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing."""
+        self._forget()
+        super().connection_lost(exc)
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _forget(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+def listen(endpoint: str, *, share: bool = False) -> socket.socket:
+    """Return a socket that listens on *endpoint*; *share*: beside other processes.
 
     Raises:
         ConfigurationError: it cannot.
@@ -112,6 +158,8 @@ def listen(endpoint: str) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if share:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
             listener.listen(1024)
         except OSError:
@@ -125,7 +173,11 @@ def listen(endpoint: str) -> socket.socket:
 class _Handler:
     """Answers one POST after the other."""
 
-    def __init__(self, export: Export, max_request_bytes: int, authenticator: Authenticator | None) -> None:
+    def __init__(
+        self, export: Export, max_request_bytes: int, authenticator: Authenticator | None, memory: Memory
+    ) -> None:
+        self.is_stopping = False
+        self._memory = memory
         self._export = export
         self._limit = max_request_bytes
         self._authenticator = authenticator
@@ -133,7 +185,13 @@ class _Handler:
         self._lookups = _Threads(LOOKUPS)
 
     async def export(self, signal: Signal, request: Request) -> Response:
-        """Answer *request*."""
+        """Answer *request*; while the server stops, as the last of its connection."""
+        found = await self._export_once(signal, request)
+        if self.is_stopping:
+            found.headers["connection"] = "close"
+        return found
+
+    async def _export_once(self, signal: Signal, request: Request) -> Response:
         json = request.headers.get("content-type", "").lower().startswith("application/json")
         is_read = False
         try:
@@ -141,14 +199,19 @@ class _Handler:
             json = body.is_json(request.headers.get("content-type"))
             wbits = body.window_bits(_encoding(request))
             sender = sender_of(request.headers, principal)
-            data = await body.read(request.stream(), self._limit)
-            is_read = True
+            if int(request.headers.get("content-length", "0")) > self._limit:
+                raise RequestTooLargeError(f"the request is larger than {self._limit} bytes")  # noqa: TRY301
+            with self._memory.request() as held:
+                data = await body.read(request.stream(), self._limit, held.grow)
+                is_read = True
 
-            def work() -> bytes:
-                found = body.decompressed(data, wbits, self._limit)
-                return signal.answer(signal.handle(found, sender, self._export, json=json), json=json)
+                def work() -> bytes:
+                    found = body.decompressed(data, wbits, self._limit)
+                    if wbits is not None:
+                        held.grow(len(found))
+                    return signal.answer(signal.handle(found, sender, self._export, json=json), json=json)
 
-            return Response(await self._threads.run(work), media_type=_media_type(json=json))
+                return Response(await self._threads.run(work), media_type=_media_type(json=json))
         except body.SlowBodyError:
             return _closed(Response(status_code=HTTPStatus.REQUEST_TIMEOUT))
         except ClientDisconnect:

@@ -25,6 +25,9 @@ class Quarantined:
     reason: str
     detail: str = ""
     payload: bytes = b""
+    format: str = ""
+    """How the payload is to be read: ``sent`` (one OTLP message), ``read`` (JSON of what was decoded), ``rows``,
+    ``request/...`` (a whole request); empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class Batch:
     quarantined: Sequence[Quarantined] = ()
     repeated: int = 0
     """Events that came more than once, of which one is written."""
+    from_spool: bool = False
+    """True if it was acknowledged before: what belongs to tenants deleted since is dropped without a note."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ TOP_OF_TRACE = 256
 whose parent is missing."""
 
 
-IDENTITY = 8
+IDENTITY: Final = 8
 """All rows begin with the same so many columns, from organization_id to received_at."""
 
 
@@ -131,6 +131,11 @@ class CallRow(NamedTuple):
     prompt_version: str | None
     prompt_hash: str | None
     prefix_hashes: list[str] | None
+
+    @property
+    def cached_tokens(self) -> int:
+        """Return the tokens that were read from a cache or written to it; 0 where nobody says so."""
+        return (self.cache_read_tokens or 0) + (self.cache_write_tokens or 0)
 
 
 class AgentRunRow(NamedTuple):

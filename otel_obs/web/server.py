@@ -13,7 +13,8 @@ from starlette.routing import BaseRoute
 
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import open_pool, translated
-from otel_obs.postgres.reading import check_reader, reading
+from otel_obs.postgres.reading import reading
+from otel_obs.postgres.roles import check_reader
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.settings import Settings
 from otel_obs.web import api, dashboard, stream

@@ -29,7 +29,8 @@ TABLES: dict[str, type[Any]] = {
     "agent_trace_history": AgentRunRow,
     "span_contents": ContentRow,
 }
-HARD = ("openinference-langgraph-stacked", "pydantic-ai-native-v2", "claude-code", "logfire-openai")
+HARD = ("openinference-langgraph-stacked", "pydantic-ai-native-v2", "claude-code", "logfire-openai",
+        "openllmetry-langgraph-stacked", "traceloop-workflow")  # fmt: skip
 """Captures in which calls and runs are told more than once."""
 
 

@@ -19,11 +19,11 @@ import httpx
 import psycopg
 import pytest
 
-from otel_obs.errors import ConfigurationError
+from otel_obs.errors import UnsafeReaderError
 from otel_obs.maintenance.rollups import roll_up
 from otel_obs.postgres import keys
 from otel_obs.postgres.pool import conninfo, open_pool
-from otel_obs.postgres.reading import check_reader
+from otel_obs.postgres.roles import check_reader
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.rows.batch import Batch
 from otel_obs.settings import Settings
@@ -339,7 +339,7 @@ def test_nobody_is_answered_by_a_role_that_looks_past_the_policies(world: World)
     with psycopg.connect(conninfo(world.url)) as connection:
         connection.execute("CREATE ROLE otel_obs_test_looker BYPASSRLS NOLOGIN")
         connection.execute("GRANT otel_obs_test_looker TO otel_obs_reader")
-        with pytest.raises(ConfigurationError, match="otel_obs_test_looker"):
+        with pytest.raises(UnsafeReaderError, match="otel_obs_test_looker"):
             check_reader(connection)
         connection.rollback()
 

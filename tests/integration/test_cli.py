@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,8 +19,10 @@ from otel_obs.postgres.embedded import running_dsn
 from otel_obs.postgres.schema import Migration
 from tests.command import NO_SERVER, PORTS, Running, run
 from tests.corpus import capture
+from tests.fault_proxy import FaultProxy
 from tests.fix_postgres import short_folder
 from tests.integration.test_embedded import eventually
+from tests.ledger import Ledger, adds_up
 
 
 @pytest.fixture
@@ -206,11 +209,84 @@ def test_a_gateway_on_a_schema_too_old_answers_that_it_is_not_ready(
         running.ready()
 
 
-def test_an_address_that_others_can_reach_is_refused_while_there_are_no_credentials(database: str) -> None:
-    done = run("gateway", "--http", "0.0.0.0:0", "--database-url", database)
+def test_a_gateway_whose_database_is_away_is_ready_to_keep_what_comes_and_says_so_once(
+    start: Callable[..., Running], database: str
+) -> None:
+    proxy = FaultProxy.to_database(database)
+    proxy.refuse()
+    try:
+        with short_folder() as folder:
+            running = start("gateway", "--data-dir", str(folder), "--database-url", proxy.url(database), *PORTS)
+            running.ready()
+            http = json.loads((folder / "run.json").read_text())["http"]
+            assert get(http, "/healthz")[0] == 200
+            assert get(http, "/readyz")[0] == 503
+            for found in capture("claude-code").bodies:
+                post(http, found.signal, found.data)
 
-    assert done.returncode == 2
-    assert "credentials" in done.stderr
+            proxy.speak()
+
+            with psycopg.connect(database) as connection:
+                connection.autocommit = True
+                eventually(lambda: connection.execute("SELECT count(*) FROM otel_obs.event_logs").fetchone() == (18,))
+            eventually(lambda: get(http, "/readyz")[0] == 200)
+            code, errors = running.stop()
+        assert code == 0
+        assert errors.count("rows cannot be written") == 1
+        assert len(errors.splitlines()) <= 3, errors
+    finally:
+        proxy.close()
+
+
+def until_more(ledgers: list[Ledger], more: int) -> None:
+    """Return once *more* batches were acknowledged."""
+    goal = sum(len(one.acked) for one in ledgers) + more
+    eventually(lambda: sum(len(one.acked) for one in ledgers) >= goal)
+
+
+def insist(ledger: Ledger, batches: int) -> None:
+    for number in range(batches):
+        ledger.insist(number)
+
+
+def test_a_gateway_that_is_told_to_stop_while_senders_send_loses_and_refuses_nothing_for_good(
+    start: Callable[..., Running], database: str
+) -> None:
+    with short_folder() as folder:
+        arguments = ("gateway", "--data-dir", str(folder), "--database-url", database)
+        running = start(*arguments, *PORTS)
+        running.ready()
+        told = json.loads((folder / "run.json").read_text())
+        addresses = ("--grpc", told["grpc"], "--http", told["http"])
+        ledgers = [
+            Ledger(told["http"], seed=1),
+            Ledger(told["http"], "json", seed=2),
+            Ledger(told["grpc"], "grpc", seed=3),
+        ]
+        threads = [threading.Thread(target=insist, args=(ledger, 40)) for ledger in ledgers]
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            until_more(ledgers, 5)
+            code, errors = running.stop()
+            assert (code, "Traceback" in errors) == (0, False)
+            running = start(*arguments, *addresses)
+            running.ready()
+        for thread in threads:
+            thread.join()
+        running.stop()
+        with psycopg.connect(database) as connection:
+            assert adds_up(connection, *ledgers)["refused"] == 0
+        for one in ledgers:
+            one.close()
+
+
+def test_an_address_that_others_can_reach_is_refused_without_encryption_and_without_keys(database: str) -> None:
+    for setting, told in ({}, "OTEL_OBS_INSECURE"), ({"OTEL_OBS_AUTH": "off"}, "OTEL_OBS_AUTH=off"):
+        done = run("gateway", "--http", "0.0.0.0:0", "--database-url", database, **setting)
+
+        assert done.returncode == 2
+        assert told in done.stderr
 
 
 def test_a_variable_that_is_no_setting_is_pointed_out(database: str) -> None:

@@ -135,6 +135,30 @@ def test_openai_asks_for_tools_until_it_has_their_results(gpt: openai.OpenAI, st
     assert (answered.finish_reason, answered.message.tool_calls) == ("stop", None)
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_response_tells_the_usage_that_was_served_and_asks_for_tools_until_it_has_their_results(
+    models: StandIn, gpt: openai.OpenAI, stream: bool
+) -> None:
+    def ask(*items: Any) -> Any:
+        given: Any = {"model": "gpt-5", "instructions": RESEARCH, "input": [{"role": "user", "content": "?"}, *items]}
+        if not stream:
+            return gpt.responses.create(**given)
+        with gpt.responses.stream(**given) as events:
+            return events.get_final_response()
+
+    asked = ask()
+    calls = [item for item in asked.output if item.type == "function_call"]
+    results = [{"type": "function_call_output", "call_id": call.call_id, "output": "found"} for call in calls]
+    answered = ask(*[call.model_dump() for call in calls], *results)
+
+    assert [call.name for call in calls] == TOOLS
+    assert json.loads(calls[1].arguments) == {"order_id": "A-1042"}
+    assert [item.type for item in answered.output] == ["message"]
+    assert [
+        (each.id, each.model, each.usage.input_tokens, each.usage.output_tokens, stream) for each in (asked, answered)
+    ] == [(each.response_id, each.model, each.input_tokens, each.output_tokens, each.stream) for each in models.served]
+
+
 @pytest.mark.parametrize("encoding", ["float", "base64", None], ids=["float", "base64", "the client's default"])
 def test_embeddings_are_a_vector_for_each_text(models: StandIn, gpt: openai.OpenAI, encoding: Any) -> None:
     given = {} if encoding is None else {"encoding_format": encoding}

@@ -25,7 +25,7 @@ from otel_obs.pipeline.mapping import price_by
 from otel_obs.pipeline.stored import settling
 from otel_obs.postgres import audit
 from otel_obs.postgres.pool import conninfo, open_pool
-from otel_obs.postgres.prices import operator_prices, price_of, store_prices
+from otel_obs.postgres.prices import Current, operator_prices, price_of, store_prices
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
@@ -46,8 +46,8 @@ class World:
         self.database = database
         self.pool = pool
         self.book = PriceBook(default_catalog())
-        self.store = PostgresStore(pool, self.book.row)
         price = price_by(self.book)
+        self.store = PostgresStore(pool, self.book.row, current=Current(self.book, partial(reprice, price=price)))
         self.mapping = Mapping(read=read, read_log=read_log, price=price)
         self.settling = settling(partial(reprice, price=price))
 
@@ -123,6 +123,40 @@ def test_the_price_of_each_call_is_kept_and_gives_the_same_cost_again(world: Wor
         assert call.cost_usd == dollars * 100
 
 
+def test_a_price_holds_from_the_next_call_on_that_is_written_whoever_writes_it(world: World) -> None:
+    """Also for calls that were priced already, and only waited to be written."""
+    received = receive(
+        Decoded(spans=[make_span(HOUSE(response_id="a"))]),
+        Sender(organization_id="default"),
+        RECEIVED_AT,
+        world.mapping,
+    )
+    waiting = batch_of([received], world.mapping.price)
+    world.set(own())
+
+    world.store.write(waiting)
+    world.write([make_span(HOUSE(response_id="b"))])
+
+    assert [call.cost_usd for call in world.calls()] == [Decimal("0.6"), Decimal("0.6")]
+    assert world.ask("SELECT count(DISTINCT price_id) FROM model_cost_logs JOIN model_prices ON id = price_id") == [
+        (1,)
+    ]
+
+
+def test_who_settles_with_old_prices_in_mind_does_not_bring_them_back(world: World) -> None:
+    """Another process set the price and priced again; this one settles the trace that was left to be settled."""
+    outer = make_span(HOUSE(response_id="a"), scope="outer", duration_ms=120)
+    world.write([outer])
+    world.write([make_span(HOUSE(response_id="a"), scope="inner", parent=outer)])
+    world.settle()
+    world.set(own())
+    reprice_calls(world.pool, PriceBook(default_catalog()), Asked())
+
+    world.settle()
+
+    assert [call.cost_usd for call in world.calls()] == [Decimal("0.6")]
+
+
 def test_prices_stay_for_ever(world: World) -> None:
     world.write([make_span(chat(response_id="a"))])
 
@@ -176,6 +210,66 @@ def test_only_what_is_asked_for_is_priced_again(world: World) -> None:
     assert world.reprice(model="another").rows_examined == 0
     assert world.reprice(since=start + timedelta(hours=1), until=start + timedelta(hours=3)).rows_changed == 2
     assert world.reprice(model="house-model").rows_changed == 2
+
+
+def test_a_model_is_asked_for_under_all_of_its_names_and_not_its_neighbours(world: World) -> None:
+    names = [
+        "gpt-4o",
+        "gpt-4o-2024-08-06",
+        "openai/GPT-4o",
+        "gpt-4o-mini",
+        "gpt-4o-2024-08-06.ft-1",
+        "my-gpt-4o",
+        "gpt.4o",
+    ]
+    world.write([make_span(chat(response_id=f"r{n}", model=name)) for n, name in enumerate(names)])
+
+    assert world.reprice(model="gpt-4o").rows_examined == 3
+
+
+def test_sums_come_with_the_shares_that_are_not_priced_or_estimated(world: World) -> None:
+    root = make_span(agent("buyer", **{"user.id": "ann"}), duration_ms=500)
+    world.write([
+        root, make_span(HOUSE(response_id="a"), parent=root), make_span(chat(response_id="b"), parent=root),
+        make_span(chat(None, None, response_id="c"), parent=root),
+    ])  # fmt: skip
+    world.settle()
+    with psycopg.connect(conninfo(world.database)) as connection:
+        connection.execute("UPDATE model_cost_logs SET usage_source = 'estimated' WHERE response_id = 'b'")
+    keys = ("day", "model", "agent", "user", "workspace", "flow")
+
+    done = command.run("costs", "--by", ",".join(keys), "--json", "--database-url", world.database)
+    for_people = command.run("costs", "--by", "agent", "--database-url", world.database)
+    missing = command.run("prices", "unpriced", "--database-url", world.database)
+
+    found = json.loads(done.stdout)
+    assert found["by"] == list(keys)
+    assert {row["model"]: (row["unpriced_calls"], row["estimated_calls"]) for row in found["rows"]} == {
+        "house-model": (1, 0),
+        "gpt-4o-mini": (1, 1),
+    }
+    assert {row["user"] for row in found["rows"]} == {"ann"}
+    assert (found["total"]["calls"], found["total"]["calls_with_usage"]) == (3, 2)
+    assert (found["total"]["unpriced_calls"], found["total"]["estimated_calls"]) == (2, 1)
+    assert "2 (67%)" in for_people.stdout
+    assert "1 (33%)" in for_people.stdout
+    assert "2 (67%) have no cost" in missing.stdout
+    assert "1 (33%) an estimated one" in missing.stdout
+
+
+def test_maintain_settles_what_processes_that_are_gone_left_behind(world: World) -> None:
+    root = make_span(agent("buyer"), duration_ms=500)
+    world.write([make_span(chat(response_id="a"), parent=root)])
+    world.write([root])
+    with psycopg.connect(conninfo(world.database)) as connection:
+        connection.execute("UPDATE unsettled_traces SET first_at = now() - interval '1 minute'")
+
+    done = command.run("maintain", "--once", "settle", "--json", "--database-url", world.database)
+
+    (job,) = json.loads(done.stdout)["jobs"]
+    assert (job["job"], job["status"], job["result"]) == ("settle", "done", {"traces": 1})
+    assert world.ask("SELECT input_tokens, jsonb_array_length(execution_nodes) FROM agent_trace_history") == [(100, 1)]
+    assert world.ask("SELECT count(*) FROM unsettled_traces") == [(0,)]
 
 
 def test_each_call_has_the_price_of_its_own_time(world: World) -> None:
@@ -261,7 +355,7 @@ def test_repricing_is_sealed_in_the_audit_log(world: World) -> None:
 
     with psycopg.connect(conninfo(world.database)) as connection:
         entries = [entry for entry, _ in audit.entries(connection)]
-        assert audit.first_bad(connection) is None
+        assert audit.verify(connection) == (2, None)
     assert [(entry.before, (entry.after or {})["cost_cents"]) for entry in entries] == [
         ({"cost_cents": "0"}, "0.600"),
         ({"cost_cents": "0.600"}, "1.200"),
@@ -282,12 +376,19 @@ def test_an_audit_log_that_was_tampered_with_is_found_out(database: str, tamper:
     with psycopg.connect(conninfo(database)) as connection:
         for number in range(3):
             audit.append(connection, action="test", subject=str(number), after={"n": number, "s": "ö\u2028"})
-        assert audit.first_bad(connection) is None
+        assert audit.verify(connection) == (3, None)
         connection.execute("ALTER TABLE audit_log DISABLE TRIGGER USER")
+        connection.commit()
+        right = command.run("audit", "verify", "--json", "--database-url", database)
 
         connection.execute(tamper)
+        connection.commit()
+        wrong = command.run("audit", "verify", "--json", "--database-url", database)
 
-        assert audit.first_bad(connection) in {2, 3, 4}
+    assert (right.returncode, json.loads(right.stdout)) == (0, {"ok": True, "rows": 3, "first_bad": None})
+    found = json.loads(wrong.stdout)
+    assert (wrong.returncode, found["ok"]) == (1, False)
+    assert found["first_bad"] in {2, 3}
 
 
 def test_unpriced_calls_are_listed_by_what_is_missing(world: World) -> None:

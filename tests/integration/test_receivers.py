@@ -33,7 +33,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_obs.errors import ConfigurationError, ObsError, StorageUnavailableError
 from otel_obs.model import Decoded
-from otel_obs.receiver.export import Outcome
+from otel_obs.receiver.export import Outcome, Sent
 from otel_obs.receiver.grpc import GrpcReceiver
 from otel_obs.receiver.http import HttpReceiver
 from otel_obs.tenancy import Sender
@@ -53,10 +53,10 @@ class Backend:
     outcome: Outcome = field(default_factory=Outcome)
     errors: list[Exception] = field(default_factory=list)
 
-    def export(self, decoded: Decoded, sender: Sender) -> Outcome:
+    def export(self, decoded: Decoded, sent: Sent) -> Outcome:
         if self.errors:
             raise self.errors.pop(0)
-        self.requests.append((decoded, sender))
+        self.requests.append((decoded, sent.sender))
         return self.outcome
 
 
@@ -393,10 +393,10 @@ def test_an_address_in_use_is_told() -> None:
 def test_what_is_under_way_is_finished_before_the_receivers_stop(backend: Backend) -> None:
     entered, leave = threading.Event(), threading.Event()
 
-    def slow(decoded: Decoded, sender: Sender) -> Outcome:
+    def slow(decoded: Decoded, sent: Sent) -> Outcome:
         entered.set()
         assert leave.wait(10)
-        return backend.export(decoded, sender)
+        return backend.export(decoded, sent)
 
     receiver = HttpReceiver(slow, "127.0.0.1:0", max_request_bytes=LIMIT)
     port = receiver.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from otel_obs.errors import ConfigurationError
 from otel_obs.settings import SETTINGS, Settings, host_and_port, is_loopback, unknown_variables
 
+KEY = bytes(range(32))
+KEY_TEXT = base64.b64encode(KEY).decode()
 DEFAULTS: dict[str, object] = {
     "database_url": None,
     "direct_database_url": None,
@@ -22,6 +25,10 @@ DEFAULTS: dict[str, object] = {
     "content": "store",
     "spans": "all",
     "estimate_tokens": False,
+    "workers": 1,
+    "spool_max_bytes": 1024**3,
+    "encryption_keys": (),
+    "max_memory_bytes": 0,
     "max_request_bytes": 64 * 1024 * 1024,
     "max_content_bytes": 4 * 1024 * 1024,
 }
@@ -37,6 +44,10 @@ OTHERS: dict[str, tuple[str, object]] = {
     "CONTENT": ("drop", "drop"),
     "SPANS": ("genai", "genai"),
     "ESTIMATE_TOKENS": ("on", True),
+    "WORKERS": ("2", 2),
+    "SPOOL_MAX_BYTES": ("0", 0),
+    "ENCRYPTION_KEYS": (f"b:{KEY_TEXT}, a:{KEY_TEXT}", (("b", KEY), ("a", KEY))),
+    "MAX_MEMORY_BYTES": ("1", 1),
     "MAX_REQUEST_BYTES": ("1", 1),
     "MAX_CONTENT_BYTES": ("1024", 1024),
 }
@@ -46,6 +57,8 @@ BAD = [
     ("CONTENT", "encrypt"), ("CONTENT", "Drop"),
     ("SPANS", "some"), ("SPANS", "GenAI"),
     ("ESTIMATE_TOKENS", "yes"), ("ESTIMATE_TOKENS", "1"),
+    ("WORKERS", "0"), ("WORKERS", "many"), ("WORKERS", "1000"),
+    *((name, value) for name in ("SPOOL_MAX_BYTES", "MAX_MEMORY_BYTES") for value in ("-1", "1GiB")),
     *((name, value) for name in ("MAX_REQUEST_BYTES", "MAX_CONTENT_BYTES") for value in ("0", "-1", "4MiB", "1.5")),
     *((name, value) for name in ("ORGANIZATION_ID", "WORKSPACE_ID") for value in ("a\tb", "a\x85b", "x" * 201)),
 ]  # fmt: skip
@@ -102,6 +115,17 @@ def test_a_value_that_cannot_be_is_named_with_its_variable(name: str, value: str
 
     assert f"OTEL_OBS_{name}" in str(refused.value)
     assert repr(value) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["secret", "a:secret", f":{KEY_TEXT}", f"a:{KEY_TEXT[:20]}", f"a:{KEY_TEXT},a:{KEY_TEXT}"]
+)
+def test_a_key_that_cannot_be_is_not_shown(value: str) -> None:
+    with pytest.raises(ConfigurationError, match="OTEL_OBS_ENCRYPTION_KEYS") as refused:
+        Settings.from_env({"OTEL_OBS_ENCRYPTION_KEYS": value})
+
+    assert value not in str(refused.value)
+    assert KEY_TEXT not in repr(Settings.from_env({"OTEL_OBS_ENCRYPTION_KEYS": f"a:{KEY_TEXT}"}))
 
 
 def test_an_option_that_cannot_be_is_named_too() -> None:

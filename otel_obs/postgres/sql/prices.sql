@@ -18,6 +18,10 @@ FROM model_prices
 WHERE source = 'operator'
 ORDER BY created_at, id;
 
+-- name: operator_prices_set
+-- They are only ever added to, so their number tells whether there are new ones.
+SELECT count(*) FROM model_prices WHERE source = 'operator';
+
 -- name: list_prices
 SELECT id, organization_id, provider, model_name, valid_from, valid_to, source, unit_prices, conditions, created_at
 FROM model_prices

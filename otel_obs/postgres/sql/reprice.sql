@@ -20,7 +20,7 @@ INSERT INTO reprice_runs (asked, prices) VALUES (%(asked)s, %(prices)s) RETURNIN
 SELECT * FROM model_cost_logs
 WHERE (%(since)s::timestamptz IS NULL OR "timestamp" >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR "timestamp" < %(until)s)
-    AND (%(model)s::text IS NULL OR %(model)s IN (model_name, request_model))
+    AND (%(model)s::text IS NULL OR model_name ~* %(model)s OR request_model ~* %(model)s)
     AND (%(organization_id)s::text IS NULL OR organization_id = %(organization_id)s)
     AND (NOT %(unpriced)s OR cost_source = 'unpriced' AND cost_reason <> 'no_usage')
     AND (%(after_time)s::timestamptz IS NULL

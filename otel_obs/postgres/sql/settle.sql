@@ -1,5 +1,5 @@
 -- name: claim_traces
--- Quiet for two seconds, or waiting for five; whoever claims a trace holds it until its rows are final.
+-- Quiet, or waiting for long; whoever claims a trace holds it until its rows are final.
 SELECT organization_id, trace_id
 FROM unsettled_traces
 WHERE %(all_now)s OR last_at <= now() - %(quiet)s::interval OR first_at <= now() - %(patience)s::interval
@@ -68,13 +68,19 @@ JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s:
 WHERE t.organization_id = %(organization_id)s;
 
 -- name: calls_near
--- Calls of other traces that may be those that name no response id: same model, same totals, about the same time.
+-- Calls of other traces that may be those that name no response id: same model, same totals (once cached and
+-- reasoning tokens are counted in, or left out, in both), about the same time.
 SELECT t.* FROM model_cost_logs AS t
-WHERE t.organization_id = %(organization_id)s AND t.model_name = ANY(%(models)s::text[])
+WHERE t.organization_id = %(organization_id)s
+    AND (t.model_name = ANY(%(models)s::text[]) OR t.request_model = ANY(%(models)s::text[]))
     AND t."timestamp" BETWEEN %(since)s AND %(until)s AND NOT t.trace_id = ANY(%(trace_ids)s::text[])
     AND EXISTS (
-        SELECT FROM unnest(%(inputs)s::bigint[], %(outputs)s::bigint[]) AS n (input_tokens, output_tokens)
+        SELECT FROM unnest(%(inputs)s::bigint[], %(outputs)s::bigint[], %(cached)s::bigint[], %(reasoning)s::bigint[])
+            AS n (input_tokens, output_tokens, cached, reasoning)
         WHERE (t.input_tokens, t.output_tokens) IS NOT DISTINCT FROM (n.input_tokens, n.output_tokens)
+            OR (abs(t.input_tokens - n.input_tokens) IN (
+                    0, greatest(coalesce(t.cache_read_tokens, 0) + coalesce(t.cache_write_tokens, 0), n.cached))
+                AND abs(t.output_tokens - n.output_tokens) IN (0, greatest(coalesce(t.reasoning_tokens, 0), n.reasoning)))
     );
 
 -- name: nameless_calls_near
@@ -83,8 +89,12 @@ SELECT t.* FROM model_cost_logs AS t
 WHERE t.organization_id = %(organization_id)s AND t.response_id IS NULL
     AND t."timestamp" BETWEEN %(since)s AND %(until)s AND NOT t.trace_id = ANY(%(trace_ids)s::text[])
     AND EXISTS (
-        SELECT FROM unnest(%(inputs)s::bigint[], %(outputs)s::bigint[]) AS n (input_tokens, output_tokens)
+        SELECT FROM unnest(%(inputs)s::bigint[], %(outputs)s::bigint[], %(cached)s::bigint[], %(reasoning)s::bigint[])
+            AS n (input_tokens, output_tokens, cached, reasoning)
         WHERE (t.input_tokens, t.output_tokens) IS NOT DISTINCT FROM (n.input_tokens, n.output_tokens)
+            OR (abs(t.input_tokens - n.input_tokens) IN (
+                    0, greatest(coalesce(t.cache_read_tokens, 0) + coalesce(t.cache_write_tokens, 0), n.cached))
+                AND abs(t.output_tokens - n.output_tokens) IN (0, greatest(coalesce(t.reasoning_tokens, 0), n.reasoning)))
     );
 
 -- name: calls_of_events

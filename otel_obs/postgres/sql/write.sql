@@ -178,12 +178,19 @@ WHERE e.organization_id = n.organization_id AND e."timestamp" = n."timestamp" AN
         IS DISTINCT FROM (n.cost_state, n.counted_trace_id, n.counted_span_id);
 
 -- name: store_quarantined
-INSERT INTO quarantine (organization_id, workspace_id, received_at, signal, reason, detail, payload, sha256)
-SELECT organization_id, workspace_id, received_at, signal, reason, detail, payload, encode(sha256(payload), 'hex')
+-- Keep what was refused. What comes again from the spool, after a crash between commit and note, is known by its time.
+INSERT INTO quarantine (organization_id, workspace_id, received_at, signal, reason, detail, payload, sha256, format)
+SELECT organization_id, workspace_id, received_at, signal, reason, detail, payload, encode(sha256(payload), 'hex'), format
 FROM unnest(
     %(organization_ids)s::text[], %(workspace_ids)s::text[], %(received_at)s::timestamptz[], %(signals)s::text[],
-    %(reasons)s::text[], %(details)s::text[], %(payloads)s::bytea[]
-) AS new (organization_id, workspace_id, received_at, signal, reason, detail, payload);
+    %(reasons)s::text[], %(details)s::text[], %(payloads)s::bytea[], %(formats)s::text[]
+) AS new (organization_id, workspace_id, received_at, signal, reason, detail, payload, format)
+WHERE NOT EXISTS (
+    SELECT FROM quarantine AS old
+    WHERE old.organization_id = new.organization_id AND old.received_at = new.received_at
+        AND old.signal = new.signal AND old.reason = new.reason AND old.detail = new.detail
+        AND old.sha256 = encode(sha256(new.payload), 'hex')
+);
 
 -- name: copy_registry
 -- Claims by COPY; a response id that somebody has claimed is an error, and the batch is merged instead.

@@ -74,6 +74,22 @@ def test_an_input_smaller_than_its_cached_part_proves_that_they_are_apart() -> N
     assert found.input_tokens == 400
 
 
+def test_what_was_written_for_an_hour_was_written_even_if_only_that_is_said() -> None:
+    found = usage(Counts(input=1000, cache_write_1h=300, output=1), apart=False)
+
+    assert (found.input_tokens, found.cache_write_tokens, found.cache_write_1h_tokens) == (1000, 300, 300)
+
+
+def test_audio_in_the_cached_part_is_read_where_a_realtime_answer_says_it() -> None:
+    details = {"audio_tokens": 80, "cached_tokens": 60, "cached_tokens_details": {"audio_tokens": 50}}
+    found = usage_of({"input_tokens": 100, "output_tokens": 1, "input_token_details": details}, Facts({}))
+
+    assert (found.cache_read_tokens, found.billed_units) == (
+        60,
+        {"input_audio_tokens": 80, "cache_audio_read_tokens": 50},
+    )
+
+
 def test_reasoning_and_cached_tokens_are_parts_and_are_never_added() -> None:
     found = usage(Counts(input=1000, cache_read=300, output=200, reasoning=50), apart=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -234,6 +235,98 @@ def test_a_trace_of_three_thousand_spans_settles() -> None:
     assert found.input_tokens == sum(range(1, 3000))
     assert len(found.execution_nodes) == 1001
     assert found.execution_nodes[-1] == {"type": "truncated", "name": "1999 more"}
+
+
+def test_thousands_of_calls_of_the_same_totals_at_once_are_counted_each() -> None:
+    """A fan-out of embeddings, say: comparing each with each would take minutes."""
+    run = make_span(agent("a"), duration_ms=5_000)
+    outer = [make_span(chat(8, 1), parent=run, start_ms=n, scope="outer") for n in range(1_000)]
+    inner = [make_span(chat(8, 1), parent=span, start_ms=n, scope="inner") for n, span in enumerate(outer[:300])]
+
+    store = settled([run, *outer, *inner])
+
+    assert len(store.calls) == 1_000
+    assert all("flags" not in event.context for event in store.events.values())
+
+
+def test_a_call_that_has_found_its_twin_is_not_doubted_for_the_sake_of_others() -> None:
+    run = make_span(agent("a"), duration_ms=500)
+    outer = [make_span(chat(), parent=run, start_ms=n, scope="outer") for n in range(3)]
+    inner = [
+        make_span(chat(response_id=f"r{n}"), parent=span, start_ms=n, scope="inner") for n, span in enumerate(outer)
+    ]
+
+    store = settled([run, *outer, *inner])
+
+    assert {call.response_id for call in store.calls.values()} == {"r0", "r1", "r2"}
+    assert all("flags" not in event.context for event in store.events.values())
+
+
+@st.composite
+def odd_traces(draw: st.DrawFn) -> list[Span]:
+    """Return a trace that no program would send: any parents, cycles too, ids and totals from few."""
+    ids = [f"{number:016x}" for number in range(1, draw(st.integers(3, 9)))]
+    spans = []
+    for span_id in ids:
+        totals = draw(st.sampled_from([(10, 1), (10, 1), (10, None), (20, 2), (None, None)]))
+        said = {"gen_ai.usage.cache_read.input_tokens": 5} if draw(st.booleans()) else {"gen_ai.output.messages": "x"}
+        called = chat(*totals, response_id=draw(st.sampled_from([None, None, "r1", "r2"])), more=said)
+        spans.append(
+            make_span(
+                draw(st.sampled_from([called, called, called, agent("x"), agent("y"), tool("t"), {}])),
+                span_id=span_id,
+                parent=draw(st.sampled_from([None, *ids])),
+                scope=draw(st.sampled_from(["one", "other"])),
+                start_ms=draw(st.sampled_from([0, 1, 5, 1_000, 5_000, 700_000])),
+                duration_ms=draw(st.sampled_from([10, 100, 3_000])),
+            )
+        )
+    return spans
+
+
+@given(spans=odd_traces(), data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_odd_traces_settle_to_the_same_rows_in_any_order(spans: list[Span], data: st.DataObject) -> None:
+    store = MemoryStore()
+    for span in data.draw(st.permutations(spans)):
+        write(store, [span])
+        if data.draw(st.booleans()):
+            settle(store)
+    settle(store)
+
+    assert rows_of(store) == rows_of(settled(spans))
+
+
+OTHER_TRACE = "e" * 32
+
+
+def test_a_report_that_was_set_aside_finds_its_twin_in_another_trace() -> None:
+    """Its id names two calls of a server that repeats ids; who asked for the second is told without an id."""
+    first = make_span(chat(20, 2, response_id="r1"), scope="client", parent="00000000000000aa", duration_ms=100)
+    told = make_span(chat(10, 1), scope="framework", start_ms=5_000, duration_ms=10)
+    second = make_span(chat(10, 1, response_id="r1"), scope="client", trace_id=OTHER_TRACE, duration_ms=3_000)
+
+    for order in permutations([first, told, second]):
+        found = settled(*([span] for span in order))
+        assert sorted(call.span_id for call in found.calls.values()) == sorted([first.span_id, told.span_id])
+        assert {event.span_id: event.counted_span_id for event in found.events.values()}[second.span_id] == told.span_id
+
+
+def test_a_twin_in_another_trace_joins_all_that_were_found_to_speak_of_the_call() -> None:
+    root = make_span(chat(10, 1), scope="framework", duration_ms=3_000)
+    silent = make_span(
+        {**chat(None, None), "gen_ai.output.messages": "x"}, scope="client", parent=root, duration_ms=100
+    )
+    more = {"gen_ai.usage.cache_read.input_tokens": 5}
+    lost = make_span(chat(10, 1, more=more), scope="client", trace_id=OTHER_TRACE, parent="00000000000000aa")
+
+    for order in permutations([root, silent, lost]):
+        store = MemoryStore()
+        for span in order:
+            write(store, [span])
+            settle(store)
+        assert [call.span_id for call in store.calls.values()] == [lost.span_id]
+        assert {event.counted_span_id for event in store.events.values()} == {None, lost.span_id}
 
 
 def test_thousands_of_embeddings_at_once_without_ids_are_as_many_calls() -> None:

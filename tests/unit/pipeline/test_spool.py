@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,31 @@ def test_records_can_be_added_while_others_are_read(tmp_path: Path) -> None:
     spool.done(stored[0])
 
     assert names(spool) == ["two", "three"]
+
+
+def test_records_keep_their_order_when_the_clock_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path, segment_bytes=1)
+    now = time.time_ns()
+    for number in range(5):
+        monkeypatch.setattr(time, "time_ns", lambda number=number: now - number * 3_600_000_000_000)
+        spool.append([record(str(number))])
+
+    assert names(spool) == ["0", "1", "2", "3", "4"]
+
+
+def test_peeking_takes_nothing_and_passes_over_what_is_done_with(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    tickets = spool.append([record(str(number)) for number in range(5)])
+    spool.done(tickets[1])
+
+    seen = spool.peek(3, 10**6)
+    again = spool.peek(10, 1)
+
+    assert [found for _, found in seen] == [record("0"), record("2"), record("3")]
+    assert [found for _, found in again] == [record("0")]
+    for ticket, _ in seen:
+        spool.done(ticket)
+    assert [found for _, found in spool.peek(10, 10**6)] == [record("4")]
 
 
 def test_a_record_done_with_out_of_turn_is_passed_over(tmp_path: Path) -> None:

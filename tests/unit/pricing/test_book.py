@@ -128,3 +128,28 @@ def test_a_batch_is_half_the_price_also_before_the_list_says_so_of_batches() -> 
 
     for at in (datetime(2026, 3, 1, tzinfo=timezone.utc), AT):
         assert price(call, at, default_catalog(), "acme").cents == 250 + 1250
+
+
+def test_a_price_for_batches_or_a_tier_comes_before_one_for_all_requests_and_holds_for_no_others() -> None:
+    book = PriceBook(default_catalog())
+    batch, flex = {"processing": "batch"}, {"service_tier": "flex"}
+    book.set_own([own("7", valid_from=AT), own("3", conditions=batch), own("9", conditions=flex)])
+    usage = Usage(input_tokens=1_000_000)
+
+    def cents_of(**more: Any) -> Decimal | None:
+        call = Call(operation="chat", provider="openai", response_model="gpt-4o", usage=usage, **more)
+        return price(call, AT, book, "acme").cents
+
+    assert cents_of() == 700
+    assert cents_of(is_batch=True) == 300
+    assert cents_of(service_tier="FLEX") == 900
+    assert cents_of(service_tier="priority") == 700
+
+
+def test_operators_may_sell_audio_at_the_price_of_text() -> None:
+    book = PriceBook(default_catalog())
+    book.set_own([own("7", model_name="gpt-4o-audio-preview")])
+    usage = Usage(input_tokens=1_000_000, billed_units={"input_audio_tokens": 1_000_000})
+    call = Call(operation="chat", provider="openai", response_model="gpt-4o-audio-preview", usage=usage)
+
+    assert price(call, AT, book, "acme").cents == 700

@@ -137,9 +137,12 @@ def test_what_cannot_be_a_key_is_known_without_asking(text: str) -> None:
         [("x-api-key", KEY), ("authorization", f"Bearer {KEY}")],
         [("authorization", "Basic dXNlcjpwYXNz"), ("x-api-key", KEY)],
         [("x-api-key", KEY), ("x-api-key", KEY), ("trace-bin", b"\x00")],
+        [("authorization", f"Bearer {KEY}"), ("x-api-key", "")],
+        [("authorization", ""), ("x-api-key", KEY)],
     ],
-    ids=["bearer", "spaces", "x-api-key", "both", "beside a proxy's", "twice"],
-)
+    ids=["bearer", "spaces", "x-api-key", "both", "beside a proxy's", "twice", "beside an empty x-api-key",
+         "beside an empty authorization"],
+)  # fmt: skip
 def test_a_key_comes_in_either_header(headers: list[tuple[str, str | bytes]]) -> None:
     assert key_in(headers) == HELD
 

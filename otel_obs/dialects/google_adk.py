@@ -1,0 +1,68 @@
+"""Google's Agent Development Kit (https://google.github.io/adk-docs/), before it followed the GenAI convention.
+
+Until 1.1x a run is ``invocation`` > ``agent_run [name]`` > ``call_llm``; the usage attributes leave thoughts
+and the cache out, which only the provider's answer tells that it also puts on the span.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from otel_obs.dialects.answer import answer_of
+from otel_obs.dialects.content import Contents
+from otel_obs.dialects.facts import Facts
+from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role, with_role
+from otel_obs.dialects.provider import provider_name
+from otel_obs.dialects.usage import merged
+from otel_obs.model import Reading, Span
+
+_SCOPE = "gcp.vertex.agent"
+_BRACKETED = re.compile(r"^(?:invocation|agent_run) \[(.+)\]$")
+
+
+def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
+    """Return what *span* means to the kit; None for other spans, and those of its tools: they follow the convention."""
+    if span.scope.name != _SCOPE:
+        return None
+    if span.name == "call_llm":
+        reading = _call(span, facts, contents)
+    elif span.name.startswith("agent_run ["):
+        reading = with_role(Reading(dialect="google_adk"), "agent", unwrapped(span.name), facts)
+    elif span.name == "invocation":
+        reading = Reading(dialect="google_adk")
+    else:
+        return None
+    return replace(reading, conversation_id=facts.text("gcp.vertex.agent.session_id", "gen_ai.conversation.id"))
+
+
+def unwrapped(name: str) -> str:
+    """Return X of ``invocation [X]`` and ``agent_run [X]``; any other name as it is."""
+    found = _BRACKETED.match(name)
+    return found[1] if found else name
+
+
+def _call(span: Span, facts: Facts, contents: Contents) -> Reading:
+    """Return the reading of a request to a model, unless newer versions tell it on a span below."""
+    operation = facts.text("gen_ai.operation.name")
+    if operation is not None and operation not in OPERATIONS:
+        return read_role(span, facts, "span", dialect="google_adk")
+    answer = answer_of(facts.parsed("gcp.vertex.agent.llm_response"), facts)
+    reading = read_call(
+        span, facts, contents, OPERATIONS.get(operation or "", "generate_content"), dialect="google_adk"
+    )
+    if reading.call is None:
+        return reading
+    model = facts.text("gen_ai.request.model") or ""
+    prefix, slash, _ = model.partition("/")
+    call = replace(
+        reading.call,
+        # Models of others come by way of LiteLLM, and are called as there: openai/gpt-4o.
+        provider=reading.call.provider or (provider_name(prefix) if slash else _google(model)),
+        usage=merged(answer.usage, reading.call.usage),
+    )
+    return replace(reading, call=call)
+
+
+def _google(model: str) -> str | None:
+    return "gcp.gemini" if model.startswith("gemini") else None

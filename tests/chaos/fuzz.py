@@ -1,0 +1,128 @@
+"""Damaged requests into both decoders, for some minutes: they are decoded or refused, and nothing else.
+
+With atheris (``pip install atheris``) coverage leads the way; without it captures of real senders are damaged by
+chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import random
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from otel_obs.errors import DecodeError, RequestTooLargeError
+from otel_obs.model import Decoded
+from otel_obs.otlp.decode import decode_logs, decode_traces
+from otel_obs.otlp.decode_json import decode_logs_json, decode_traces_json
+from otel_obs.pipeline.ingest import receive
+from otel_obs.tenancy import Sender
+from tests.corpus import NAMES, capture
+from tests.rows import MAPPING, RECEIVED_AT
+
+DECODERS: tuple[Callable[[bytes], Decoded], ...] = (decode_traces, decode_logs, decode_traces_json, decode_logs_json)
+WORDS = (
+    b'"',
+    b"{",
+    b"[",
+    b"\\u0000",
+    b"\\ud800",
+    b"1e999",
+    b"NaN",
+    b"-",
+    b"9" * 30,
+    b"\xff",
+    b"\x00",
+    b"null",
+    b"[" * 500,
+)
+
+
+def tried(data: bytes) -> str:
+    """Return what became of *data*; raises whatever a request must never end with."""
+    is_json = data[:1] in {b"{", b"["}
+    decoder = DECODERS[len(data) % 8 // 7 + 2 * is_json]
+    try:
+        decoded = decoder(data)
+    except (DecodeError, RequestTooLargeError) as error:
+        return type(error).__name__
+    receive(decoded, Sender(), RECEIVED_AT, MAPPING)
+    return "decoded"
+
+
+def seeds() -> list[bytes]:
+    """Return bodies of real senders, in protobuf and in JSON."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: PLC0415
+
+    from tests.otlp_json import as_json  # noqa: PLC0415
+
+    found = [body for name in NAMES for body in capture(name).bodies]
+    in_json = [as_json(ExportTraceServiceRequest.FromString(body.data)) for body in found if body.signal == "traces"]
+    return [*(body.data for body in found), *in_json]
+
+
+def damaged(chance: random.Random, bodies: list[bytes]) -> bytes:
+    """Return one of *bodies* with bytes changed, cut out, repeated, or of another one."""
+    data = bytearray(chance.choice(bodies))
+    for _ in range(chance.choice((1, 1, 2, 3, 8, 30))):
+        at = chance.randrange(len(data) + 1)
+        match chance.randrange(6):
+            case 0:
+                data[at : at + 1] = bytes([chance.randrange(256)])
+            case 1:
+                del data[at : at + chance.randrange(20)]
+            case 2:
+                data[at:at] = chance.choice(WORDS)
+            case 3:
+                data[at:at] = data[at : at + chance.randrange(100)]
+            case 4:
+                other = chance.choice(bodies)
+                start = chance.randrange(len(other) + 1)
+                data[at:at] = other[start : start + chance.randrange(200)]
+            case _:
+                del data[at:]
+    return bytes(data)
+
+
+def run(seconds: float, seed: int) -> Counter[str]:
+    """Return how often what happened."""
+    chance, bodies = random.Random(seed), seeds()
+    found: Counter[str] = Counter()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        data = damaged(chance, bodies)
+        try:
+            found[tried(data)] += 1
+        except BaseException:
+            print(f"seed {seed}, request {found.total()}: {data[:2000]!r}", file=sys.stderr)  # noqa: T201
+            raise
+    return found
+
+
+def main() -> None:
+    """Read the command line, and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("minutes", type=float, nargs="?", default=1.0)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    given = parser.parse_args()
+    if importlib.util.find_spec("atheris") is not None:
+        _with_atheris(given.minutes)
+        return
+    found = run(given.minutes * 60, given.seed)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(f"{found.total()} requests, seed {given.seed}: {dict(found)}; at most {most} MiB")  # noqa: T201
+
+
+def _with_atheris(minutes: float) -> None:
+    atheris = importlib.import_module("atheris")
+    atheris.instrument_all()
+    atheris.Setup([sys.argv[0], f"-max_total_time={int(minutes * 60)}"], tried)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Several processes behind one pair of addresses: they are one gateway to whoever sends, reads metrics, or stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.command import PORTS, Running, run
+from tests.fault_proxy import FaultProxy, eventually
+from tests.fix_postgres import short_folder
+from tests.ledger import Ledger, adds_up
+from tests.private_postgres import children
+
+Start = Callable[..., tuple[Running, dict[str, str]]]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with short_folder() as found:
+        yield found
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    running: list[Running] = []
+
+    def begin(url: str, **more: str) -> tuple[Running, dict[str, str]]:
+        arguments = ("gateway", "--data-dir", str(folder), "--database-url", url, *PORTS)
+        running.append(Running(*arguments, OTEL_OBS_WORKERS="2", **more))
+        running[-1].ready()
+        return running[-1], json.loads((folder / "run.json").read_text())
+
+    yield begin
+    for found in running:
+        found.process.kill()
+        found.process.communicate()
+
+
+def workers(running: Running) -> list[int]:
+    """Return the processes that serve; beside them there may be one that only keeps track of resources."""
+    found = []
+    for pid in children(running.process.pid):
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"spawn_main" in line:
+            found.append(pid)
+    return found
+
+
+def metrics(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=20) as answer:
+        return str(answer.read().decode())
+
+
+def total(address: str, name: str) -> float:
+    return sum(map(float, re.findall(rf"^{name}\{{[^}}]*\}} (\S+)$", metrics(address), re.MULTILINE)))
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_workers_are_one_gateway(start: Start, database: str) -> None:
+    running, told = start(database)
+    ledgers = [Ledger(told["grpc"] if n % 2 else told["http"], "grpc" if n % 2 else "json", seed=n) for n in range(6)]
+    assert int(told["pid"]) == running.process.pid
+    assert len(workers(running)) == 2
+
+    assert all(ledger.send_all(range(5)) for ledger in ledgers)
+
+    assert set(re.findall(r'worker="(\d)"', metrics(told["http"]))) == {"0", "1"}
+    assert total(told["http"], "otel_obs_records_stored_total") == 6 * 5 * 20
+    pids = workers(running)
+    code, errors = running.stop(signal.SIGINT)
+    assert (code, "Traceback" in errors) == (0, False), errors
+    assert all(is_gone(pid) for pid in pids)
+    with psycopg.connect(database) as connection:
+        assert adds_up(connection, *ledgers)["committed"] == 600
+    for ledger in ledgers:
+        ledger.close()
+
+
+def test_a_worker_that_falls_is_started_again_and_its_spool_is_drained(start: Start, database: str) -> None:
+    proxy = FaultProxy.to_database(database)
+    try:
+        running, told = start(proxy.url(database))
+        ledger = Ledger(told["http"])
+        assert ledger.insist(0)
+        proxy.refuse()
+        assert all(ledger.insist(number) for number in range(1, 10))
+        before = workers(running)
+
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+
+        eventually(lambda: len(set(workers(running)) - set(before)) == 2)
+        assert all(ledger.insist(number) for number in range(10, 15))
+        proxy.speak()
+        eventually(lambda: total(told["http"], "otel_obs_spool_bytes") == 0)
+        code, errors = running.stop()
+        assert code == 0
+        assert "started again" in errors
+        with psycopg.connect(database) as connection:
+            assert adds_up(connection, ledger)["committed"] == 300
+    finally:
+        proxy.close()
+
+
+def test_workers_end_with_their_parent(start: Start, database: str) -> None:
+    running, _ = start(database)
+    pids = workers(running)
+
+    running.process.kill()
+
+    eventually(lambda: all(is_gone(pid) for pid in pids))
+
+
+def test_an_address_in_use_is_told(start: Start, database: str, folder: Path) -> None:
+    with short_folder() as other:
+        first = Running("gateway", "--data-dir", str(other), "--database-url", database, *PORTS)
+        try:
+            first.ready()
+            http = json.loads((other / "run.json").read_text())["http"]
+            done = run("gateway", "--data-dir", str(folder), "--database-url", database, "--http", http,
+                       "--grpc", "127.0.0.1:0", OTEL_OBS_WORKERS="2")  # fmt: skip
+        finally:
+            first.stop()
+
+    assert done.returncode == 2
+    assert http in done.stderr
+    del start
