@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Query
@@ -11,7 +10,7 @@ from starlette.responses import Response
 
 from otel_obs.analytics import agents, errors, metrics, traces
 from otel_obs.errors import NotFoundError
-from otel_obs.web.asked import Cursor, word
+from otel_obs.web.asked import Cursor
 from otel_obs.web.dashboard import figures
 from otel_obs.web.dashboard.charts import Series, stacked
 from otel_obs.web.dashboard.page import Page, Shown, address, pages
@@ -53,11 +52,11 @@ def listed(
 @router.get("/agents/runs")
 def runs(page: Shown, agent_id: Annotated[str, Query(max_length=1000)], cursor: Cursor = None) -> Response:
     """Show the runs of an agent, the newest first."""
-    agent = word("agent_id", agent_id) or ""
+    del agent_id  # as the filters have it
+    agent = page.filters.agent_id or ""
     with page.read() as connection:
         found = agents.runs(connection, page.filters, agent, limit=PER_PAGE, cursor=cursor)
-        of_agent = replace(page.filters, agent_id=agent)
-        summary = [one for one in agents.agents(connection, of_agent, limit=500).items if one.agent_id == agent]
+        summary = [one for one in agents.agents(connection, page.filters, limit=500).items if one.agent_id == agent]
         chart = spending(page, connection, "model")
     return page.render(
         "runs.html",
@@ -90,7 +89,8 @@ def conversation(
     content: Annotated[str | None, Query(pattern="^1$")] = None,
 ) -> Response:
     """Show a conversation turn by turn."""
-    asked = word("conversation_id", conversation_id)
+    del conversation_id  # as the filters have it
+    asked = page.filters.conversation_id
     if asked is None:
         raise NotFoundError
     with page.read() as connection:

@@ -19,7 +19,6 @@ from otel_obs.postgres.pool import translated
 from otel_obs.receiver.auth import ADMIN
 from otel_obs.settings import is_identifier
 from otel_obs.web.access import Api, Caller
-from otel_obs.web.asked import word
 from otel_obs.web.dashboard.forms import OwnForm
 from otel_obs.web.dashboard.page import Page, Shown, address, desk_of, pages
 
@@ -66,10 +65,12 @@ def one(
 
 
 def _shown(page: Page, name: str, *, saved: str | None = None) -> Response:
-    flag_name = word("name", name) or ""
+    if not is_identifier(name):
+        raise NotFoundError
+    flag_name = name
     with page.read() as connection:
         scopes = store.listed(connection, limit=MAX_FLAGS, flag_name=flag_name)
-        costs = spend(connection, page.filters, ["flag_variant"], flag=flag_name) if flag_name else None
+        costs = spend(connection, page.filters, ["flag_variant"], flag=flag_name)
     with translated(), page.desk.own() as connection:
         history = store.history(
             connection,
