@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
+import psycopg
 from fastapi import Query
 from starlette.responses import Response
 
@@ -21,7 +22,12 @@ PER_PAGE = 50
 MAX_TURNS = 50
 SHOWN = 50
 """Agents, before all are asked for."""
-_SORTED_BY = {"cost": "cost_cents", "runs": "runs", "failed": "failed", "last": "last_run_at"}
+_SORTED_BY: Mapping[str, Callable[[agents.Agent], Any]] = {
+    "cost": lambda agent: agent.cost_cents or 0,
+    "runs": lambda agent: agent.runs,
+    "failed": lambda agent: agent.failed,
+    "last": lambda agent: agent.last_run_at,
+}
 
 router = pages()
 
@@ -35,9 +41,7 @@ def listed(
     """Show agents, the dearest first."""
     with page.read() as connection:
         found = agents.agents(connection, page.filters, limit=500)
-    ordered = sorted(found.items, key=lambda agent: (getattr(agent, _SORTED_BY[sort]) or 0) if sort != "last" else 0)
-    if sort == "last":
-        ordered = sorted(found.items, key=lambda agent: agent.last_run_at)
+    ordered = sorted(found.items, key=_SORTED_BY[sort])
     dearest = max((agent.cost_cents or 0 for agent in found.items), default=0)
     return page.render(
         "agents.html",
@@ -108,15 +112,15 @@ def conversation(
     )
 
 
-def _spoken(page: Page, connection: object, turn: traces.Trace) -> Sides | None:
+def _spoken(page: Page, connection: psycopg.Connection, turn: traces.Trace) -> Sides | None:
     """Return what was said at the root of *turn*, or else at the first call below it."""
     organization_id = page.caller.reader.organization_id
-    tree = traces.trace(connection, organization_id, turn.trace_id)  # type: ignore[arg-type]
+    tree = traces.trace(connection, organization_id, turn.trace_id)
     heard = [node for node in tree.nodes.items if node.has_content]
     if not heard:
         return None
     node = next((one for one in heard if one.event_id == turn.event_id), heard[-1])
-    return said(traces.event_detail(connection, organization_id, turn.trace_id, node.event_id).contents)  # type: ignore[arg-type]
+    return said(traces.event_detail(connection, organization_id, turn.trace_id, node.event_id).contents)
 
 
 @router.get("/errors")
