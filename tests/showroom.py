@@ -267,8 +267,24 @@ def refused(url: str) -> None:
         pool.close(2.0)
 
 
+def kept(url: str) -> None:
+    """Let the organization have a plan, under which something was deleted by a night's jobs."""
+    with psycopg.connect(conninfo(url), autocommit=True) as connection:
+        connection.execute("UPDATE organizations SET plan = 'free' WHERE id = %s", (ORGANIZATION,))
+        connection.execute(
+            "INSERT INTO retention_runs (run_id, ran_at, organization_id, table_name, cutoff, rows, bytes, duration_ms,"
+            " action) SELECT 'r', now(), %s, name, now() - interval '90 days', 1234, 5678901, 250, 'delete'"
+            " FROM unnest(ARRAY['event_logs', 'model_cost_logs']) AS t (name)",
+            (ORGANIZATION,),
+        )
+        connection.execute(
+            "INSERT INTO maintenance_jobs VALUES ('retention', now(), now(), NULL), ('rollups', now(), NULL, 'slow')"
+        )
+
+
 def furnish(url: str) -> None:
     """Write all of it."""
     write(url, [*traffic(), *captures(), *long_trace()])
     flags(url)
     refused(url)
+    kept(url)

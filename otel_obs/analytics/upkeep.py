@@ -95,7 +95,7 @@ def reasons(connection: psycopg.Connection, filters: Filters) -> list[Reason]:
 
 
 def retention_runs(connection: psycopg.Connection, organization_id: str, *, limit: int = 100) -> list[RetentionRun]:
-    """Return what retention deleted of an organization, the newest first; *connection* is the owner's."""
+    """Return what retention deleted of an organization, the newest first."""
     asked = {"organization_id": organization_id, "limit": limit}
     return rows(connection, _UPKEEP["retention_runs"], asked, RetentionRun)
 

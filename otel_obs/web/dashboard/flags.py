@@ -15,7 +15,6 @@ from otel_obs.analytics.spend import spend
 from otel_obs.errors import InvalidQueryError, NotFoundError, PermissionDeniedError
 from otel_obs.flags import store
 from otel_obs.flags.model import Flag
-from otel_obs.postgres.pool import translated
 from otel_obs.receiver.auth import ADMIN
 from otel_obs.settings import is_identifier
 from otel_obs.web.access import Api, Caller
@@ -71,7 +70,7 @@ def _shown(page: Page, name: str, *, saved: str | None = None) -> Response:
     with page.read() as connection:
         scopes = store.listed(connection, limit=MAX_FLAGS, flag_name=flag_name)
         costs = spend(connection, page.filters, ["flag_variant"], flag=flag_name)
-    with translated(), page.desk.own() as connection:
+    with page.desk.own() as connection:
         history = store.history(
             connection,
             limit=MAX_CHANGES,
@@ -107,7 +106,7 @@ def change(request: Request, form: OwnForm) -> Response:
         "why": form.get("why", "").strip() or None,
         "actor": caller.actor,
     }
-    with translated(), desk_of(request).own() as connection:
+    with desk_of(request).own() as connection:
         if form.get("do") == "delete":
             store.delete_flag(connection, name, scope, **said)
         else:

@@ -9,7 +9,6 @@ from starlette.responses import Response
 from otel_obs.analytics import upkeep
 from otel_obs.maintenance.policy import policies
 from otel_obs.postgres import keys
-from otel_obs.postgres.pool import translated
 from otel_obs.web.asked import Cursor
 from otel_obs.web.dashboard.page import Shown, pages
 
@@ -24,10 +23,13 @@ def retention(page: Shown) -> Response:
     """Show how long rows are kept, what was deleted, and when jobs last ran."""
     organization_id = page.caller.reader.organization_id
     sees_all = page.caller.reader.workspace_id is None
-    with translated(), page.desk.own() as connection:
+    with page.read() as connection:
         found = policies(connection, page.now, page.desk.retention_grace, ids=[organization_id])
         runs = upkeep.retention_runs(connection, organization_id) if sees_all else []
-        jobs = upkeep.jobs(connection) if page.may_edit and sees_all else []
+    jobs: list[upkeep.JobState] = []
+    if page.may_edit and sees_all:
+        with page.desk.own() as connection:
+            jobs = upkeep.jobs(connection)
     policy = found.get(organization_id)
     return page.render(
         "retention.html",
@@ -63,7 +65,7 @@ def settings(page: Shown) -> Response:
     found: list[keys.KeyRow] = []
     if page.may_edit and reader.workspace_id is None:
         # Who may see keys is told by the organization of the key that asks: no policy opens this table.
-        with translated(), page.desk.own() as connection:
+        with page.desk.own() as connection:
             found = keys.listed(connection, limit=200, organization_id=reader.organization_id)
     with page.read() as connection:
         workspaces = upkeep.workspaces(connection, reader.organization_id, reader.workspace_id)
