@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app
+.PHONY: install demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads
 
 install: .venv/installed
 
@@ -75,9 +75,13 @@ fuzz: install
 
 bench-flags: install
 	$(BIN)/python -m benchmarks.flags
+
 # What telemetry costs the application: takes about 10 minutes.
 bench-app: install
 	$(BIN)/python benchmarks/in_process.py
+
+bench-reads: install
+	$(BIN)/python -m benchmarks.reads $(CALLS) --write
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,21 @@ from opentelemetry import trace
 from psycopg_pool import ConnectionPool
 from typing_extensions import Self
 
-from otel_obs.errors import StorageUnavailableError
+from otel_obs.analytics.budgets import BudgetStatus, statuses
+from otel_obs.analytics.errors import ErrorGroup, get_error_logs
+from otel_obs.analytics.filters import MAX_LIMIT, Filters
+from otel_obs.analytics.metrics import Step, SystemMetrics, get_system_metrics
+from otel_obs.errors import InvalidQueryError, StorageUnavailableError
 from otel_obs.flags.lookup import FlagLookup, attributes_of
 from otel_obs.flags.model import Evaluation, Flag
 from otel_obs.flags.snapshot import Snapshot
 from otel_obs.flags.store import Change, FlagScope, delete_flag, load_flags, set_flag
+from otel_obs.maintenance.cleaning import clean_up
 from otel_obs.otlp import values
 from otel_obs.pipeline.outbox import Outbox
 from otel_obs.postgres.embedded import running_dsn
 from otel_obs.postgres.pool import conninfo, open_pool, translated
+from otel_obs.postgres.reading import Reader, read_as
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.rows import EventRow
 from otel_obs.rows import context as rows_context
@@ -42,6 +48,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _STATUSES = ("ok", "error", "unset")
+_NO_DATABASE = "no database: set OTEL_OBS_DATABASE_URL, or run `otel-obs up`"
+_WHO = frozenset({"workspace_id", "user_id", "environment", "agent_id", "flow_id", "conversation_id", "model"})
+CLEAN_UP_TIMEOUT_S = 300.0
 
 
 class Client(FlagLookup):
@@ -206,6 +215,98 @@ class Client(FlagLookup):
             found = load_flags(connection, self._organization_id)
         return sorted(found, key=lambda flag: (flag.flag_name, *(part or "" for part in flag.key)))
 
+    def get_system_metrics(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        step: Step | None = None,
+        **who: str | None,
+    ) -> SystemMetrics:
+        """Return executions, success and error rate, latency, tokens and cost, in total, per period, and before.
+
+        The last seven days unless said otherwise; *who* are fields of ``Filters``, such as ``user_id="alice"``.
+
+        Raises:
+            InvalidQueryError: that makes no sense.
+            StorageUnavailableError: the database cannot be asked now.
+        """
+        with self._reading() as connection:
+            return get_system_metrics(connection, self._filters(since, until, who), step)
+
+    def get_error_logs(
+        self, since: datetime | None = None, until: datetime | None = None, *, limit: int = 100, **who: str | None
+    ) -> Sequence[ErrorGroup]:
+        """Return errors by type and node, the most frequent first, with the newest of each.
+
+        Raises:
+            InvalidQueryError: that makes no sense.
+            StorageUnavailableError: the database cannot be asked now.
+        """
+        with self._reading() as connection:
+            return get_error_logs(connection, self._filters(since, until, who), limit=limit).items
+
+    def budget_status(self, **who: str | None) -> Sequence[BudgetStatus]:
+        """Return the budgets (of *who*, such as ``user_id="alice"``), with what is spent of each right now.
+
+        A program that wants to stop asks ``any(budget.state == "exceeded" for budget in platform.budget_status())``.
+
+        Raises:
+            StorageUnavailableError: the database cannot be asked now.
+        """
+        with self._reading() as connection:
+            now = datetime.now(tz=timezone.utc)
+            return statuses(connection, self._filters(None, None, who), now, limit=MAX_LIMIT).items
+
+    def cleanup_old_events(self, *, now: datetime | None = None, dry_run: bool = False) -> Mapping[str, Any]:
+        """Delete what the plans of all organizations no longer keep, as ``maintain --once retention`` does.
+
+        Returns what went, by organization and table. Somebody else at work: ``{"leader": False, "rows": []}``.
+
+        Raises:
+            StorageUnavailableError: what went before is gone; doing it again goes on.
+        """
+        return self._clean_up(None, now, dry_run=dry_run)
+
+    def cleanup_old_events_for_organization(
+        self, organization_id: str | None = None, *, now: datetime | None = None, dry_run: bool = False
+    ) -> Mapping[str, Any]:
+        """Delete what the plan of one organization (this client's, unless named) no longer keeps; returns the same."""
+        return self._clean_up(organization_id or self._organization_id, now, dry_run=dry_run)
+
+    def _clean_up(self, organization_id: str | None, now: datetime | None, *, dry_run: bool) -> Mapping[str, Any]:
+        url = self._url()
+        if url is None:
+            raise StorageUnavailableError(_NO_DATABASE)
+        pool = open_pool(url, max_size=2, statement_timeout_s=CLEAN_UP_TIMEOUT_S)
+        try:
+            return clean_up(
+                pool,
+                only=organization_id,
+                now=now,
+                dry_run=dry_run,
+                grace=timedelta(days=self._settings.retention_grace_days),
+                rollup_days=self._settings.rollup_retention_days,
+            )
+        finally:
+            pool.close(1.0)
+
+    @contextmanager
+    def _reading(self) -> Iterator[psycopg.Connection]:
+        reader = Reader(organization_id=self._organization_id, workspace_id=self._workspace_id)
+        with self._connection() as connection, read_as(connection, reader):
+            yield connection
+
+    def _filters(self, since: datetime | None, until: datetime | None, who: Mapping[str, str | None]) -> Filters:
+        ends = until or datetime.now(tz=timezone.utc)
+        unknown = sorted(set(who) - _WHO)
+        if unknown:
+            raise InvalidQueryError(f"{unknown[0]}: not one of {', '.join(sorted(_WHO))}")
+        about: dict[str, Any] = {"workspace_id": self._workspace_id, **who}
+        return Filters(
+            organization_id=self._organization_id, since=since or ends - timedelta(days=7), until=ends, **about
+        )
+
     def provider(self) -> FlagProvider:
         """Return a provider for ``openfeature.api.set_provider`` over these flags (needs ``otel-obs[openfeature]``)."""
         from otel_obs.flags.provider import FlagProvider  # noqa: PLC0415  # OpenFeature is an extra
@@ -236,7 +337,7 @@ class Client(FlagLookup):
     def _connection(self) -> Iterator[psycopg.Connection]:
         url = self._url()
         if url is None:
-            raise StorageUnavailableError("no database: set OTEL_OBS_DATABASE_URL, or run `otel-obs up`")
+            raise StorageUnavailableError(_NO_DATABASE)
         with translated(), psycopg.connect(conninfo(url), prepare_threshold=None) as connection:
             yield connection
 

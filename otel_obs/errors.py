@@ -82,6 +82,20 @@ class FlagConflictError(ObsError):
     """Somebody else has changed this flag meanwhile: read it again."""
 
 
+class BudgetConflictError(ObsError):
+    """Somebody else has changed this budget meanwhile: read it again."""
+
+
+class WebhookError(ObsError):
+    """The receiver of a webhook cannot be reached, or cannot take it now."""
+
+    retryable = True
+
+
+class WebhookRefusedError(ObsError):
+    """The receiver of a webhook does not accept it, or may not be called."""
+
+
 class SchemaTooOldError(ObsError):
     """The database schema is older than this program; run `otel-obs migrate`."""
 

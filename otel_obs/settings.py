@@ -65,6 +65,7 @@ SETTINGS = (
     Setting("RETENTION_SCHEDULE", "0 2 * * *", "when jobs run: five fields of cron, in UTC"),
     Setting("RETENTION_GRACE_DAYS", "7", "days before fewer days of retention count"),
     Setting("ROLLUP_RETENTION_DAYS", "", "days that roll-ups are kept at least; default: as long as rows"),
+    Setting("WEBHOOK_PRIVATE", "off", "`on` lets alerts of budgets be posted inside private networks, and without TLS"),
     Setting("MAX_REQUEST_BYTES", str(64 * 1024 * 1024), "largest request, before and after decompression"),
     Setting("MAX_CONTENT_BYTES", str(4 * 1024 * 1024), "largest part of a span's content; longer ones are cut"),
 )
@@ -100,6 +101,7 @@ class Settings:
     retention_schedule: str
     retention_grace_days: int
     rollup_retention_days: int | None
+    webhook_private: bool
     max_request_bytes: int
     max_content_bytes: int
 
@@ -141,6 +143,7 @@ class Settings:
             retention_schedule=value("RETENTION_SCHEDULE"),
             retention_grace_days=_days("RETENTION_GRACE_DAYS", value("RETENTION_GRACE_DAYS")),
             rollup_retention_days=_days_or_none("ROLLUP_RETENTION_DAYS", value("ROLLUP_RETENTION_DAYS")),
+            webhook_private=_choice("WEBHOOK_PRIVATE", value("WEBHOOK_PRIVATE"), ("off", "on")) == "on",
             max_request_bytes=_positive("MAX_REQUEST_BYTES", value("MAX_REQUEST_BYTES")),
             max_content_bytes=_positive("MAX_CONTENT_BYTES", value("MAX_CONTENT_BYTES")),
         )

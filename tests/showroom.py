@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from otel_obs.model import Decoded, LogRecord, Rejected, Span, SpanEvent
 from otel_obs.pipeline.ingest import Mapping, batch_of, receive, reprice
 from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.stored import settling
+from otel_obs.postgres.budgets import Budget, Wanted, set_budget
 from otel_obs.postgres.pool import conninfo, open_pool
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
@@ -282,9 +284,20 @@ def kept(url: str) -> None:
         )
 
 
+def budgets(url: str) -> None:
+    """Set budgets: one that holds, one that does not."""
+    with psycopg.connect(conninfo(url), autocommit=True) as connection:
+        for name, cents, model in (("all of it", 100_000, None), ("gpt-4o", 10, "gpt-4o")):
+            budget = Budget(
+                organization_id=ORGANIZATION, id=name, period="month", amount_cents=Decimal(cents), model_name=model
+            )
+            set_budget(connection, Wanted(budget=budget))
+
+
 def furnish(url: str) -> None:
     """Write all of it."""
     write(url, [*traffic(), *captures(), *long_trace()])
     flags(url)
     refused(url)
     kept(url)
+    budgets(url)

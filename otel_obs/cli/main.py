@@ -9,6 +9,7 @@ from importlib.metadata import version
 import click
 
 from otel_obs.cli.audit import audit
+from otel_obs.cli.budgets import budgets
 from otel_obs.cli.costs import costs
 from otel_obs.cli.database import dsn, migrate, psql
 from otel_obs.cli.demo import demo
@@ -19,6 +20,7 @@ from otel_obs.cli.keys import keys
 from otel_obs.cli.maintain import maintain
 from otel_obs.cli.prices import prices
 from otel_obs.cli.quarantine import quarantine
+from otel_obs.cli.recommend import recommend
 from otel_obs.cli.run import gateway, up
 from otel_obs.cli.serve import serve
 from otel_obs.cli.tail import tail
@@ -58,6 +60,8 @@ for subcommand in (
     dsn,
     psql,
     costs,
+    budgets,
+    recommend,
     tail,
     prices,
     quarantine,

@@ -20,13 +20,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from otel_obs.cli.options import database, database_options, json_option, rfc3339, settings_from, time_option
 from otel_obs.errors import ObsError, SchemaTooNewError
+from otel_obs.flags.store import Change, FlagScope, set_flag
 from otel_obs.maintenance.jobs import JOBS, run
 from otel_obs.maintenance.lease import Lease
 from otel_obs.maintenance.metrics import MaintenanceMetrics
 from otel_obs.maintenance.scheduler import Scheduler, clock
 from otel_obs.maintenance.slots import Schedule
-from otel_obs.maintenance.work import Done, Work
+from otel_obs.maintenance.work import Actions, Done, Work
 from otel_obs.postgres import schema
+from otel_obs.postgres.budgets import Budget
 from otel_obs.postgres.pool import conninfo, open_pool, translated
 from otel_obs.postgres.prices import operator_prices
 from otel_obs.pricing.book import PriceBook
@@ -82,6 +84,7 @@ def _once(
             dry_run=dry_run,
             grace=timedelta(days=settings.retention_grace_days),
             rollup_days=settings.rollup_retention_days,
+            actions=actions_of(settings),
         )
         work.book.set_own(prices)
         found = _led(names, work)
@@ -158,7 +161,20 @@ def scheduler_of(settings: Settings, pool: ConnectionPool, *, settles: bool = Tr
         grace=timedelta(days=settings.retention_grace_days),
         rollup_days=settings.rollup_retention_days,
         settles=settles,
+        actions=actions_of(settings),
     )
+
+
+def actions_of(settings: Settings) -> Actions:
+    """Return what alerts of budgets may do."""
+    return Actions(set_flag=_set_flag, private_webhooks=settings.webhook_private)
+
+
+def _set_flag(connection: psycopg.Connection, budget: Budget, why: str) -> None:
+    """Set the flag of a budget for whom the budget is about."""
+    scope = FlagScope(organization_id=budget.organization_id, workspace_id=budget.workspace_id, user_id=budget.user_id)
+    change = Change(is_enabled=budget.flag_enabled)
+    set_flag(connection, str(budget.flag_name), scope, change, why=why, actor=f"budget:{budget.id}")
 
 
 def maintenance_pool(url: str) -> ConnectionPool:

@@ -14,6 +14,7 @@ from psycopg import errors
 from psycopg_pool import ConnectionPool
 
 from otel_obs.errors import ObsError
+from otel_obs.maintenance import budgets
 from otel_obs.maintenance.reprice import Asked, reprice_calls
 from otel_obs.maintenance.retention import Retention
 from otel_obs.maintenance.rollups import count_touched, roll_up
@@ -112,6 +113,7 @@ JOBS: Mapping[str, Job] = {
     "settle": _settle,
     "rollups": _rollups,
     "reprice": _reprice,
+    "budgets": budgets.evaluate,
 }
 """In the order in which they run. One more is one more line, here and in the README."""
 

@@ -83,8 +83,17 @@ class Report:
 class Retention:
     """One run."""
 
-    def __init__(self, work: Work, *, batch: int = BATCH, rewrite: rewriting.Worth | None = None) -> None:
+    def __init__(
+        self,
+        work: Work,
+        *,
+        batch: int = BATCH,
+        rewrite: rewriting.Worth | None = None,
+        only: str | None = None,
+    ) -> None:
+        """Make a run; *only* names the one organization whose rows go."""
         self._work = work
+        self._only = None if only is None else [only]
         self._batch = batch
         self._worth = rewrite or rewriting.Worth()
         self._run_id = secrets.token_hex(8)
@@ -100,7 +109,7 @@ class Retention:
         with translated():
             self._check()
             with self._work.pool.connection() as connection:
-                found = policies(connection, self._work.now, self._work.grace)
+                found = policies(connection, self._work.now, self._work.grace, ids=self._only)
             wanted = {name: cutoff for name, policy in found.items() if (cutoff := policy.cutoff(self._work.now))}
             for name, cutoff in wanted.items():
                 for table in TABLES:

@@ -24,7 +24,7 @@ from otel_obs.maintenance.jobs import JOBS, Job, run, settle_overdue
 from otel_obs.maintenance.lease import Lease
 from otel_obs.maintenance.policy import time_of
 from otel_obs.maintenance.slots import Schedule
-from otel_obs.maintenance.work import Done, Work
+from otel_obs.maintenance.work import Actions, Done, Work
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.prices import operator_prices
 from otel_obs.pricing.book import PriceBook
@@ -34,10 +34,13 @@ _log = logging.getLogger(__name__)
 SETTLE_EVERY_S = 1.0
 LOOK_EVERY_S = 10.0
 """How often the database is asked whether the schedule is due."""
+BUDGETS = "budgets"
 HOURLY = ("rollups", "reprice")
 """Jobs that run between the times of the schedule too."""
 PRICES_FOR_S = 10.0
 """How long the operators' prices are believed."""
+BUDGETS_EVERY_S = 20.0
+"""How often budgets are looked at; they have a lease of their own, for retention may take hours."""
 SAY_AGAIN_S = 600.0
 """How often the same failure is logged."""
 
@@ -54,6 +57,7 @@ class Scheduler:
         grace: timedelta = timedelta(days=7),
         rollup_days: int | None = None,
         settles: bool = True,
+        actions: Actions | None = None,
         jobs: Mapping[str, Job] = JOBS,
     ) -> None:
         self._pool = pool
@@ -61,13 +65,14 @@ class Scheduler:
         self._schedule = schedule
         self._grace = grace
         self._rollup_days = rollup_days
+        self._actions = actions or Actions()
         self._jobs = jobs
         self._stopping = threading.Event()
         self._said: dict[str, float] = {}
         self._prices_until = 0.0
         self._scheduler = BackgroundScheduler(
             timezone=timezone.utc,
-            executors={"default": ThreadPoolExecutor(3)},
+            executors={"default": ThreadPoolExecutor(4)},
             # A round that comes late is not made up for: the next one does all there is to do.
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
@@ -75,6 +80,7 @@ class Scheduler:
         every = self._scheduler.add_job
         every(self._serve_slot, "interval", seconds=LOOK_EVERY_S, next_run_time=now)
         every(self._hourly, "interval", hours=1)
+        every(self._budgets, "interval", seconds=BUDGETS_EVERY_S, next_run_time=now)
         if settles:
             every(self._settle, "interval", seconds=SETTLE_EVERY_S, next_run_time=now)
 
@@ -106,15 +112,20 @@ class Scheduler:
         with self._tolerant("jobs"):
             self._run([name for name in HOURLY if name in self._jobs])
 
+    def _budgets(self) -> None:
+        if BUDGETS in self._jobs:
+            with self._tolerant(BUDGETS):
+                self._run([BUDGETS], lease=Lease(self._pool, name=BUDGETS))
+
     def _serve_slot(self) -> None:
         with self._tolerant("schedule"):
             with translated(), self._pool.connection() as connection:
                 slot = slots.due(connection, self._schedule)
             if slot is not None:
-                self._run(tuple(self._jobs), slot)
+                self._run([name for name in self._jobs if name != BUDGETS], slot)
 
-    def _run(self, names: Sequence[str], slot: datetime | None = None) -> None:
-        lease = Lease(self._pool)
+    def _run(self, names: Sequence[str], slot: datetime | None = None, lease: Lease | None = None) -> None:
+        lease = lease or Lease(self._pool)
         if not lease.take():
             _log.info("another runner has it: not leader")
             return
@@ -152,6 +163,7 @@ class Scheduler:
             now=clock(self._pool),
             grace=self._grace,
             rollup_days=self._rollup_days,
+            actions=self._actions,
         )
 
     def _tolerant(self, what: str) -> _Tolerant:

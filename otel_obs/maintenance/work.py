@@ -10,7 +10,19 @@ from typing import Any, Literal
 import psycopg
 from psycopg_pool import ConnectionPool
 
+from otel_obs.postgres.budgets import Budget
 from otel_obs.pricing.book import PriceBook
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actions:
+    """What alerts of budgets may do outside their own tables."""
+
+    set_flag: Callable[[psycopg.Connection, Budget, str], None] | None = None
+    """Sets the flag of a budget, in the transaction of its alert; the text says why. None: flags stay as they are."""
+    private_webhooks: bool = False
+    """Whether addresses inside private networks may be called."""
+
 
 Fence = Callable[[psycopg.Connection], None]
 """Called first in each transaction of a job: raises if somebody else may run jobs by now."""
@@ -36,6 +48,8 @@ class Work:
     rollup_days: int | None = None
     """Days that roll-ups are kept at least; None: as long as rows."""
     fence: Fence = no_fence
+    actions: Actions = field(default_factory=Actions)
+    """What alerts of budgets may do."""
     progress: Callable[[str, int, int], None] = field(default=lambda *_: None)
     """Told what is done: of which job, how much, of how much."""
 

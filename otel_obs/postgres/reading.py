@@ -41,7 +41,14 @@ def reading(pool: ConnectionPool, reader: Reader, *, timeout_s: float = 10.0) ->
     Raises:
         StorageUnavailableError: PostgreSQL cannot be reached, or a statement took longer than *timeout_s*.
     """
-    with translated(), pool.connection() as connection, connection.transaction():
+    with translated(), pool.connection() as connection, read_as(connection, reader, timeout_s=timeout_s):
+        yield connection
+
+
+@contextmanager
+def read_as(connection: psycopg.Connection, reader: Reader, *, timeout_s: float = 10.0) -> Iterator[None]:
+    """Let *connection* see the rows of *reader* only, in a read-only transaction."""
+    with connection.transaction():
         connection.execute(_READING["read_only"])
         connection.execute(
             _READING["become_reader"],
@@ -51,7 +58,7 @@ def reading(pool: ConnectionPool, reader: Reader, *, timeout_s: float = 10.0) ->
                 "statement_timeout": f"{int(timeout_s * 1000)}ms",
             },
         )
-        yield connection
+        yield
 
 
 def rows(

@@ -18,7 +18,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 
 from otel_obs.errors import MigrationChangedError, SchemaTooNewError, SchemaTooOldError
 from otel_obs.postgres import partitions
@@ -186,12 +186,18 @@ def _apply_outside(connection: psycopg.Connection, migration: Migration, migrati
     try:
         if _is_applied(connection, migration, migrations):
             return False
+        _drop_invalid_indexes(connection)
         for statement in _statements(migration.text):
             connection.execute(statement)
         _record(connection, migration)
     finally:
         connection.execute(_SCHEMA["unlock_session"])
     return True
+
+
+def _drop_invalid_indexes(connection: psycopg.Connection) -> None:
+    for namespace, name in connection.execute(_SCHEMA["invalid_indexes"]).fetchall():
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(namespace, name)))
 
 
 def _statements(text: LiteralString) -> Iterator[LiteralString]:

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from otel_obs.model import Call, Content, Cost, Reading
 from otel_obs.rows import context as _context
+from otel_obs.rows.prefixes import prefix_hashes
 from otel_obs.rows.summary import input_context, summary
 from otel_obs.rows.tables import IDENTITY, AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
 
@@ -63,7 +64,7 @@ def call_row(event: EventRow, call: Call, cost: Cost | None, reading: Reading) -
         prompt_name=_context.identifier(call.prompt_name),
         prompt_version=_context.identifier(call.prompt_version),
         prompt_hash=_prompt_hash(reading.contents),
-        prefix_hashes=None,
+        prefix_hashes=prefix_hashes(reading.contents),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import psycopg
 from starlette.requests import Request
@@ -63,6 +64,12 @@ class Api:
 
     authenticate: Authenticate
     read: Read
+    write: Read
+    """Gives a connection of the schema's owner: whoever uses it says whose rows it changes."""
+    private_webhooks: bool = False
+    """Whether alerts may be posted inside private networks."""
+    grace: timedelta = timedelta(days=7)
+    """How long more days than a plan says still count."""
 
 
 def by_keys(authenticator: Authenticator) -> Authenticate:

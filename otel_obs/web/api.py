@@ -19,27 +19,28 @@ from otel_obs.web.access import Api
 from otel_obs.web.asked import Asked, Asking, Cursor, Limit
 from otel_obs.web.shapes import as_json, model_of, page_of_model
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
+PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {"application/problem+json": {}}}
     for status, description in (
         (400, "What is asked for makes no sense"),
         (401, "A valid API key is required"),
         (403, "The API key does not allow that"),
         (404, "There is no such thing, or none that you may see"),
+        (409, "Somebody else has changed it meanwhile"),
         (503, "PostgreSQL is away, or the question takes too long; try again later"),
     )
 }
 Format = Annotated[str, Query(pattern="^(json|jsonl|csv)$", description="json, or all fields as JSON lines or CSV")]
 Step = Annotated[str | None, Query(pattern="^(hour|day|week|month)$", description="Length of a period")]
 
-_AS_TEXT: dict[int | str, dict[str, Any]] = {
+AS_TEXT: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {"text/csv": {"schema": {"type": "string"}}, "application/x-ndjson": {"schema": {"type": "string"}}}
     }
 }
 """Lists come in other formats too."""
 
-router = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 
 
 def api_of(request: Request) -> Api:
@@ -64,7 +65,7 @@ def _paged(path: str, kind: type[Any], find: Callable[..., Page[Any]], *, summar
         return export.answer(page, kind, format)
 
     handler.__name__ = f"list_{path.strip('/')}"
-    router.get(path, response_model=page_of_model(kind), responses=_AS_TEXT, summary=summary)(handler)
+    router.get(path, response_model=page_of_model(kind), responses=AS_TEXT, summary=summary)(handler)
 
 
 _paged("/errors", errors.ErrorGroup, errors.get_error_logs, summary="Errors by type and node")
@@ -93,7 +94,9 @@ def get_trace(
 ) -> Response:
     """Return the totals of a trace and its nodes, in the order of their start."""
     with api_of(request).read(caller) as connection:
-        found = traces.trace(connection, caller.reader.organization_id, _id(trace_id), limit=limit, cursor=cursor)
+        found = traces.trace(
+            connection, caller.reader.organization_id, identifier_in(trace_id), limit=limit, cursor=cursor
+        )
     return JSONResponse(as_json(found))
 
 
@@ -105,14 +108,16 @@ def get_trace(
 def get_event(request: Request, caller: Asking, trace_id: str, event_id: str) -> Response:
     """Return all that is known of one event."""
     with api_of(request).read(caller) as connection:
-        found = traces.event_detail(connection, caller.reader.organization_id, _id(trace_id), _id(event_id))
+        found = traces.event_detail(
+            connection, caller.reader.organization_id, identifier_in(trace_id), identifier_in(event_id)
+        )
     return JSONResponse(as_json(found))
 
 
 @router.get(
     "/agents/{agent:path}/runs",
     response_model=page_of_model(agents.AgentRun),
-    responses=_AS_TEXT,
+    responses=AS_TEXT,
     summary="Runs of an agent",
 )
 def get_runs(
@@ -126,11 +131,11 @@ def get_runs(
 ) -> Response:
     """Return the runs of an agent, the newest first."""
     with api_of(request).read(caller) as connection:
-        page = agents.runs(connection, filters, _id(agent), limit=limit, cursor=cursor)
+        page = agents.runs(connection, filters, identifier_in(agent), limit=limit, cursor=cursor)
     return export.answer(page, agents.AgentRun, format)
 
 
-@router.get("/costs", response_model=export.COSTS_MODEL, responses=_AS_TEXT, summary="What was spent, by any keys")
+@router.get("/costs", response_model=export.COSTS_MODEL, responses=AS_TEXT, summary="What was spent, by any keys")
 def get_costs(
     request: Request,
     caller: Asking,
@@ -142,10 +147,10 @@ def get_costs(
     """Return calls, tokens and cost, the dearest groups first."""
     by = [key for key in (part.strip() for part in group_by.split(",")) if key]
     with api_of(request).read(caller) as connection:
-        found = spend.spend(connection, filters, by, flag=None if flag is None else _id(flag))
+        found = spend.spend(connection, filters, by, flag=None if flag is None else identifier_in(flag))
     return export.costs_answer(found, filters, format)
 
 
-def _id(value: str) -> str:
+def identifier_in(value: str) -> str:
     """Return *value*; what no id can be names nothing, and PostgreSQL is not asked for it."""
     return value.replace("\x00", "\ufffd").encode(errors="replace").decode()

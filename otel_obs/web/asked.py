@@ -10,7 +10,7 @@ from fastapi import Depends, Query, Request
 
 from otel_obs.analytics.filters import Filters
 from otel_obs.errors import InvalidQueryError
-from otel_obs.receiver.auth import READ
+from otel_obs.receiver.auth import ADMIN, READ
 from otel_obs.web.access import Api, Caller
 
 SINCE = timedelta(days=7)
@@ -48,7 +48,7 @@ def moment(name: str, value: str | None, now: datetime) -> datetime | None:
         raise InvalidQueryError(f"{name}: a time such as 2026-11-24T08:00:00Z or 24h is expected") from None
 
 
-def word(name: str, value: str | None) -> str | None:
+def checked_word(name: str, value: str | None) -> str | None:
     """Return *value*, an empty one as None.
 
     Raises:
@@ -66,6 +66,15 @@ def asking(request: Request) -> Caller:
 
 
 Asking = Annotated[Caller, Depends(asking)]
+
+
+def administering(request: Request) -> Caller:
+    """Return who is asking, if they may change things."""
+    api: Api = request.app.state.api
+    return api.authenticate(request, ADMIN)
+
+
+Administering = Annotated[Caller, Depends(administering)]
 
 
 def filters(
@@ -100,19 +109,19 @@ def filters(
         organization_id=caller.reader.organization_id,
         since=begins,
         until=ends,
-        workspace_id=caller.reader.workspace_id or word("workspace_id", workspace_id),
-        user_id=word("user_id", user_id),
-        environment=word("environment", environment),
-        agent_id=word("agent_id", agent_id),
-        flow_id=word("flow_id", flow_id),
-        run_id=word("run_id", run_id),
-        conversation_id=word("conversation_id", conversation_id),
-        model=word("model", model),
-        provider=word("provider", provider),
-        status=word("status", status),
-        event_type=word("event_type", event_type),
-        error_type=word("error_type", error_type),
-        text=word("q", q),
+        workspace_id=caller.reader.workspace_id or checked_word("workspace_id", workspace_id),
+        user_id=checked_word("user_id", user_id),
+        environment=checked_word("environment", environment),
+        agent_id=checked_word("agent_id", agent_id),
+        flow_id=checked_word("flow_id", flow_id),
+        run_id=checked_word("run_id", run_id),
+        conversation_id=checked_word("conversation_id", conversation_id),
+        model=checked_word("model", model),
+        provider=checked_word("provider", provider),
+        status=checked_word("status", status),
+        event_type=checked_word("event_type", event_type),
+        error_type=checked_word("error_type", error_type),
+        text=checked_word("q", q),
         min_cost_cents=min_cost_cents,
         min_latency_ms=min_latency_ms,
     )

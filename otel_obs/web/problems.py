@@ -10,7 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from otel_obs.errors import InvalidQueryError, NotFoundError, ObsError
+from otel_obs.errors import (
+    BudgetConflictError,
+    ConfigurationError,
+    FlagConflictError,
+    InvalidQueryError,
+    NotFoundError,
+    ObsError,
+)
 from otel_obs.receiver.status import answer_to
 
 _log = logging.getLogger(__name__)
@@ -30,8 +37,10 @@ def of_ours(_: Request, error: Exception) -> Response:
     match error:
         case NotFoundError():
             return problem(HTTPStatus.NOT_FOUND, str(error))
-        case InvalidQueryError():
+        case InvalidQueryError() | ConfigurationError():
             return problem(HTTPStatus.BAD_REQUEST, str(error))
+        case FlagConflictError() | BudgetConflictError():
+            return problem(HTTPStatus.CONFLICT, str(error))
         case ObsError():
             answer = answer_to(error)
             return problem(answer.http, answer.message, retry_after_s=answer.retry_after_s)

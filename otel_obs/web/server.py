@@ -17,7 +17,7 @@ from otel_obs.postgres.reading import reading
 from otel_obs.postgres.roles import check_reader
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.settings import Settings
-from otel_obs.web import api, dashboard, stream
+from otel_obs.web import api, budgets, dashboard, flags, keeping, stream
 from otel_obs.web.access import Api, by_nothing
 from otel_obs.web.app import create_app
 from otel_obs.web.dashboard import files
@@ -65,19 +65,22 @@ class ApiServer:
             if authenticator is None or sessions is None
             else by_keys_or_session(authenticator, sessions),
             read=lambda caller: reading(self._pool, caller.reader, timeout_s=ANSWER_WITHIN_S),
+            write=lambda _: self._writing(),
+            private_webhooks=settings.webhook_private,
+            grace=timedelta(days=settings.retention_grace_days),
         )
         health = health_routes(self.check, registry or CollectorRegistry())
         self._live = Live(access.read)
         app = create_app(
             access,
-            [api.router, stream.router, *dashboard.routers],
+            [api.router, budgets.router, keeping.router, flags.router, stream.router, *dashboard.routers],
             [*health, *self._lookups.routes, *files.routes, *routes],
         )
         app.state.live = self._live
         self.otlp = (settings.grpc_endpoint, settings.http_endpoint)
         """Where OTLP is taken, as pages tell it; whoever started a gateway knows better."""
         app.state.desk = Desk(
-            own=self._own,
+            own=self._writing,
             sessions=sessions,
             otlp=lambda: self.otlp,
             retention_grace=timedelta(days=settings.retention_grace_days),
@@ -111,7 +114,7 @@ class ApiServer:
         self._fits_until = time.monotonic() + _FITS_FOR_S
 
     @contextmanager
-    def _own(self) -> Iterator[psycopg.Connection]:
+    def _writing(self) -> Iterator[psycopg.Connection]:
         """Give a connection that no policy binds."""
         with translated(), self._pool.connection() as connection:
             yield connection

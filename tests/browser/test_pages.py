@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from otel_obs.flags.store import Change, FlagScope, set_flag
 from otel_obs.model import Span
 from otel_obs.postgres import keys
+from otel_obs.postgres.budgets import Budget, Wanted, set_budget
 from otel_obs.postgres.pool import conninfo
 from otel_obs.settings import Settings
 from otel_obs.web.server import ApiServer
@@ -63,6 +65,9 @@ def site(module_database: str) -> Iterator[Site]:
     showroom.write(module_database, hostile(), EVIL)
     with psycopg.connect(conninfo(module_database), autocommit=True) as connection:
         for payload in PAYLOADS:
+            names = {"workspace_id": payload, "user_id": payload, "agent_id": payload, "model_name": payload}
+            budget = Budget(organization_id=EVIL, id=payload, period="day", amount_cents=Decimal("0.00001"), **names)
+            set_budget(connection, Wanted(budget=budget))
             change = Change(is_enabled=True, description=payload, owner=payload)
             set_flag(connection, payload, FlagScope(organization_id=EVIL), change, why=payload, actor=payload)
         key = keys.create(
@@ -147,6 +152,8 @@ def pages(organization: str) -> list[str]:
         "/retention",
         "/quarantine",
         "/settings",
+        "/budgets",
+        "/recommendations",
         "/?since=24h",
         "/costs?since=90d&group_by=hour",
     ]

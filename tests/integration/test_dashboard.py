@@ -26,6 +26,8 @@ from tests.builders import agent, chat, make_span
 PAGES = (
     "/", "/costs", "/traces", "/conversations", "/agents", "/errors", "/live", "/flags", "/retention", "/quarantine",
     "/settings",
+    "/budgets",
+    "/recommendations",
 )  # fmt: skip
 TRACES = {"acme": "a" * 32, "others": "b" * 32, "blue": "c" * 32}
 
@@ -269,6 +271,21 @@ def test_the_second_of_two_who_change_a_flag_is_told(world: World) -> None:
     assert "first" in shown.text
     assert "second" not in shown.text
     assert f"key:{world.keys['admin'].split('_')[1]}" in shown.text
+
+
+def test_a_budget_is_set_and_deleted_by_whoever_may(world: World) -> None:
+    fields = {"id": "all", "amount": "$250", "period": "month", "version": "0", "why": "a start"}
+    with world.signed_in("reader") as reader:
+        assert post(reader, "/budgets", fields, "/").status_code == 403
+    with world.signed_in("admin") as client:
+        assert post(client, "/budgets", fields, "/budgets").status_code == 303
+        assert post(client, "/budgets", fields, "/budgets").status_code == 409
+        assert post(client, "/budgets", {**fields, "amount": "much"}, "/budgets").status_code == 400
+        assert "$250.00" in client.get("/budgets").text
+        with world.signed_in("theirs") as others:
+            assert "$250.00" not in others.get("/budgets").text
+        assert post(client, "/budgets", {"id": "all", "do": "delete", "version": "1"}, "/budgets").status_code == 303
+        assert "$250.00" not in client.get("/budgets").text
 
 
 def test_a_flag_for_everyone_is_not_for_one_organization_to_change(world: World) -> None:

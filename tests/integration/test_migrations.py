@@ -93,6 +93,29 @@ def test_a_file_outside_a_transaction_is_recorded_only_after_it_succeeded(empty_
     assert schema.migrate(empty_database, mended) == ["9000_index"]
 
 
+def test_an_index_whose_making_was_interrupted_is_made_anew(empty_database: str) -> None:
+    schema.migrate(empty_database)
+    text = "CREATE INDEX CONCURRENTLY IF NOT EXISTS resources_seen_idx ON otel_obs.resources (first_seen);\n"
+    migrations = (*schema.packaged(), Migration(9000, "index", text, transactional=False))
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute("INSERT INTO otel_obs.resources (organization_id, hash, attributes) VALUES ('a', 'h', '{}')")
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            connection.execute(
+                "CREATE INDEX CONCURRENTLY resources_seen_idx ON otel_obs.resources ((1 / (length(hash) - 1)))"
+            )
+
+    assert schema.migrate(empty_database, migrations) == ["9000_index"]
+
+    with psycopg.connect(empty_database) as connection:
+        found = connection.execute(
+            "SELECT indisvalid, pg_get_indexdef(indexrelid) FROM pg_index "
+            "WHERE indexrelid = 'otel_obs.resources_seen_idx'::regclass"
+        ).fetchone()
+    assert found is not None
+    assert found[0]
+    assert "first_seen" in found[1]
+
+
 def test_a_reader_that_holds_a_lock_delays_a_migration_but_does_not_break_it(empty_database: str) -> None:
     schema.migrate(empty_database)
     more = (*schema.packaged(), Migration(9000, "more", "ALTER TABLE otel_obs.resources ADD COLUMN more text"))

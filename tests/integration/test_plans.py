@@ -16,7 +16,10 @@ from otel_obs.postgres.pool import conninfo
 from otel_obs.postgres.queries import load
 
 NOW = datetime.now(tz=timezone.utc)
-FILES = ("metrics", "errors", "events", "traces", "agents", "tenant_costs", "live", "upkeep")
+FILES = (
+    "metrics", "errors", "events", "traces", "agents", "tenant_costs", "live", "budgets", "recommendations", "keeping",
+    "upkeep",
+)  # fmt: skip
 OF_OPERATORS = {
     ("traces", "newest_trace"), ("traces", "nodes_of_trace"), ("traces", "checks_of_trace"),
     ("upkeep", "organization_ids"), ("upkeep", "jobs"),
@@ -92,9 +95,12 @@ ASKED: dict[str, Any] = {
     **Filters(organization_id="org1", since=NOW - timedelta(days=1), until=NOW).parameters,
     "step": "day", "limit": 50, "flag": "f", "trace_id": "1" * 32, "event_id": "1" * 16, "by": ["model"],
     "after_count": None, "after_error_type": None, "after_event_type": None, "after_node": None, "after_time": None,
-    "after_id": None,
     "after_trace": None, "after_event": None, "after_agent": None, "after_conversation": None,
     "rolled_days": [NOW.date()], "starts": [NOW - timedelta(hours=2)], "ends": [NOW], "window": timedelta(seconds=8),
+    "id": None, "after": None, "after_id": None, "budget_id": None, "min_calls": 20, "short_tokens": 150,
+    "arrivals": 100,
+    "ids": ["x"], "organization_ids": ["org1"], "workspace_ids": [None], "user_ids": [None], "agent_ids": [None],
+    "model_names": [None],
 }  # fmt: skip
 
 

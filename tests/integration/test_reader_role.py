@@ -120,6 +120,16 @@ def set_by_hand(connection: psycopg.Connection) -> None:
         "INSERT INTO usage_rollups (organization_id, workspace_id, day, calls, calls_with_usage, failed_calls, "
         "unpriced_calls, estimated_calls) VALUES (%s, %s, '2026-11-18', 1, 1, 0, 0, 0)"
     )
+    budget = (
+        "INSERT INTO budgets (organization_id, id, workspace_id, period, amount_cents, thresholds) "
+        "VALUES (%s, %s, %s, 'day', 1, '{100}')"
+    )
+    alert = (
+        "INSERT INTO budget_alerts (organization_id, id, budget_id, workspace_id, budget_version, period_starts, "
+        "percent, state, amount_cents, spent_cents, unpriced_calls, estimated_calls, at) "
+        "SELECT organization_id, id, id, workspace_id, 1, now(), 100, 'exceeded', 1, 1, 0, 0, now() FROM budgets "
+        "WHERE organization_id = %s AND id = %s"
+    )
     connection.execute(flag, ("of everybody", None, None))
     connection.execute(cost, ("of everybody", None))
     for organization in ORGANIZATIONS:
@@ -127,9 +137,14 @@ def set_by_hand(connection: psycopg.Connection) -> None:
         connection.execute(cost, (organization, organization))
         connection.execute(run, (organization,))
         connection.execute("UPDATE organizations SET plan = 'free' WHERE id = %s", (organization,))
+        connection.execute(budget, (organization, organization, None))
+        connection.execute(alert, (organization, organization))
+        connection.execute("INSERT INTO unsettled_traces VALUES (%s, 'late', now(), now())", (organization,))
         connection.execute("INSERT INTO touched_days VALUES (%s, '2026-11-18')", (organization,))
         for workspace in WORKSPACES:
             connection.execute(flag, ("of the workspace", organization, workspace))
+            connection.execute(budget, (organization, workspace, workspace))
+            connection.execute(alert, (organization, workspace))
             connection.execute(rollup, (organization, workspace))
             connection.execute(
                 "INSERT INTO workflows (organization_id, id, workspace_id) VALUES (%s, %s, %s)",
@@ -158,13 +173,15 @@ def column(rows: Sequence[Mapping[str, Any]], table: str, name: str) -> set[Any]
 
 
 READ = (
-    "agent_trace_history", "event_logs", "feature_flags", "model_cost_logs", "model_costs", "model_prices",
-    "organizations", "plan_changes", "prompt_similarity_logs", "quarantine", "resources", "retention_runs",
-    "span_contents", "touched_days", "usage_rollups", "users", "workflows", "workspaces",
+    "agent_trace_history", "budget_alerts", "budgets", "event_logs", "feature_flags", "model_cost_logs", "model_costs",
+    "model_prices", "organizations", "plan_changes", "prompt_similarity_logs", "quarantine", "resources",
+    "retention_runs", "span_contents", "touched_days", "unsettled_traces", "usage_rollups", "users", "workflows",
+    "workspaces",
 )  # fmt: skip
 """What a tenant is answered from."""
 OF_ORGANIZATIONS = (
-    "model_prices", "organizations", "plan_changes", "resources", "retention_runs", "touched_days", "users",
+    "model_prices", "organizations", "plan_changes", "resources", "retention_runs", "touched_days", "unsettled_traces",
+    "users",
 )  # fmt: skip
 OF_WORKSPACES = tuple(name for name in READ if name not in OF_ORGANIZATIONS)
 
@@ -313,6 +330,16 @@ def test_even_with_a_grant_a_partition_shows_nothing(tenants: Tenants) -> None:
         assert tenants.rows(name, organization_id="acme") == []
 
 
+def test_every_table_of_the_schema_has_row_security_but_what_tells_of_no_tenant(tenants: Tenants) -> None:
+    """A table that is added without it is found here, whether or not it names an organization."""
+    found = tenants.connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'otel_obs'::regnamespace AND relkind IN ('r', 'p') "
+        "AND NOT relrowsecurity ORDER BY 1"
+    ).fetchall()
+
+    assert [row[0] for row in found] == ["schema_migrations"]
+
+
 def test_every_table_that_knows_an_organization_has_row_security(tenants: Tenants) -> None:
     """Also those that the reader has no grant on: a grant too many then shows nothing."""
     assert [row[0] for row in tenants.connection.execute(WITHOUT_SECURITY).fetchall()] == []
@@ -434,8 +461,8 @@ def test_no_function_runs_with_the_rights_of_its_owner(tenants: Tenants) -> None
         "SELECT * FROM event_logs FOR UPDATE",
         "SELECT * FROM call_reports",
         "SELECT * FROM call_registry",
-        "SELECT * FROM unsettled_traces",
         "SELECT * FROM deleted_tenants",
+        "SELECT * FROM budget_webhooks",
         "GRANT otel_obs_reader TO CURRENT_USER",
         "ALTER ROLE otel_obs_reader BYPASSRLS",
     ],

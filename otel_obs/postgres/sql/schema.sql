@@ -7,6 +7,15 @@ SELECT set_config('lock_timeout', '2s', true), set_config('statement_timeout', '
 -- For files that may not run in a transaction.
 SELECT pg_advisory_lock(7243001, 2);
 
+-- name: invalid_indexes
+-- What CREATE INDEX CONCURRENTLY leaves behind when it is interrupted: it costs writers, serves nobody, and IF NOT EXISTS
+-- would take it for the index that is wanted.
+SELECT n.nspname, c.relname
+FROM pg_index AS i
+JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'otel_obs' AND NOT i.indisvalid AND c.relkind = 'i';
+
 -- name: unlock_session
 SELECT pg_advisory_unlock(7243001, 2);
 

@@ -24,13 +24,27 @@ WITH found AS (
         AND (%(flow_id)s::text IS NULL OR m.flow_id = %(flow_id)s)
         AND (%(model)s::text IS NULL OR m.model_name = %(model)s)
         AND (%(provider)s::text IS NULL OR m.provider = %(provider)s)
+), grouped AS (
+    -- By what is asked for first: keys are put together once a group and not once a row, which costs ten times as much.
+    SELECT CASE WHEN 'day' = ANY(%(by)s::text[]) THEN day END AS day,
+        CASE WHEN 'workspace' = ANY(%(by)s::text[]) THEN workspace_id END AS workspace_id,
+        CASE WHEN 'provider' = ANY(%(by)s::text[]) THEN provider END AS provider,
+        CASE WHEN 'model' = ANY(%(by)s::text[]) THEN model_name END AS model_name,
+        CASE WHEN 'agent' = ANY(%(by)s::text[]) THEN agent_id END AS agent_id,
+        CASE WHEN 'flow' = ANY(%(by)s::text[]) THEN flow_id END AS flow_id,
+        sum(calls) AS calls, sum(calls_with_usage) AS calls_with_usage, sum(input_tokens) AS input_tokens,
+        sum(cache_read_tokens) AS cache_read_tokens, sum(cache_write_tokens) AS cache_write_tokens,
+        sum(output_tokens) AS output_tokens, sum(reasoning_tokens) AS reasoning_tokens, sum(cost_cents) AS cost_cents,
+        sum(unpriced_calls) AS unpriced_calls, sum(estimated_calls) AS estimated_calls
+    FROM found
+    GROUP BY 1, 2, 3, 4, 5, 6
 )
 SELECT keys, sum(f.calls)::bigint AS calls, sum(f.calls_with_usage)::bigint AS calls_with_usage,
     sum(f.input_tokens)::bigint AS input_tokens, sum(f.cache_read_tokens)::bigint AS cache_read_tokens,
     sum(f.cache_write_tokens)::bigint AS cache_write_tokens, sum(f.output_tokens)::bigint AS output_tokens,
     sum(f.reasoning_tokens)::bigint AS reasoning_tokens, sum(f.cost_cents) AS cost_cents,
     sum(f.unpriced_calls)::bigint AS unpriced_calls, sum(f.estimated_calls)::bigint AS estimated_calls
-FROM found AS f
+FROM grouped AS f
 CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(
         CASE key

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from otel_obs.web.dashboard import agents, costs, flags, overview, signing, traces, upkeep
+from otel_obs.web.dashboard import agents, budgets, costs, flags, overview, signing, traces, upkeep
 
 routers = [
     overview.router,
     costs.router,
+    budgets.router,
     traces.router,
     agents.router,
     flags.router,

@@ -14,6 +14,7 @@ from otel_obs.analytics.costs import CostRow
 from otel_obs.analytics.metrics import Figures, SystemMetrics, get_system_metrics
 from otel_obs.analytics.spend import spend
 from otel_obs.web.dashboard import figures
+from otel_obs.web.dashboard.budgets import spent_budgets
 from otel_obs.web.dashboard.charts import Chart, Series, lines, sparkline
 from otel_obs.web.dashboard.page import Page, Shown, pages
 from otel_obs.web.dashboard.trends import links, movers, spending
@@ -50,6 +51,7 @@ def overview(page: Shown) -> Response:
             "errors": errors.get_error_logs(connection, page.filters, limit=5).items,
             "agents": _dearest_agents(connection, page),
             "newest": newest,
+            "budgets": spent_budgets(page, connection),
         }
     return page.render("overview.html", **context)
 

@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from otel_obs.analytics import upkeep
 from otel_obs.analytics.filters import Filters
 from otel_obs.errors import (
+    BudgetConflictError,
     ConfigurationError,
     FlagConflictError,
     InvalidQueryError,
@@ -197,7 +198,7 @@ def _told(error: ObsError) -> tuple[int, str]:
             return HTTPStatus.NOT_FOUND, str(error)
         case InvalidQueryError() | ConfigurationError():
             return HTTPStatus.BAD_REQUEST, str(error)
-        case FlagConflictError():
+        case FlagConflictError() | BudgetConflictError():
             return HTTPStatus.CONFLICT, str(error)
     answer = answer_to(error)
     return answer.http, answer.message

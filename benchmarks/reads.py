@@ -1,0 +1,372 @@
+# ruff: noqa: INP001, T201 -- a program that prints
+"""How long do the questions take that a dashboard asks, over 90 days of calls of 200 workspaces?
+
+``make bench-reads`` (``CALLS=10000000`` for the large run) fills a PostgreSQL of its own, or the empty database
+that ``--database-url`` names, asks each question as a tenant's reader and, beside it, the same of raw rows: without
+roll-ups, or without the index that serves it. Printed is the median; the table goes to ``docs/benchmarks.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import secrets
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from otel_obs.analytics import agents, errors, metrics, spend, traces
+from otel_obs.analytics.filters import Filters
+from otel_obs.maintenance.rollups import roll_up
+from otel_obs.postgres import partitions, schema
+from otel_obs.postgres.embedded import EmbeddedPostgres
+from otel_obs.postgres.pool import conninfo, open_pool
+from otel_obs.postgres.queries import load
+from otel_obs.postgres.reading import Reader, reading
+from otel_obs.postgres.store import PostgresStore
+from otel_obs.rows import EventRow
+from otel_obs.rows.batch import Batch
+from otel_obs.settings import Settings
+from otel_obs.web.server import ApiServer
+
+DAYS, WORKSPACES, CALLS_A_TRACE, CLIENTS = 90, 200, 10, 100
+AT_ONCE = 200_000
+REPORT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- reads: written by benchmarks/reads.py -->", "<!-- reads: end -->"
+
+_CALLS = """
+INSERT INTO model_cost_logs (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp",
+    received_at, agent_id, flow_id, provider, model_name, operation, response_id, input_tokens, output_tokens, is_batch,
+    cost_usd, cost_source, usage_source, status, latency_ms)
+SELECT 'acme', 'ws' || mod(t, 200), 'user' || mod(t, 20000), md5(t::text), substr(md5('c' || n), 1, 16),
+    substr(md5('c' || n), 1, 16), at, at, 'agent' || mod(t, 50), 'flow' || mod(t, 20), 'openai',
+    'model' || mod(t, 4) * 3 + mod(n, 3), 'chat', NULL, 200 + mod(n, 4000),
+    20 + mod(n, 300), false,
+    0.01 + mod(n, 97) / 100.0, CASE WHEN mod(n, 200) = 0 THEN 'unpriced' ELSE 'computed' END, 'reported', 'unset',
+    300 + mod(n, 9000)
+FROM generate_series(%(first)s::bigint, %(last)s) AS n, LATERAL (SELECT n / 10 AS t) AS x,
+    LATERAL (SELECT %(since)s::timestamptz + %(step)s::interval * n AS at) AS y
+"""
+_EVENTS = """
+INSERT INTO event_logs (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp", received_at,
+    event_type, name, status, error_type, latency_ms, parent_span_id, agent_id, flow_id, inherited, context)
+SELECT 'acme', 'ws' || mod(t, 200), 'user' || mod(t, 20000), md5(t::text), substr(md5(kind || n), 1, 16),
+    substr(md5(kind || n), 1, 16), at, at, kind, kind || ' ' || mod(n, 30),
+    CASE WHEN kind = 'llm' AND mod(n, 50) = 0 THEN 'error' ELSE 'unset' END,
+    CASE WHEN kind = 'llm' AND mod(n, 50) = 0 THEN 'error' || mod(n, 7) END, 300 + mod(n, 9000),
+    CASE WHEN kind = 'llm' THEN substr(md5('workflow' || t * 10), 1, 16) END, 'agent' || mod(t, 50),
+    'flow' || mod(t, 20), CASE WHEN kind = 'workflow' THEN 256 ELSE 0 END,
+    '{"attributes": {"gen_ai.operation.name": "chat", "server.address": "api.example.com"}}'
+FROM generate_series(%(first)s::bigint, %(last)s) AS n, LATERAL (SELECT n / 10 AS t) AS x,
+    LATERAL (SELECT %(since)s::timestamptz + %(step)s::interval * n AS at) AS y,
+    unnest(CASE WHEN mod(n, 10) = 0 THEN ARRAY['workflow', 'llm'] ELSE ARRAY['llm'] END) AS kind
+"""
+_RUNS = """
+INSERT INTO agent_trace_history (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp",
+    received_at, agent_id, agent_name, flow_id, status, latency_ms, execution_nodes, input_tokens, output_tokens,
+    cost_cents)
+SELECT 'acme', 'ws' || mod(t, 200), 'user' || mod(t, 20000), md5(t::text), substr(md5('workflow' || t * 10), 1, 16),
+    substr(md5('workflow' || t * 10), 1, 16), at, at, 'agent' || mod(t, 50), 'Agent', 'flow' || mod(t, 20),
+    CASE WHEN mod(t, 60) = 0 THEN 'error' ELSE 'unset' END, 1000 + mod(t, 60000), '[]', 20000, 1500, 4
+FROM generate_series(%(first)s::bigint / 10 + 1, %(last)s / 10) AS t,
+    LATERAL (SELECT %(since)s::timestamptz + %(step)s::interval * t * 10 AS at) AS y
+"""
+_SIZE = "SELECT current_setting('server_version'), pg_database_size(current_database())"
+_NO_INDEX = "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+
+
+@dataclass(frozen=True)
+class World:
+    """A filled database."""
+
+    url: str
+    pool: ConnectionPool
+    now: datetime
+    calls: int
+
+    def filters(self, days: float, **more: Any) -> Filters:
+        """Return what is asked of the last *days*."""
+        return Filters(organization_id="acme", since=self.now - timedelta(days=days), until=self.now, **more)
+
+
+def fill(url: str, calls: int, now: datetime) -> None:
+    """Store *calls* calls, evenly over the days."""
+    since = now - timedelta(days=DAYS)
+    step = timedelta(days=DAYS) / calls
+    with psycopg.connect(conninfo(url), autocommit=True) as connection:
+        partitions.ensure(connection, [since, now], now)
+        connection.execute("INSERT INTO organizations (id) VALUES ('acme') ON CONFLICT DO NOTHING")
+        for first in range(1, calls + 1, AT_ONCE):
+            asked = {"first": first, "last": min(first + AT_ONCE - 1, calls), "since": since, "step": step}
+            for statement in (_CALLS, _EVENTS, _RUNS):
+                connection.execute(statement, asked)
+            print(f"\r{asked['last']:,} calls stored", end="", flush=True)
+        connection.execute(
+            "INSERT INTO touched_days SELECT 'acme', (%s::timestamptz AT TIME ZONE 'UTC')::date + n "
+            "FROM generate_series(0, %s) AS n",
+            (since, DAYS),
+        )
+        connection.execute("VACUUM ANALYZE")
+    print()
+
+
+@contextmanager
+def world(url: str | None, calls: int) -> Iterator[World]:
+    """Give a filled database, one of its own unless *url* names one."""
+    with ExitStack() as stack:
+        if url is None:
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(
+                    prefix="oo", dir="/tmp", ignore_cleanup_errors=True
+                )  # sockets want short paths
+            )
+            Path(folder).chmod(0o711)
+            url = stack.enter_context(EmbeddedPostgres(Path(folder), durable=False))
+        schema.migrate(url)
+        now = datetime.now(tz=timezone.utc)
+        fill(url, calls, now)
+        pool = open_pool(url, max_size=8, statement_timeout_s=600)
+        stack.callback(pool.close, 2.0)
+        began = time.monotonic()
+        roll_up(pool, now)
+        print(f"rolled up in {time.monotonic() - began:.1f} s")
+        with pool.connection() as connection:
+            connection.execute("ANALYZE usage_rollups")
+        yield World(url, pool, now, calls)
+
+
+Question = Callable[[psycopg.Connection], Any]
+
+
+def questions(found: World) -> dict[str, tuple[Question, Question]]:
+    """Return what is asked, and the same of raw rows."""
+    month, workspace = found.filters(30), found.filters(30, workspace_id="ws7")
+    trace_id = _trace(found)
+    rows = load("tenant_costs")["costs_from_rows"]
+
+    def of_rows(asked: Filters, *by: str) -> Question:
+        given = {**asked.parameters, "by": list(by), "flag": None, "limit": spend.MAX_GROUPS}
+        return lambda connection: connection.execute(rows, given).fetchall()
+
+    def unindexed(question: Question) -> Question:
+        def ask(connection: psycopg.Connection) -> Any:
+            connection.execute(_NO_INDEX)
+            return question(connection)
+
+        return ask
+
+    def error_page(connection: psycopg.Connection) -> Any:
+        return errors.get_error_logs(connection, found.filters(7))
+
+    def one_trace(connection: psycopg.Connection) -> Any:
+        return traces.trace(connection, "acme", trace_id)
+
+    def metrics_of_workspace(connection: psycopg.Connection) -> Any:
+        return metrics.get_system_metrics(connection, workspace)
+
+    def list_of_traces(connection: psycopg.Connection) -> Any:
+        return traces.search(connection, workspace)
+
+    return {
+        "month of a workspace, by day and model": (
+            lambda connection: spend.spend(connection, workspace, ["day", "model"]),
+            of_rows(workspace, "day", "model"),
+        ),
+        "month of the organization, by workspace": (
+            lambda connection: spend.spend(connection, month, ["workspace"]),
+            of_rows(month, "workspace"),
+        ),
+        "top agents of a month, by cost": (
+            lambda connection: spend.spend(connection, month, ["agent"]),
+            of_rows(month, "agent"),
+        ),
+        "runs of agents of a week, with latency": (
+            lambda connection: agents.agents(connection, found.filters(7)),
+            unindexed(lambda connection: agents.agents(connection, found.filters(7))),
+        ),
+        "month of a workspace, executions and latency": (metrics_of_workspace, unindexed(metrics_of_workspace)),
+        "errors of a week, by type and node": (error_page, unindexed(error_page)),
+        "newest traces of a workspace": (list_of_traces, unindexed(list_of_traces)),
+        "one trace by its id": (one_trace, unindexed(one_trace)),
+    }
+
+
+def _trace(found: World) -> str:
+    with found.pool.connection() as connection:
+        row = connection.execute("SELECT md5(%s::text)", (found.calls // 20,)).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def timed(found: World, question: Question, rounds: int) -> float:
+    """Return the median of some answers, in milliseconds, as a tenant's reader gets them."""
+    took = []
+    for _ in range(rounds + 1):
+        with reading(found.pool, Reader(organization_id="acme"), timeout_s=600) as connection:
+            began = time.perf_counter()
+            question(connection)
+            took.append((time.perf_counter() - began) * 1000)
+    return statistics.median(took[1:])
+
+
+async def _listen(url: str, opened: asyncio.Semaphore, arrivals: list[float], wanted: int) -> None:
+    async with (
+        httpx.AsyncClient(timeout=60) as client,
+        client.stream("GET", f"{url}/api/v1/stream?organization_id=acme") as answer,
+    ):
+        ready = False
+        async for line in answer.aiter_lines():
+            if line == "event: metrics" and not ready:
+                ready = True
+                opened.release()
+            if line.startswith("data: ") and '"sent_at"' not in line and '"live ' in line:
+                name = json.loads(line.removeprefix("data: "))["name"]
+                arrivals.append((time.time() - float(name.split()[1])) * 1000)
+                if json.loads(line.removeprefix("data: "))["name"].endswith(f" {wanted}"):
+                    return
+
+
+async def live(found: World, url: str, events: int = 20) -> tuple[list[float], float]:
+    """Return how long events took to each of the clients, in milliseconds, and the questions a second meanwhile."""
+    opened, arrivals = asyncio.Semaphore(0), list[float]()
+    listeners = [asyncio.create_task(_listen(url, opened, arrivals, events)) for _ in range(CLIENTS)]
+    for _ in listeners:
+        await opened.acquire()
+    store = PostgresStore(found.pool)
+    before, began = _transactions(found), time.monotonic()
+    for number in range(1, events + 1):
+        await asyncio.to_thread(store.write, Batch(events=[_event(f"live {time.time()} {number}")]))
+        await asyncio.sleep(0.5)
+    await asyncio.wait_for(asyncio.gather(*listeners), 60)
+    return arrivals, (_transactions(found) - before - events) / (time.monotonic() - began)
+
+
+def _transactions(found: World) -> int:
+    with found.pool.connection() as connection:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        row = connection.execute(
+            "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _event(name: str) -> EventRow:
+    now = datetime.now(tz=timezone.utc)
+    span_id = secrets.token_hex(8)
+    nothing = dict.fromkeys(EventRow._fields)
+    given = {
+        "organization_id": "acme", "workspace_id": "ws7", "trace_id": secrets.token_hex(16), "span_id": span_id,
+        "event_id": span_id, "timestamp": now, "received_at": now, "event_type": "tool", "name": name,
+        "status": "unset", "inherited": 0, "context": {},
+    }  # fmt: skip
+    return EventRow(**{**nothing, **given})  # type: ignore[arg-type]  # what is not given may be None
+
+
+def streamed(found: World) -> list[str]:
+    """Return the rows of the table about the live stream."""
+    settings = Settings.from_env({}, {"API_ENDPOINT": "127.0.0.1:0"})
+    server = ApiServer(settings, found.url)
+    try:
+        arrivals, asked = asyncio.run(live(found, f"http://{server.start()}"))
+    finally:
+        server.stop()
+    cuts = statistics.quantiles(arrivals, n=100)
+    told = f"{len(arrivals):,} of {20 * CLIENTS:,} arrived"
+    took = f"{cuts[49]:,.0f} (p95 {cuts[94]:,.0f})"
+    means = f"{asked:.1f} transactions a second for all of them"
+    return [f"| an event to {CLIENTS} listeners of the stream | {took} | {means} | {told} |"]
+
+
+def report(found: World, lines: Sequence[str]) -> str:
+    """Return the section of the report."""
+    with found.pool.connection() as connection:
+        row = connection.execute(
+            "SELECT current_setting('server_version'), pg_database_size(current_database())"
+        ).fetchone()
+        rollups = connection.execute("SELECT count(*) FROM usage_rollups").fetchone()
+    assert row is not None  # noqa: S101
+    assert rollups is not None  # noqa: S101
+    load_1m = os.getloadavg()[0]
+    what = (
+        f"{found.now:%Y-%m-%d}: {found.calls:,} calls of {DAYS} days and {WORKSPACES} workspaces "
+        f"({row[1] / 1e9:.1f} GB, {rollups[0]:,} roll-ups)."
+    )
+    where = (
+        f"PostgreSQL {row[0]}, Python {platform.python_version()}, otel_obs {version('otel-obs')}, {os.cpu_count()} "
+        f"cores of {_cpu()}; load {load_1m:.1f}, other programs among it."
+    )
+    return "\n".join(
+        [
+            BEGIN,
+            what,
+            where,
+            "",
+            "| question | ms | on raw rows, ms | raw / ours |",
+            "|---|---|---|---|",
+            *lines,
+            END,
+        ]
+    )
+
+
+def _cpu() -> str:
+    try:
+        found = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    except OSError:
+        found = []
+    return found[0].partition(": ")[2] if found else platform.machine()
+
+
+def write_down(section: str) -> None:
+    """Put *section* in the place of the one before."""
+    text = REPORT.read_text() if REPORT.exists() else "# Benchmarks\n"
+    if BEGIN in text:
+        head, _, rest = text.partition(BEGIN)
+        text = head + section + rest.partition(END)[2]
+    else:
+        text += f"\n## Reading\n\n`make bench-reads`. {_EXPLAINED}\n\n{section}\n"
+    REPORT.write_text(text)
+
+
+_EXPLAINED = (
+    "Medians, asked as a tenant's reader under row-level security. On raw rows: costs without roll-ups, the rest "
+    "without\nthe index that serves it (the scan that a schema without it would do)."
+)
+
+
+def main() -> None:
+    """Fill, ask, tell."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("calls", type=int, nargs="?", default=1_000_000)
+    parser.add_argument("--database-url", help="an empty database; without it one of its own")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    asked = parser.parse_args()
+    with world(asked.database_url, asked.calls) as found:
+        lines = []
+        for name, (ours, raw) in questions(found).items():
+            took, on_rows = timed(found, ours, asked.rounds), timed(found, raw, max(1, asked.rounds // 2))
+            lines.append(f"| {name} | {took:,.1f} | {on_rows:,.1f} | {on_rows / took:,.1f} |")
+            print(lines[-1], flush=True)
+        lines.extend(streamed(found))
+        section = report(found, lines)
+    print(section)
+    if asked.write:
+        write_down(section)
+
+
+if __name__ == "__main__":
+    main()
