@@ -65,7 +65,12 @@ def site(module_database: str) -> Iterator[Site]:
     showroom.write(module_database, hostile(), EVIL)
     with psycopg.connect(conninfo(module_database), autocommit=True) as connection:
         for payload in PAYLOADS:
-            names = {"workspace_id": payload, "user_id": payload, "agent_id": payload, "model_name": payload}
+            names: dict[str, Any] = {
+                "workspace_id": payload,
+                "user_id": payload,
+                "agent_id": payload,
+                "model_name": payload,
+            }
             budget = Budget(organization_id=EVIL, id=payload, period="day", amount_cents=Decimal("0.00001"), **names)
             set_budget(connection, Wanted(budget=budget))
             change = Change(is_enabled=True, description=payload, owner=payload)

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 from starlette.responses import Response
 
-from otel_obs.analytics import upkeep
+from otel_obs.analytics import keeping, upkeep
 from otel_obs.maintenance.policy import policies
 from otel_obs.postgres import keys
 from otel_obs.web.asked import Cursor
@@ -19,13 +19,13 @@ router = pages()
 
 
 @router.get("/retention")
-def retention(page: Shown) -> Response:
+def retention(page: Shown, cursor: Cursor = None) -> Response:
     """Show how long rows are kept, what was deleted, and when jobs last ran."""
     organization_id = page.caller.reader.organization_id
     sees_all = page.caller.reader.workspace_id is None
     with page.read() as connection:
         found = policies(connection, page.now, page.desk.retention_grace, ids=[organization_id])
-        runs = upkeep.retention_runs(connection, organization_id) if sees_all else []
+        runs = keeping.retention_runs(connection, page.filters, limit=PER_PAGE, cursor=cursor)
     jobs: list[upkeep.JobState] = []
     if page.may_edit and sees_all:
         with page.desk.own() as connection:
@@ -36,7 +36,9 @@ def retention(page: Shown) -> Response:
         policy=policy,
         cutoff=None if policy is None else policy.cutoff(page.now),
         plans=PLANS,
-        runs=runs,
+        runs=runs.items if sees_all else [],
+        next_page=None if runs.next_cursor is None else page.here(cursor=runs.next_cursor),
+        first_page=page.here() if cursor else None,
         jobs=jobs,
         sees_all=sees_all,
     )
@@ -46,7 +48,7 @@ def retention(page: Shown) -> Response:
 def quarantine(page: Shown, cursor: Cursor = None) -> Response:
     """Show what was refused, and why."""
     with page.read() as connection:
-        found = upkeep.quarantined(connection, page.filters, limit=PER_PAGE, cursor=cursor)
+        found = keeping.quarantine(connection, page.filters, limit=PER_PAGE, cursor=cursor)
         reasons = upkeep.reasons(connection, page.filters)
     return page.render(
         "quarantine.html",
