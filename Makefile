@@ -17,8 +17,9 @@ install: .venv/installed
 demo: install
 	$(BIN)/otel-obs demo
 
+# A process for each core, each with a PostgreSQL of its own; the tests of one file stay together.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # Debian's Chromium for the tests of the dashboard; without it, and without the right to install it, they are skipped.
 browser:

@@ -19,8 +19,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from otel_obs.analytics import agents, errors, metrics, spend, traces
 from otel_obs.analytics.filters import Filters
 from otel_obs.maintenance.rollups import roll_up
 from otel_obs.postgres import partitions, schema
+from otel_obs.postgres.budgets import Budget, spending
 from otel_obs.postgres.embedded import EmbeddedPostgres
 from otel_obs.postgres.pool import conninfo, open_pool
 from otel_obs.postgres.queries import load
@@ -156,6 +158,10 @@ def questions(found: World) -> dict[str, tuple[Question, Question]]:
     """Return what is asked, and the same of raw rows."""
     month, workspace = found.filters(30), found.filters(30, workspace_id="ws7")
     trace_id = _trace(found)
+    budgets = [
+        Budget(organization_id="acme", id=f"b{n}", workspace_id=f"ws{n}", period="month", amount_cents=Decimal(1))
+        for n in range(WORKSPACES)
+    ]
     rows = load("tenant_costs")["costs_from_rows"]
 
     def of_rows(asked: Filters, *by: str) -> Question:
@@ -193,6 +199,10 @@ def questions(found: World) -> dict[str, tuple[Question, Question]]:
         "top agents of a month, by cost": (
             lambda connection: spend.spend(connection, month, ["agent"]),
             of_rows(month, "agent"),
+        ),
+        "what is spent of 200 budgets of a month": (
+            lambda connection: spending(connection, budgets, found.now),
+            of_rows(replace(month, since=budgets[0].starts(found.now)), "workspace"),
         ),
         "runs of agents of a week, with latency": (
             lambda connection: agents.agents(connection, found.filters(7)),

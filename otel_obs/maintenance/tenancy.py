@@ -91,22 +91,33 @@ def organizations(connection: psycopg.Connection, *, limit: int, after: str | No
     return [_from_row(row) for row in rows]
 
 
-def set_workspace(connection: psycopg.Connection, organization_id: str, workspace_id: str) -> None:
+def set_workspace(
+    connection: psycopg.Connection, organization_id: str, workspace_id: str, *, actor: str | None = None
+) -> None:
     """Make a workspace; one that was deleted is there again, empty."""
     asked = {"organization_id": organization_id, "id": workspace_id}
     with connection.transaction():
         connection.execute(_TENANCY["register_organization"], asked)
         if connection.execute(_TENANCY["set_workspace"], asked).rowcount:
-            _audit(connection, "workspace.set", workspace_id, organization_id)
+            audit.append(
+                connection, action="workspace.set", subject=workspace_id, organization_id=organization_id, actor=actor
+            )
         connection.execute(_TENANCY["restore_workspace"], asked)
 
 
-def set_workflow(connection: psycopg.Connection, organization_id: str, workflow_id: str, workspace_id: str) -> None:
+def set_workflow(
+    connection: psycopg.Connection,
+    organization_id: str,
+    workflow_id: str,
+    workspace_id: str,
+    *,
+    actor: str | None = None,
+) -> None:
     """Bind a workflow to a workspace, which is made if it is not there."""
     asked = {"organization_id": organization_id, "id": workflow_id, "workspace_id": workspace_id}
     with connection.transaction():
         before = connection.execute(_TENANCY["workflow"], asked).fetchone()
-        set_workspace(connection, organization_id, workspace_id)
+        set_workspace(connection, organization_id, workspace_id, actor=actor)
         connection.execute(_TENANCY["set_workflow"], asked)
         if before is None or before[0] != workspace_id:
             audit.append(
@@ -116,10 +127,18 @@ def set_workflow(connection: psycopg.Connection, organization_id: str, workflow_
                 organization_id=organization_id,
                 before=None if before is None else {"workspace_id": before[0]},
                 after={"workspace_id": workspace_id},
+                actor=actor,
             )
 
 
-def delete(pool: ConnectionPool, subject: Subject, *, why: str | None = None, batch: int = 10_000) -> int:
+def delete(
+    pool: ConnectionPool,
+    subject: Subject,
+    *,
+    why: str | None = None,
+    actor: str | None = None,
+    batch: int = 10_000,
+) -> int:
     """Delete an organization, a workspace, a user or a trace with all that is theirs; return how many hot rows went.
 
     Raises:
@@ -136,7 +155,7 @@ def delete(pool: ConnectionPool, subject: Subject, *, why: str | None = None, ba
     with translated():
         in_transaction(lambda connection: _refuse_more(connection, subject, kind))
         total = sweep(subject, in_transaction, batch)
-        in_transaction(lambda connection: _finish(connection, subject, kind, total, why))
+        in_transaction(lambda connection: _finish(connection, subject, kind, total, why, actor))
         # What a writer committed meanwhile that had not seen yet that the user is gone.
         return total + sweep(subject, in_transaction, batch)
 
@@ -163,7 +182,9 @@ def _refuse_more(connection: psycopg.Connection, subject: Subject, kind: str) ->
         connection.execute(_TENANCY["remember_deleted"], names)
 
 
-def _finish(connection: psycopg.Connection, subject: Subject, kind: str, total: int, why: str | None) -> None:
+def _finish(
+    connection: psycopg.Connection, subject: Subject, kind: str, total: int, why: str | None, actor: str | None
+) -> None:
     names = subject.names()
     if kind == "trace":
         connection.execute(_TENANCY["delete_unsettled_trace"], names)
@@ -177,8 +198,5 @@ def _finish(connection: psycopg.Connection, subject: Subject, kind: str, total: 
         organization_id=subject.organization_id,
         before={"rows": total},
         why=why,
+        actor=actor,
     )
-
-
-def _audit(connection: psycopg.Connection, action: str, subject: str, organization_id: str) -> None:
-    audit.append(connection, action=action, subject=subject, organization_id=organization_id)

@@ -27,6 +27,7 @@ State = Literal["ok", "warning", "exceeded"]
 FULL = 100
 """Percent of the amount at which a budget is exceeded."""
 THRESHOLDS = (80, FULL)
+LEAST_CENTS = Decimal("0.01")
 MAX_PERCENT = 1000
 MAX_THRESHOLDS = 20
 
@@ -224,8 +225,8 @@ def _check(budget: Budget) -> None:
             raise ConfigurationError(f"{name}: at most 200 bytes without control characters are expected")
     if budget.period not in PERIODS:
         raise ConfigurationError(f"period: one of {', '.join(PERIODS)} is expected")
-    if not budget.amount_cents.is_finite() or not 0 < budget.amount_cents < Decimal(10) ** 15:
-        raise ConfigurationError("amount: an amount of money above 0 is expected")
+    if not budget.amount_cents.is_finite() or not LEAST_CENTS <= budget.amount_cents < Decimal(10) ** 15:
+        raise ConfigurationError("amount: at least a hundredth of a cent is expected")
     if len(budget.thresholds) > MAX_THRESHOLDS or not all(0 < percent <= MAX_PERCENT for percent in budget.thresholds):
         raise ConfigurationError(f"thresholds: at most {MAX_THRESHOLDS} percents from 1 to {MAX_PERCENT} are expected")
     if (budget.flag_name is None) != (budget.flag_enabled is None):

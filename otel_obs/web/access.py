@@ -16,6 +16,7 @@ import psycopg
 from starlette.requests import Request
 
 from otel_obs.errors import InvalidQueryError, PermissionDeniedError
+from otel_obs.maintenance.sweeping import Subject
 from otel_obs.postgres.reading import Reader
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.settings import is_identifier, is_loopback
@@ -66,6 +67,8 @@ class Api:
     read: Read
     write: Read
     """Gives a connection of the schema's owner: whoever uses it says whose rows it changes."""
+    delete: Callable[[Subject, Caller, str | None], int]
+    """Deletes a tenant's rows in small transactions, for a reason; returns how many went."""
     private_webhooks: bool = False
     """Whether alerts may be posted inside private networks."""
     grace: timedelta = timedelta(days=7)

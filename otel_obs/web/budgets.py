@@ -30,7 +30,7 @@ class BudgetBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    amount_cents: Annotated[float, Field(gt=0, le=1e14, allow_inf_nan=False)]
+    amount_cents: Annotated[float, Field(ge=0.01, le=1e14, allow_inf_nan=False)]
     period: Period
     workspace_id: Id = None
     user_id: Id = None

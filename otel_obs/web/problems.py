@@ -15,8 +15,10 @@ from otel_obs.errors import (
     ConfigurationError,
     FlagConflictError,
     InvalidQueryError,
+    LegalHoldError,
     NotFoundError,
     ObsError,
+    UnknownTenantError,
 )
 from otel_obs.receiver.status import answer_to
 
@@ -35,11 +37,11 @@ def problem(status: int, detail: str, *, retry_after_s: int | None = None) -> Re
 def of_ours(_: Request, error: Exception) -> Response:
     """Return the answer for an ``ObsError``."""
     match error:
-        case NotFoundError():
+        case NotFoundError() | UnknownTenantError():
             return problem(HTTPStatus.NOT_FOUND, str(error))
         case InvalidQueryError() | ConfigurationError():
             return problem(HTTPStatus.BAD_REQUEST, str(error))
-        case FlagConflictError() | BudgetConflictError():
+        case FlagConflictError() | BudgetConflictError() | LegalHoldError():
             return problem(HTTPStatus.CONFLICT, str(error))
         case ObsError():
             answer = answer_to(error)

@@ -11,13 +11,14 @@ import psycopg
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
+from otel_obs.maintenance import tenancy
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.reading import reading
 from otel_obs.postgres.roles import check_reader
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.settings import Settings
-from otel_obs.web import api, budgets, dashboard, flags, keeping, stream
+from otel_obs.web import api, budgets, dashboard, flags, keeping, stream, tenants
 from otel_obs.web.access import Api, by_nothing
 from otel_obs.web.app import create_app
 from otel_obs.web.dashboard import files
@@ -66,6 +67,7 @@ class ApiServer:
             else by_keys_or_session(authenticator, sessions),
             read=lambda caller: reading(self._pool, caller.reader, timeout_s=ANSWER_WITHIN_S),
             write=lambda _: self._writing(),
+            delete=lambda subject, caller, why: tenancy.delete(self._pool, subject, why=why, actor=caller.actor),
             private_webhooks=settings.webhook_private,
             grace=timedelta(days=settings.retention_grace_days),
         )
@@ -73,7 +75,15 @@ class ApiServer:
         self._live = Live(access.read)
         app = create_app(
             access,
-            [api.router, budgets.router, keeping.router, flags.router, stream.router, *dashboard.routers],
+            [
+                api.router,
+                budgets.router,
+                keeping.router,
+                flags.router,
+                stream.router,
+                tenants.router,
+                *dashboard.routers,
+            ],
             [*health, *self._lookups.routes, *files.routes, *routes],
         )
         app.state.live = self._live

@@ -6,6 +6,7 @@ is null. The schema is made from the same classes, so that it cannot differ from
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timezone
@@ -24,8 +25,9 @@ def as_json(value: Any) -> Any:
         return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, Decimal):
-        return float(value)
+    if isinstance(value, Decimal | float):
+        # JSON has no infinity: a share of next to nothing is none.
+        return float(value) if math.isfinite(value) and math.isfinite(float(value)) else None
     if is_dataclass(value) and not isinstance(value, type):
         return {name: as_json(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, tuple) and (names := getattr(value, "_fields", None)) is not None:

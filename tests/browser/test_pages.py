@@ -71,7 +71,7 @@ def site(module_database: str) -> Iterator[Site]:
                 "agent_id": payload,
                 "model_name": payload,
             }
-            budget = Budget(organization_id=EVIL, id=payload, period="day", amount_cents=Decimal("0.00001"), **names)
+            budget = Budget(organization_id=EVIL, id=payload, period="day", amount_cents=Decimal("0.01"), **names)
             set_budget(connection, Wanted(budget=budget))
             change = Change(is_enabled=True, description=payload, owner=payload)
             set_flag(connection, payload, FlagScope(organization_id=EVIL), change, why=payload, actor=payload)

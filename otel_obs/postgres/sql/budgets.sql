@@ -41,15 +41,19 @@ CROSS JOIN LATERAL (
         count(*) FILTER (WHERE m.cost_usd IS NULL) AS unpriced_calls,
         count(*) FILTER (WHERE m.cost_source = 'estimated' OR m.usage_source = 'estimated') AS estimated_calls
     FROM generate_series(b.starts, b.ends - interval '1 day', interval '1 day') AS day (starts)
-    JOIN model_cost_logs AS m ON m."timestamp" >= day.starts AND m."timestamp" < day.starts + interval '1 day'
-    WHERE m.organization_id = b.organization_id
-        AND (b.user_id IS NOT NULL OR o.rolled_through IS NULL OR (day.starts AT TIME ZONE 'UTC')::date > o.rolled_through
+    CROSS JOIN LATERAL (
+        SELECT c.cost_usd, c.cost_source, c.usage_source FROM model_cost_logs AS c
+        WHERE c.organization_id = b.organization_id
+            AND c."timestamp" >= day.starts AND c."timestamp" < day.starts + interval '1 day'
+            AND (b.workspace_id IS NULL OR c.workspace_id = b.workspace_id)
+            AND (b.user_id IS NULL OR c.user_id = b.user_id)
+            AND (b.agent_id IS NULL OR c.agent_id = b.agent_id)
+            AND (b.model_name IS NULL OR c.model_name = b.model_name)
+        OFFSET 0 -- asked for each day: as a join, all weeks may be read for the calls of one day
+    ) AS m
+    WHERE (b.user_id IS NOT NULL OR o.rolled_through IS NULL OR (day.starts AT TIME ZONE 'UTC')::date > o.rolled_through
             OR EXISTS (SELECT FROM touched_days AS t WHERE t.organization_id = b.organization_id
                 AND t.day = (day.starts AT TIME ZONE 'UTC')::date))
-        AND (b.workspace_id IS NULL OR m.workspace_id = b.workspace_id)
-        AND (b.user_id IS NULL OR m.user_id = b.user_id)
-        AND (b.agent_id IS NULL OR m.agent_id = b.agent_id)
-        AND (b.model_name IS NULL OR m.model_name = b.model_name)
 ) AS fresh
 ORDER BY b.number;
 

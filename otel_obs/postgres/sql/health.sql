@@ -13,6 +13,13 @@ FROM (SELECT DISTINCT c.relowner FROM pg_class AS c WHERE c.relnamespace = 'otel
 JOIN pg_roles AS o ON o.oid = owners.relowner
 WHERE to_regrole('otel_obs_reader') IS NOT NULL AND pg_has_role('otel_obs_reader', o.oid, 'MEMBER')
 UNION ALL
+SELECT format('otel_obs_reader can become %s, which %s', o.rolname,
+    CASE WHEN o.rolsuper THEN 'is a superuser' ELSE 'has BYPASSRLS' END)
+FROM pg_roles AS o
+WHERE (o.rolsuper OR o.rolbypassrls) AND o.rolname <> 'otel_obs_reader' AND to_regrole('otel_obs_reader') IS NOT NULL
+    AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = 'otel_obs_reader')
+    AND pg_has_role('otel_obs_reader', o.oid, 'MEMBER')
+UNION ALL
 SELECT format('otel_obs_reader may read the partition %s by its name', c.relname)
 FROM pg_class AS c
 WHERE c.relnamespace = 'otel_obs'::regnamespace AND c.relispartition AND c.relkind IN ('r', 'p')
