@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install demo test otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads
+.PHONY: install demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads
 
 install: .venv/installed
 
@@ -20,6 +20,11 @@ demo: install
 # A process for each core, each with a PostgreSQL of its own; the tests of one file stay together.
 test: install
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# Debian's Chromium for the tests of the dashboard; without it, and without the right to install it, they are skipped.
+browser:
+	test -x /usr/bin/chromium || test "$$(id -u)" -ne 0 || \
+	    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium)
 
 # The Collector of collector/, with Go 1.26 or newer from the official modules; for the tests a foreign sender and a broker.
 # builder/go.sum pins every module that goes into it.  Go caches downloads and compiled packages in places of its own.

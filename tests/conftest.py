@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.fix_collector",
     "tests.fix_ofrep",
     "tests.fix_spans",
+    "tests.fix_browser",
 ]

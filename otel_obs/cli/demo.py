@@ -34,13 +34,14 @@ from otel_obs.postgres.queries import load
 from otel_obs.postgres.scratch import scratch_database
 from otel_obs.server import Gateway, Listening
 from otel_obs.settings import Settings
+from otel_obs.web.server import ApiServer
 
 ORGANIZATION = "acme"
 _QUESTION = load("demo")["question"].strip()
 
 
 @click.command()
-@click.option("--serve", is_flag=True, help="Afterwards keep PostgreSQL and OTLP up until Ctrl-C.")
+@click.option("--serve", is_flag=True, help="Afterwards keep the dashboard, PostgreSQL and OTLP up until Ctrl-C.")
 @database_options
 def demo(serve: bool, **options: str | None) -> int:
     """Run an example workflow through OTLP, and show what each step cost."""
@@ -57,7 +58,7 @@ def demo(serve: bool, **options: str | None) -> int:
                 agrees = _show(console, connection, answer, served)
             _say_what_next(console)
             if serve:
-                _serve(console, listening, url)
+                _serve(console, settings, listening, url)
         finally:
             gateway.stop()
     return 0 if agrees else 1
@@ -69,7 +70,11 @@ def _place(settings: Settings) -> Iterator[tuple[Settings, str]]:
     folder = Path(tempfile.mkdtemp(prefix="otel_obs-"))
     folder.chmod(0o711)
     own = settings_from(
-        data_dir=str(folder), database_url=settings.database_url, grpc="127.0.0.1:0", http="127.0.0.1:0"
+        data_dir=str(folder),
+        database_url=settings.database_url,
+        grpc="127.0.0.1:0",
+        http="127.0.0.1:0",
+        api="127.0.0.1:0",
     )
     try:
         if settings.database_url is not None:
@@ -234,10 +239,17 @@ def _say_what_next(console: Console) -> None:
     )
 
 
-def _serve(console: Console, listening: Listening, url: str) -> None:
+def _serve(console: Console, settings: Settings, listening: Listening, url: str) -> None:
     stop = threading.Event()
     for number_ in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number_, lambda *_: stop.set())
-    console.print(f"\nready grpc={listening.grpc} http={listening.http}")
-    console.print(f"rows: {uri_with_search_path(url)}", soft_wrap=True)
-    stop.wait()
+    api = ApiServer(settings, url)
+    api.otlp = (listening.grpc, listening.http)
+    try:
+        where = api.start()
+        console.print(f"\nready grpc={listening.grpc} http={listening.http} api={where}")
+        console.print(f"dashboard: [bold]http://{where}/?organization_id={ORGANIZATION}[/]", soft_wrap=True)
+        console.print(f"rows: {uri_with_search_path(url)}", soft_wrap=True)
+        stop.wait()
+    finally:
+        api.stop()

@@ -63,6 +63,7 @@ def _serve(
     api = _api_of(server, settings, url) if everything else None
     listening = server.start()
     if api is not None:
+        api.otlp = (listening.grpc, listening.http)
         listening = replace(listening, api=api.start())
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     run_file = settings.data_dir / "run.json"
@@ -150,8 +151,9 @@ def _say_what_next(settings: Settings, listening: Listening) -> None:
         "  send OpenTelemetry to",
         f"    OTEL_EXPORTER_OTLP_ENDPOINT=http://{listening.http}                                    (OTLP/HTTP)",
         f"    OTEL_EXPORTER_OTLP_ENDPOINT=http://{listening.grpc} OTEL_EXPORTER_OTLP_PROTOCOL=grpc   (OTLP/gRPC)",
+        f"  look at it: http://{listening.api}/" + (" (sign in with a key)" if settings.auth == "keys" else ""),
         f"  ask the API: http://{listening.api}/api/v1/metrics, /traces, /costs ... (/api/v1/openapi.json)",
-        "  look at it, in another terminal",
+        "  ask in another terminal",
         "    otel-obs costs --by day,model",
         "    otel-obs psql -c 'TABLE model_costs'",
         where,

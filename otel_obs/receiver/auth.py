@@ -126,13 +126,30 @@ class Authenticator:
             key = key_in(headers)
             return self._principal(key, self._keys.look_up(key.id), scopes)
 
+    def holder(self, key_id: str, *scopes: str) -> Principal:
+        """Return what the key *key_id* allows whoever has shown it before, such as when signing in.
+
+        Raises:
+            UnauthenticatedError: it is no valid key any more.
+            PermissionDeniedError: the key allows none of *scopes*, or nothing at all any more.
+            KeyStoreUnavailableError: nobody can tell now.
+        """
+        with self._counted():
+            known = self._keys.look_up(key_id)
+            if known.key is None:
+                raise UnauthenticatedError
+            return self._allowed(known.key, scopes)
+
     def _principal(self, key: PresentedKey, known: Known, scopes: tuple[str, ...]) -> Principal:
         # An unknown id is compared too, and told the same as a wrong secret.
         is_right = hmac.compare_digest(_NO_HASH if known.key is None else known.key.hash, key.hash)
         if known.key is None or not is_right:
             raise UnauthenticatedError
+        return self._allowed(known.key, scopes)
+
+    def _allowed(self, key: StoredKey, scopes: tuple[str, ...]) -> Principal:
         now = self._now()
-        principal = principal_of(known.key, now=now)
+        principal = principal_of(key, now=now)
         if principal.scopes.isdisjoint(scopes):
             raise PermissionDeniedError(f"this API key lacks the scope {' or '.join(scopes)}")
         self._keys.used(key.id, now)

@@ -18,9 +18,12 @@ from otel_obs.postgres.reading import reading
 from otel_obs.postgres.roles import check_reader
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.settings import Settings
-from otel_obs.web import api, budgets, flags, keeping, stream, tenants
-from otel_obs.web.access import Api, by_keys, by_nothing
+from otel_obs.web import api, budgets, dashboard, flags, keeping, stream, tenants
+from otel_obs.web.access import Api, by_nothing
 from otel_obs.web.app import create_app
+from otel_obs.web.dashboard import files
+from otel_obs.web.dashboard.page import Desk
+from otel_obs.web.dashboard.sessions import Sessions, by_keys_or_session
 from otel_obs.web.health import health_routes
 from otel_obs.web.listener import HttpListener
 from otel_obs.web.live import Live
@@ -33,7 +36,7 @@ _FITS_FOR_S = 5.0
 
 
 class ApiServer:
-    """Answers ``/api/v1`` and ``/ofrep/v1`` on the API endpoint."""
+    """Answers ``/api/v1`` and ``/ofrep/v1`` on the API endpoint, and shows the dashboard at ``/``."""
 
     def __init__(
         self,
@@ -57,8 +60,11 @@ class ApiServer:
         self._lookups = FlagLookups(settings, database_url, authenticator)
         self._also_check = also_check
         self._fits_until = 0.0
+        sessions = None if authenticator is None else Sessions(self._pool, authenticator)
         access = Api(
-            authenticate=by_nothing if authenticator is None else by_keys(authenticator),
+            authenticate=by_nothing
+            if authenticator is None or sessions is None
+            else by_keys_or_session(authenticator, sessions),
             read=lambda caller: reading(self._pool, caller.reader, timeout_s=ANSWER_WITHIN_S),
             write=lambda _: self._writing(),
             delete=lambda subject, caller, why: tenancy.delete(self._pool, subject, why=why, actor=caller.actor),
@@ -69,10 +75,27 @@ class ApiServer:
         self._live = Live(access.read)
         app = create_app(
             access,
-            [api.router, budgets.router, keeping.router, flags.router, stream.router, tenants.router],
-            [*health, *self._lookups.routes, *routes],
+            [
+                api.router,
+                budgets.router,
+                keeping.router,
+                flags.router,
+                stream.router,
+                tenants.router,
+                *dashboard.routers,
+            ],
+            [*health, *self._lookups.routes, *files.routes, *routes],
         )
         app.state.live = self._live
+        self.otlp = (settings.grpc_endpoint, settings.http_endpoint)
+        """Where OTLP is taken, as pages tell it; whoever started a gateway knows better."""
+        app.state.desk = Desk(
+            own=self._writing,
+            sessions=sessions,
+            otlp=lambda: self.otlp,
+            retention_grace=timedelta(days=settings.retention_grace_days),
+            paths=dashboard.paths(),
+        )
         self._listener = HttpListener(app, settings.api_endpoint)
 
     def start(self) -> str:
@@ -102,6 +125,7 @@ class ApiServer:
 
     @contextmanager
     def _writing(self) -> Iterator[psycopg.Connection]:
+        """Give a connection that no policy binds."""
         with translated(), self._pool.connection() as connection:
             yield connection
 

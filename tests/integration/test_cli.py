@@ -69,6 +69,8 @@ def test_up_runs_everything_says_where_and_stops_cleanly(start: Callable[..., Ru
         assert get(told["http"], "/healthz")[0] == 200
         assert get(told["http"], "/readyz") == (200, '{"ready":true}')
         assert "otel_obs_records_stored_total 18.0" in get(told["http"], "/metrics")[1]
+        status, page = get(told["api"], "/")
+        assert (status, "<title>Overview" in page) == (200, True)
 
         dsn = run("dsn", "--data-dir", str(folder))
         assert (dsn.returncode, dsn.stdout.strip()) == (0, told["database_url"])
@@ -82,6 +84,7 @@ def test_up_runs_everything_says_where_and_stops_cleanly(start: Callable[..., Ru
         code, errors = running.stop(signal.SIGINT)
         assert code == 0
         assert "OTEL_EXPORTER_OTLP_ENDPOINT" in errors
+        assert f"look at it: http://{told['api']}/" in errors
         assert "Traceback" not in errors
         assert not (folder / "run.json").exists()
         eventually(lambda: running_dsn(folder) is None)
@@ -305,6 +308,19 @@ def test_the_demo_needs_no_server_at_all() -> None:
     done = run("demo")
 
     assert done.returncode == 0, done.stderr
+
+
+def test_the_demo_can_be_looked_at_until_it_is_stopped(start: Callable[..., Running], server_dsn: str) -> None:
+    running = start("demo", "--serve", OTEL_OBS_DATABASE_URL=server_dsn)
+    assert running.process.stdout is not None
+    told = next(line for line in running.process.stdout if line.startswith("dashboard: "))
+    address, path = told.split("http://")[1].strip().split("/", 1)
+
+    status, page = get(address, f"/{path}")
+
+    assert status == 200
+    assert "support_ticket" in page
+    assert running.stop(signal.SIGINT)[0] == 0
 
 
 @pytest.mark.parametrize("command", ["demo", "up", "gateway", "migrate", "dsn", "psql", "costs"])

@@ -18,9 +18,13 @@ from otel_obs.postgres.queries import load
 NOW = datetime.now(tz=timezone.utc)
 FILES = (
     "metrics", "errors", "events", "traces", "agents", "tenant_costs", "live", "budgets", "recommendations", "keeping",
+    "upkeep",
 )  # fmt: skip
-OF_OPERATORS = {("traces", "newest_trace"), ("traces", "nodes_of_trace"), ("traces", "checks_of_trace")}
-"""Asked by the demo, as the owner, on a database of its own."""
+OF_OPERATORS = {
+    ("traces", "newest_trace"), ("traces", "nodes_of_trace"), ("traces", "checks_of_trace"),
+    ("upkeep", "organization_ids"), ("upkeep", "jobs"),
+}  # fmt: skip
+"""Asked as the owner: by the demo on a database of its own, by the dashboard about small tables."""
 
 ROWS = """
 INSERT INTO event_logs (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp", received_at,
@@ -65,13 +69,19 @@ INSERT INTO usage_rollups (organization_id, workspace_id, day, model_name, calls
 SELECT 'org' || mod(n, 40), 'ws' || mod(n, 7), %(now)s::date - n / 100, 'm' || n, 1, 1, 0, 0, 0
 FROM generate_series(1, 20000) AS n
 """
+QUARANTINE = """
+INSERT INTO quarantine (organization_id, workspace_id, received_at, signal, reason)
+SELECT 'org' || mod(n, 40), 'ws' || mod(n, 7), %(now)s::timestamptz - n * interval '40 seconds', 'traces',
+    'span_too_large'
+FROM generate_series(1, 20000) AS n
+"""
 
 
 @pytest.fixture(scope="module")
 def filled(module_database: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(conninfo(module_database), autocommit=True) as connection:
         partitions.ensure(connection, [NOW - timedelta(days=20), NOW], NOW)
-        for statement in (ROWS, CALLS, RUNS, CONTENTS, CHECKS, ROLLUPS):
+        for statement in (ROWS, CALLS, RUNS, CONTENTS, CHECKS, ROLLUPS, QUARANTINE):
             connection.execute(statement, {"now": NOW})
         connection.execute("ANALYZE")
         yield connection

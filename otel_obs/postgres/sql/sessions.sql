@@ -1,0 +1,15 @@
+-- name: open_session
+INSERT INTO dashboard_sessions (token_hash, key_id, created_at, expires_at)
+VALUES (%(token_hash)s, %(key_id)s, %(now)s, %(expires_at)s);
+
+-- name: key_of_session
+SELECT key_id FROM dashboard_sessions WHERE token_hash = %(token_hash)s AND expires_at > %(now)s;
+
+-- name: close_session
+DELETE FROM dashboard_sessions WHERE token_hash = %(token_hash)s;
+
+-- name: forget_sessions
+-- Those that ended by themselves; some at a time, by whoever signs in.
+DELETE FROM dashboard_sessions WHERE token_hash = ANY(ARRAY(
+    SELECT token_hash FROM dashboard_sessions WHERE expires_at <= %(now)s LIMIT 1000
+));

@@ -1,0 +1,154 @@
+"""``/agents``, ``/conversations``, ``/errors``, ``/live``: who did what, what went wrong, and what happens now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import psycopg
+from fastapi import Query
+from starlette.responses import Response
+
+from otel_obs.analytics import agents, errors, metrics, traces
+from otel_obs.errors import NotFoundError
+from otel_obs.web.asked import Cursor
+from otel_obs.web.dashboard import figures
+from otel_obs.web.dashboard.charts import Series, stacked
+from otel_obs.web.dashboard.page import Page, Shown, address, pages
+from otel_obs.web.dashboard.said import Sides, said
+from otel_obs.web.dashboard.trends import links, spending
+
+PER_PAGE = 50
+MAX_TURNS = 50
+SHOWN = 50
+"""Agents, before all are asked for."""
+_SORTED_BY: Mapping[str, Callable[[agents.Agent], Any]] = {
+    "cost": lambda agent: agent.cost_cents or 0,
+    "runs": lambda agent: agent.runs,
+    "failed": lambda agent: agent.failed,
+    "last": lambda agent: agent.last_run_at,
+}
+
+router = pages()
+
+
+@router.get("/agents")
+def listed(
+    page: Shown,
+    sort: Annotated[str, Query(pattern="^(cost|runs|failed|last)$")] = "cost",
+    all: Annotated[str | None, Query(pattern="^1$")] = None,  # noqa: A002  # the parameter's name
+) -> Response:
+    """Show agents, the dearest first."""
+    with page.read() as connection:
+        found = agents.agents(connection, page.filters, limit=500)
+    ordered = sorted(found.items, key=_SORTED_BY[sort])
+    dearest = max((agent.cost_cents or 0 for agent in found.items), default=0)
+    return page.render(
+        "agents.html",
+        agents=ordered[::-1] if all else ordered[::-1][:SHOWN],
+        count=len(ordered),
+        dearest=dearest,
+        sort=sort,
+        is_cut=found.next_cursor is not None,
+    )
+
+
+@router.get("/agents/runs")
+def runs(page: Shown, agent_id: Annotated[str, Query(max_length=1000)], cursor: Cursor = None) -> Response:
+    """Show the runs of an agent, the newest first."""
+    del agent_id  # as the filters have it
+    agent = page.filters.agent_id or ""
+    with page.read() as connection:
+        found = agents.runs(connection, page.filters, agent, limit=PER_PAGE, cursor=cursor)
+        summary = [one for one in agents.agents(connection, page.filters, limit=500).items if one.agent_id == agent]
+        chart = spending(page, connection, "model")
+    return page.render(
+        "runs.html",
+        agent_id=agent,
+        summary=summary[0] if summary else None,
+        runs=found.items,
+        chart=chart,
+        next_page=None if found.next_cursor is None else page.here(cursor=found.next_cursor),
+        first_page=page.here() if cursor else None,
+    )
+
+
+@router.get("/conversations")
+def conversations(page: Shown, cursor: Cursor = None) -> Response:
+    """Show conversations, the one that went on last first."""
+    with page.read() as connection:
+        found = agents.conversations(connection, page.filters, limit=PER_PAGE, cursor=cursor)
+    return page.render(
+        "conversations.html",
+        conversations=found.items,
+        next_page=None if found.next_cursor is None else page.here(cursor=found.next_cursor),
+        first_page=page.here() if cursor else None,
+    )
+
+
+@router.get("/conversations/one")
+def conversation(
+    page: Shown,
+    conversation_id: Annotated[str, Query(max_length=1000)],
+    content: Annotated[str | None, Query(pattern="^1$")] = None,
+) -> Response:
+    """Show a conversation turn by turn."""
+    del conversation_id  # as the filters have it
+    asked = page.filters.conversation_id
+    if asked is None:
+        raise NotFoundError
+    with page.read() as connection:
+        found = traces.search(connection, page.filters, limit=MAX_TURNS)
+        if not found.items:
+            raise NotFoundError("nothing of that conversation is to be seen in this period")
+        turns = found.items[::-1]
+        spoken = [_spoken(page, connection, turn) if content else None for turn in turns]
+    return page.render(
+        "conversation.html",
+        conversation_id=asked,
+        turns=list(zip(turns, spoken, strict=True)),
+        content=bool(content),
+        is_cut=found.next_cursor is not None,
+    )
+
+
+def _spoken(page: Page, connection: psycopg.Connection, turn: traces.Trace) -> Sides | None:
+    """Return what was said at the root of *turn*, or else at the first call below it."""
+    organization_id = page.caller.reader.organization_id
+    tree = traces.trace(connection, organization_id, turn.trace_id)
+    heard = [node for node in tree.nodes.items if node.has_content]
+    if not heard:
+        return None
+    node = next((one for one in heard if one.event_id == turn.event_id), heard[-1])
+    return said(traces.event_detail(connection, organization_id, turn.trace_id, node.event_id).contents)
+
+
+@router.get("/errors")
+def failures(page: Shown, cursor: Cursor = None) -> Response:
+    """Show what failed, by type and node, and how often over time."""
+    with page.read() as connection:
+        found = errors.get_error_logs(connection, page.filters, limit=PER_PAGE, cursor=cursor)
+        over_time = metrics.get_system_metrics(connection, page.filters)
+    starts = [period.starts for period in over_time.periods if period.starts is not None]
+    chart = stacked(
+        "Failed runs",
+        [figures.period_name(at, over_time.step) for at in starts],
+        [Series(name="failed runs", values=[period.failed for period in over_time.periods], color=3)],
+        figures.short,
+        links(page, starts),
+    )
+    return page.render(
+        "errors.html",
+        errors=found.items,
+        metrics=over_time,
+        chart=chart,
+        next_page=None if found.next_cursor is None else page.here(cursor=found.next_cursor),
+        first_page=page.here() if cursor else None,
+    )
+
+
+@router.get("/live")
+def live(page: Shown) -> Response:
+    """Show what happens, as it happens."""
+    kept: Sequence[str] = ("organization_id", "workspace_id", "environment", "status", "event_type", "agent_id", "q")
+    return page.render("live.html", source=address("/api/v1/stream", {name: page.query.get(name) for name in kept}))

@@ -1,0 +1,366 @@
+"""Who may look at the dashboard and change something: sessions, forms, and whose rows they open."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from html import unescape
+
+import httpx
+import psycopg
+import pytest
+
+from otel_obs.flags.store import Change, FlagScope, listed, set_flag
+from otel_obs.postgres import keys, sessions
+from otel_obs.postgres.pool import conninfo
+from otel_obs.receiver.known_keys import REFRESH_S
+from otel_obs.settings import Settings
+from otel_obs.web.app import POLICY
+from otel_obs.web.server import ApiServer
+from tests import showroom
+from tests.builders import agent, chat, make_span
+
+PAGES = (
+    "/", "/costs", "/traces", "/conversations", "/agents", "/errors", "/live", "/flags", "/retention", "/quarantine",
+    "/settings",
+    "/budgets",
+    "/recommendations",
+)  # fmt: skip
+TRACES = {"acme": "a" * 32, "others": "b" * 32, "blue": "c" * 32}
+
+
+@dataclass(frozen=True)
+class World:
+    url: str
+    base: str
+    keys: dict[str, str]
+
+    def browser(self) -> httpx.Client:
+        return httpx.Client(base_url=self.base, timeout=30)
+
+    @contextmanager
+    def signed_in(self, name: str) -> Iterator[httpx.Client]:
+        with self.browser() as client:
+            assert sign_in(client, self.keys[name]).status_code == 303
+            yield client
+
+
+def token_in(page: httpx.Response) -> str:
+    found = re.search(r'name="form_token" value="([0-9a-f]{64})"', page.text)
+    assert found is not None
+    return found[1]
+
+
+def post(client: httpx.Client, path: str, fields: dict[str, str], page: str, **headers: str) -> httpx.Response:
+    """Send a form as a browser does that has loaded *page*."""
+    token = token_in(client.get(page))
+    origin = str(client.base_url).rstrip("/")
+    return client.post(path, data={"form_token": token, **fields}, headers={"origin": origin, **headers})
+
+
+def sign_in(client: httpx.Client, key: str, **more: str) -> httpx.Response:
+    return post(client, "/sign-in", {"key": key, **more}, "/sign-in")
+
+
+@pytest.fixture(scope="module")
+def world(module_database: str) -> Iterator[World]:
+    at = showroom.now_ms() - 60_000
+    for organization, workspace, trace in (
+        ("acme", "red", "acme"),
+        ("acme", "blue", "blue"),
+        ("others", "red", "others"),
+    ):
+        run = make_span(
+            {**agent(f"agent of {trace}"), "otel_obs.workspace.id": workspace}, trace_id=TRACES[trace], start_ms=at
+        )
+        call = make_span(chat(response_id=trace), trace_id=TRACES[trace], parent=run, start_ms=at)
+        showroom.write(module_database, [run, call], organization)
+    now = datetime.now(tz=timezone.utc)
+    with psycopg.connect(conninfo(module_database), autocommit=True) as connection:
+        made = {
+            name: keys.create(
+                connection, organization_id=organization, workspace_id=workspace, scopes=scopes, now=now, name=name
+            )
+            for name, organization, workspace, scopes in (
+                ("reader", "acme", None, ["read"]),
+                ("admin", "acme", None, ["read", "admin"]),
+                ("bound", "acme", "blue", ["read", "admin"]),
+                ("theirs", "others", None, ["read", "admin"]),
+                ("sender", "acme", None, ["ingest"]),
+                ("revoked", "acme", None, ["read"]),
+            )
+        }
+        set_flag(connection, "ours", FlagScope(organization_id="acme"), Change(is_enabled=True))
+        set_flag(connection, "theirs", FlagScope(organization_id="others"), Change(is_enabled=True))
+        set_flag(connection, "everyone's", FlagScope(), Change(is_enabled=True))
+    server = ApiServer(Settings.from_env({}, {"API_ENDPOINT": "127.0.0.1:0", "AUTH": "keys"}), module_database)
+    try:
+        yield World(module_database, f"http://{server.start()}", made)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_whoever_is_not_signed_in_is_sent_to_where_that_is_done(path: str, world: World) -> None:
+    with world.browser() as client:
+        found = client.get(path, params={"since": "24h"})
+
+    assert found.status_code == 303
+    assert found.headers["location"].startswith("/sign-in?next=")
+    assert "24h" in found.headers["location"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_each_page_is_held_to_the_policy_and_kept_nowhere(path: str, world: World) -> None:
+    with world.signed_in("admin") as client:
+        found = client.get(path)
+
+    assert found.status_code == 200, found.text
+    assert found.headers["content-security-policy"] == POLICY
+    assert found.headers["cache-control"] == "no-store"
+    assert found.headers["x-content-type-options"] == "nosniff"
+    assert "style=" not in found.text
+    assert not re.search(r"<script(?![^>]*src=)", found.text)
+    assert not re.search(r"\son\w+=", found.text)
+
+
+def test_a_session_is_a_cookie_that_no_script_and_no_other_site_can_use(world: World) -> None:
+    with world.browser() as client:
+        cookie = sign_in(client, world.keys["reader"]).headers["set-cookie"]
+
+        assert "httponly" in cookie.lower()
+        assert "samesite=strict" in cookie.lower()
+        assert "secure" not in cookie.lower(), "this server is not asked over https"
+        client.get("/sign-in")
+    with world.browser() as client:
+        secure = post(client, "/sign-in", {"key": world.keys["reader"]}, "/sign-in", **{"x-forwarded-proto": "https"})
+    assert secure.headers["set-cookie"].startswith("__Host-otel_obs_session=")
+    assert "secure" in secure.headers["set-cookie"].lower()
+
+
+def test_the_database_does_not_know_what_the_browser_holds(world: World) -> None:
+    with world.signed_in("reader") as client, psycopg.connect(conninfo(world.url)) as connection:
+        token = client.cookies["otel_obs_session"]
+        rows = connection.execute("SELECT s::text FROM dashboard_sessions AS s").fetchall()
+
+    assert rows
+    assert not any(token in row[0] for row in rows)
+
+
+def test_signing_in_makes_a_new_session_and_ends_the_one_before(world: World) -> None:
+    with world.signed_in("reader") as client, world.browser() as planted:
+        before = client.cookies["otel_obs_session"]
+        planted.cookies.set("otel_obs_session", before)
+        assert planted.get("/").status_code == 200
+
+        assert sign_in(client, world.keys["admin"]).status_code == 303
+        assert client.cookies["otel_obs_session"] != before
+        assert planted.get("/").status_code == 303
+
+
+def test_a_session_that_somebody_made_up_opens_nothing(world: World) -> None:
+    with world.browser() as client:
+        client.cookies.set("otel_obs_session", "x" * 43, domain="127.0.0.1")
+        assert client.get("/").status_code == 303
+
+        assert sign_in(client, world.keys["reader"]).status_code == 303
+        assert client.cookies["otel_obs_session"] != "x" * 43
+
+
+def test_signing_out_ends_the_session_everywhere(world: World) -> None:
+    with world.signed_in("reader") as client, world.browser() as copied:
+        copied.cookies.set("otel_obs_session", client.cookies["otel_obs_session"])
+        assert post(client, "/sign-out", {}, "/").status_code == 303
+
+        assert client.get("/").status_code == 303
+        assert copied.get("/").status_code == 303
+        assert copied.get("/api/v1/traces").status_code == 401
+
+
+def test_a_session_ends_with_its_key_and_with_its_time(world: World) -> None:
+    now = datetime.now(tz=timezone.utc)
+    with world.signed_in("revoked") as client, psycopg.connect(conninfo(world.url), autocommit=True) as connection:
+        assert client.get("/").status_code == 200
+        key_id = world.keys["revoked"].split("_")[1]
+        keys.revoke(connection, key_id, now=now)
+        deadline = datetime.now(tz=timezone.utc) + timedelta(seconds=REFRESH_S * 4)
+        while client.get("/").status_code == 200:
+            assert datetime.now(tz=timezone.utc) < deadline
+
+        token = sessions.open_session(
+            connection, key_id=world.keys["reader"].split("_")[1], organization_id="acme", now=now - sessions.LASTS
+        )
+        assert sessions.key_of_session(connection, token, now - timedelta(seconds=1)) is not None
+        assert sessions.key_of_session(connection, token, now) is None
+
+
+@pytest.mark.parametrize(("name", "status"), [("sender", 403), ("", 401)])
+def test_only_a_key_that_may_read_signs_anybody_in(name: str, status: int, world: World) -> None:
+    with world.browser() as client:
+        found = sign_in(client, world.keys.get(name, "oo_nonsense"))
+
+        assert found.status_code == status
+        assert "otel_obs_session" not in client.cookies
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/\t/evil.example"]
+)
+def test_signing_in_leads_to_pages_of_ours_only(target: str, world: World) -> None:
+    with world.browser() as client:
+        assert sign_in(client, world.keys["reader"], next=target).headers["location"] == "/"
+        assert "evil" not in client.get("/sign-in", params={"next": target}).text
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [
+        ({"origin": "https://evil.example"}, True),
+        ({"origin": "null"}, True),
+        ({}, True),
+        ({"origin": "ours"}, False),
+    ],
+    ids=["another site", "no site", "unsaid", "without the token"],
+)
+def test_a_form_of_another_site_changes_nothing(headers: dict[str, str], token: bool, world: World) -> None:
+    fields = {"name": "ours", "scope": "organization", "version": "1"}
+    headers = {name: world.base if value == "ours" else value for name, value in headers.items()}
+    with world.signed_in("admin") as client:
+        sent = {**fields, **({"form_token": token_in(client.get("/flags"))} if token else {})}
+        found = client.post("/flags", data=sent, headers=headers)
+        shown = client.get("/flags/flag", params={"name": "ours"})
+
+    assert found.status_code == 403
+    assert "version 1" in shown.text
+
+
+def test_a_token_of_one_session_is_worth_nothing_in_another(world: World) -> None:
+    with world.signed_in("admin") as client, world.signed_in("admin") as other:
+        stolen = token_in(other.get("/flags"))
+        found = client.post("/flags", data={"name": "ours", "form_token": stolen}, headers={"origin": world.base})
+
+    assert found.status_code == 403
+
+
+def test_a_session_reads_the_api_but_changes_nothing_there(world: World) -> None:
+    with world.signed_in("admin") as client:
+        assert client.get("/api/v1/traces").json()["items"]
+        assert client.post("/api/v1/traces").status_code in (403, 404, 405)
+
+
+def test_a_reader_changes_nothing(world: World) -> None:
+    with world.signed_in("reader") as client:
+        assert 'value="delete"' not in client.get("/flags/flag", params={"name": "ours"}).text
+        found = post(client, "/flags", {"name": "ours", "scope": "organization"}, "/")
+
+    assert found.status_code == 403
+
+
+def test_the_second_of_two_who_change_a_flag_is_told(world: World) -> None:
+    fields = {"name": "shared", "scope": "organization", "version": "0", "is_enabled": "on", "why": "first"}
+    with world.signed_in("admin") as client:
+        assert post(client, "/flags", fields, "/flags").status_code == 303
+        again = post(client, "/flags", {**fields, "why": "second"}, "/flags")
+        shown = client.get("/flags/flag", params={"name": "shared"})
+
+    assert again.status_code == 409
+    assert "somebody else has changed it" in again.text
+    assert "first" in shown.text
+    assert "second" not in shown.text
+    assert f"key:{world.keys['admin'].split('_')[1]}" in shown.text
+
+
+def test_a_budget_is_set_and_deleted_by_whoever_may(world: World) -> None:
+    fields = {"id": "all", "amount": "$250", "period": "month", "version": "0", "why": "a start"}
+    with world.signed_in("reader") as reader:
+        assert post(reader, "/budgets", fields, "/").status_code == 403
+    with world.signed_in("admin") as client:
+        assert post(client, "/budgets", fields, "/budgets").status_code == 303
+        assert post(client, "/budgets", fields, "/budgets").status_code == 409
+        assert post(client, "/budgets", {**fields, "amount": "much"}, "/budgets").status_code == 400
+        assert "$250.00" in client.get("/budgets").text
+        with world.signed_in("theirs") as others:
+            assert "$250.00" not in others.get("/budgets").text
+        assert post(client, "/budgets", {"id": "all", "do": "delete", "version": "1"}, "/budgets").status_code == 303
+        assert "$250.00" not in client.get("/budgets").text
+
+
+def test_a_flag_for_everyone_is_not_for_one_organization_to_change(world: World) -> None:
+    with world.signed_in("admin") as client:
+        found = post(client, "/flags", {"name": "everyone's", "scope": "global", "version": "1"}, "/flags")
+
+    assert found.status_code == 403
+    with psycopg.connect(conninfo(world.url)) as connection:
+        (flag,) = listed(connection, limit=5, flag_name="everyone's")
+    assert flag.is_enabled
+
+
+@pytest.mark.parametrize("fields", [{"scope": "organization"}, {"scope": "workspace", "workspace_id": "red"}])
+def test_a_key_of_one_workspace_changes_flags_of_that_one_only(fields: dict[str, str], world: World) -> None:
+    with world.signed_in("bound") as client:
+        assert post(client, "/flags", {"name": "ours", **fields}, "/flags").status_code == 403
+        assert post(client, "/flags", {"name": "bound", "scope": "workspace"}, "/flags").status_code == 303
+    with psycopg.connect(conninfo(world.url)) as connection:
+        (flag,) = listed(connection, limit=5, flag_name="bound")
+    assert flag.key == ("acme", "blue", None)
+
+
+def test_what_belongs_to_others_looks_like_what_is_not_there(world: World) -> None:
+    unknown = "d" * 32
+    with world.signed_in("theirs") as client:
+        for path, theirs, nobodys in (
+            (f"/traces/{TRACES['acme']}", TRACES["acme"], unknown),
+            ("/agents/runs?agent_id=agent of acme", "agent of acme", "agent of nobody"),
+            ("/flags/flag?name=ours", "ours", "nobody's"),
+            ("/conversations/one?conversation_id=x", "x", "y"),
+        ):
+            found, none = client.get(path), client.get(path.replace(theirs, nobodys))
+            assert (found.status_code, none.status_code) == (404, 404), path
+            assert _said(found, client) == _said(none, client), path
+        for path in PAGES:
+            text = unescape(client.get(path, params={"organization_id": "acme"}).text)
+            assert "agent of acme" not in text, path
+            assert "oo_" + world.keys["admin"].split("_")[1] not in text, path
+
+
+def _said(answer: httpx.Response, client: httpx.Client) -> str:
+    del client
+    return re.sub(r'value="[0-9a-f]{64}"', "", answer.text)
+
+
+def test_a_key_of_one_workspace_sees_that_one(world: World) -> None:
+    with world.signed_in("bound") as client:
+        agents = unescape(client.get("/agents", params={"workspace_id": "red"}).text)
+        settings = client.get("/settings").text
+
+    assert "agent of blue" in agents
+    assert "agent of acme" not in agents
+    assert world.keys["admin"].split("_")[1] not in settings
+
+
+def test_sign_ins_are_in_the_audit_log(world: World) -> None:
+    with world.signed_in("theirs"), psycopg.connect(conninfo(world.url)) as connection:
+        row = connection.execute(
+            "SELECT actor, organization_id FROM audit_log WHERE action = 'dashboard.sign_in' ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+
+    assert row == (f"key:{world.keys['theirs'].split('_')[1]}", "others")
+
+
+def test_failures_are_pages_too(world: World) -> None:
+    with world.signed_in("reader") as client:
+        for path, status in (
+            ("/traces?since=yesterday", 400),
+            ("/costs?group_by=nonsense", 400),
+            ("/agents?sort=x", 400),
+        ):
+            found = client.get(path)
+            assert found.status_code == status
+            assert found.headers["content-type"].startswith("text/html")
+            assert "To the overview" in found.text
+        assert client.get("/static/../page.py").status_code == 404
+        assert client.get("/static/nothing.js").status_code == 404
+        assert client.get("/traces?q=%00").status_code == 400
