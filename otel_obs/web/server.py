@@ -13,6 +13,7 @@ from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.reading import reading
 from otel_obs.postgres.roles import check_reader
 from otel_obs.receiver.auth import Authenticator
+from otel_obs.receiver.tls import certificates_of
 from otel_obs.settings import Settings
 from otel_obs.web import api, stream
 from otel_obs.web.access import Api, by_keys, by_nothing
@@ -47,6 +48,7 @@ class ApiServer:
             ConfigurationError: others could read without a key, or unencrypted.
         """
         settings.check_listener(settings.api_endpoint)
+        certificates = certificates_of(settings)
         self._pool = open_pool(database_url, max_size=READERS, statement_timeout_s=ANSWER_WITHIN_S)
         self._own_authenticator = None if authenticator is not None else authenticator_of(settings, self._pool)
         authenticator = authenticator or self._own_authenticator
@@ -61,7 +63,7 @@ class ApiServer:
         self._live = Live(access.read)
         app = create_app(access, [api.router, stream.router], [*health, *self._lookups.routes, *routes])
         app.state.live = self._live
-        self._listener = HttpListener(app, settings.api_endpoint)
+        self._listener = HttpListener(app, settings.api_endpoint, certificates)
 
     def start(self) -> str:
         """Listen, and return where.
