@@ -233,8 +233,8 @@ class Gateway:
         return _outcome(received, written, decoded.warning)
 
     def _accepted(self, sent: Sent, received: Received, received_at: datetime, count: int) -> Accepted:
-        """Return what is kept on disk: the request as it came, or its rows where content is dropped."""
-        as_sent = self._mapping.policy.store
+        """Return what is kept on disk: the request as it came, or its rows where content is dropped or redacted."""
+        as_sent = self._mapping.policy.keeps_as_sent
         return Accepted(
             signal=sent.signal,
             encoding=(JSON if sent.is_json else PROTOBUF) if as_sent else ROWS,

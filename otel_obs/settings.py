@@ -20,6 +20,8 @@ MIN_KEY_BYTES = 32
 MAX_WORKERS = 64
 MAX_DAYS = 300_000
 """Longer than that is for ever."""
+REDACTED = ("private_key", "api_key", "token", "email", "card", "phone")
+"""What ``OTEL_OBS_REDACT`` can take out."""
 NO_IDENTIFIER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What no id may hold: control characters, line ends of Unicode, halves of characters."""
 
@@ -57,6 +59,10 @@ SETTINGS = (
     Setting("ORGANIZATION_ID", "default", "organization of spans that name none"),
     Setting("WORKSPACE_ID", "default", "workspace of spans that name none, nor any span above them"),
     Setting("CONTENT", "store", "`store` or `drop`: what happens to prompts, answers, tool arguments and results"),
+    Setting(
+        "REDACT", "off", "`on`, or some of private_key, api_key, token, email, card, phone: taken out before storing"
+    ),
+    Setting("REDACT_HOOK", "", "`module:function` that returns a text of content as it may be stored"),
     Setting("SPANS", "all", "`all`, or `genai` to drop (and count) spans that are not about GenAI"),
     Setting("ESTIMATE_TOKENS", "off", "`on` counts tokens of calls that come without usage, and marks them estimated"),
     Setting("EXECUTORS", "", "executors to report: a TOML file, or `module:function=kind, ...` (read in applications)"),
@@ -96,6 +102,8 @@ class Settings:
     organization_id: str
     workspace_id: str
     content: str
+    redact: frozenset[str]
+    redact_hook: str | None
     spans: str
     estimate_tokens: bool
     executors: str | None
@@ -146,6 +154,8 @@ class Settings:
             organization_id=_identifier("ORGANIZATION_ID", value("ORGANIZATION_ID")),
             workspace_id=_identifier("WORKSPACE_ID", value("WORKSPACE_ID")),
             content=_choice("CONTENT", value("CONTENT"), ("store", "drop")),
+            redact=_patterns("REDACT", value("REDACT")),
+            redact_hook=value("REDACT_HOOK") or None,
             spans=_choice("SPANS", value("SPANS"), ("all", "genai")),
             estimate_tokens=_choice("ESTIMATE_TOKENS", value("ESTIMATE_TOKENS"), ("off", "on")) == "on",
             executors=value("EXECUTORS") or None,
@@ -216,6 +226,12 @@ def _endpoint(name: str, value: str) -> str:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ConfigurationError(f"{PREFIX}{name}={value!r}: HOST:PORT is expected, such as 127.0.0.1:4318")
     return value
+
+
+def _patterns(name: str, value: str) -> frozenset[str]:
+    if value in ("on", "off"):
+        return frozenset(REDACTED if value == "on" else ())
+    return frozenset(_choice(name, part.strip(), REDACTED) for part in value.split(","))
 
 
 def _file(value: str) -> Path | None:
