@@ -28,6 +28,7 @@ class HttpListener:
         if isinstance(app, Sequence):
             app = Starlette(routes=list(app))
             app.router.redirect_slashes = False
+        self.app = app
         config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none")
         self._server = uvicorn.Server(encrypted(config, certificates))
         self._thread: Thread | None = None

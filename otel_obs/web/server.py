@@ -21,7 +21,7 @@ from otel_obs.web.app import create_app
 from otel_obs.web.health import health_routes
 from otel_obs.web.listener import HttpListener
 from otel_obs.web.live import Live
-from otel_obs.web.lookups import FlagLookups, authenticator_of
+from otel_obs.web.lookups import FlagLookups, authenticator_of, may_measure
 
 READERS = 8
 """Questions that are answered at the same time."""
@@ -59,7 +59,7 @@ class ApiServer:
             authenticate=by_nothing if authenticator is None else by_keys(authenticator),
             read=lambda caller: reading(self._pool, caller.reader, timeout_s=ANSWER_WITHIN_S),
         )
-        health = health_routes(self.check, registry or CollectorRegistry())
+        health = health_routes(self.check, registry or CollectorRegistry(), may_measure(settings, authenticator))
         self._live = Live(access.read)
         app = create_app(access, [api.router, stream.router], [*health, *self._lookups.routes, *routes])
         app.state.live = self._live
