@@ -46,6 +46,10 @@ class InvalidQueryError(ObsError):
     """What is asked for makes no sense."""
 
 
+class RedactionFailedError(ObsError):
+    """The redaction hook did not say what of the content may be stored."""
+
+
 class NotFoundError(ObsError):
     """There is no such thing, or none that you may see."""
 

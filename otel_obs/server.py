@@ -48,6 +48,7 @@ from otel_obs.receiver.known_keys import KnownKeys
 from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.metrics import GatewayMetrics
 from otel_obs.receiver.status import answer_to
+from otel_obs.receiver.tls import certificates_of
 from otel_obs.rows.batch import Written
 from otel_obs.settings import Settings, is_loopback
 
@@ -72,6 +73,7 @@ class Gateway:
     def __init__(self, settings: Settings, database_url: str, *, share_ports: bool = False) -> None:
         for endpoint in (settings.grpc_endpoint, settings.http_endpoint):
             settings.check_listener(endpoint)
+        certificates = certificates_of(settings)
         self._settings = settings
         self._prices = PriceBook(default_catalog())
         self._mapping = mapping_of(settings, self._prices)
@@ -102,6 +104,7 @@ class Gateway:
             authenticator=self.authenticator,
             memory=self._memory,
             share_port=share_ports,
+            certificates=certificates,
         )
         self._http = HttpReceiver(
             self.export,
@@ -110,6 +113,7 @@ class Gateway:
             authenticator=self.authenticator,
             memory=self._memory,
             share_port=share_ports,
+            certificates=certificates,
             extra_routes=self._routes(),
         )
         self._report()
@@ -229,8 +233,8 @@ class Gateway:
         return _outcome(received, written, decoded.warning)
 
     def _accepted(self, sent: Sent, received: Received, received_at: datetime, count: int) -> Accepted:
-        """Return what is kept on disk: the request as it came, or its rows where content is dropped."""
-        as_sent = self._mapping.policy.store
+        """Return what is kept on disk: the request as it came, or its rows where content is dropped or redacted."""
+        as_sent = self._mapping.policy.keeps_as_sent
         return Accepted(
             signal=sent.signal,
             encoding=(JSON if sent.is_json else PROTOBUF) if as_sent else ROWS,

@@ -20,6 +20,8 @@ MIN_KEY_BYTES = 32
 MAX_WORKERS = 64
 MAX_DAYS = 300_000
 """Longer than that is for ever."""
+REDACTED = ("private_key", "api_key", "token", "email", "card", "phone")
+"""What ``OTEL_OBS_REDACT`` can take out."""
 NO_IDENTIFIER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What no id may hold: control characters, line ends of Unicode, halves of characters."""
 
@@ -51,9 +53,16 @@ SETTINGS = (
     Setting("WORKERS", "1", "processes that share the two addresses, each with a spool of its own"),
     Setting("AUTH", "", "`off` or `keys`; default: off if every address is loopback, else keys, and off is refused"),
     Setting("INSECURE", "off", "`on` allows unencrypted connections from other machines"),
+    Setting("TLS_CERT_FILE", "", "certificate (chain, PEM) with which gRPC, HTTP and the API listen"),
+    Setting("TLS_KEY_FILE", "", "its key (PEM)"),
+    Setting("TLS_CLIENT_CA_FILE", "", "authorities (PEM): only clients with a certificate of theirs get in"),
     Setting("ORGANIZATION_ID", "default", "organization of spans that name none"),
     Setting("WORKSPACE_ID", "default", "workspace of spans that name none, nor any span above them"),
     Setting("CONTENT", "store", "`store` or `drop`: what happens to prompts, answers, tool arguments and results"),
+    Setting(
+        "REDACT", "off", "`on`, or some of private_key, api_key, token, email, card, phone: taken out before storing"
+    ),
+    Setting("REDACT_HOOK", "", "`module:function` that returns a text of content as it may be stored"),
     Setting("SPANS", "all", "`all`, or `genai` to drop (and count) spans that are not about GenAI"),
     Setting("ESTIMATE_TOKENS", "off", "`on` counts tokens of calls that come without usage, and marks them estimated"),
     Setting("EXECUTORS", "", "executors to report: a TOML file, or `module:function=kind, ...` (read in applications)"),
@@ -88,9 +97,14 @@ class Settings:
     api_endpoint: str
     auth: str
     insecure: bool
+    tls_cert_file: Path | None
+    tls_key_file: Path | None
+    tls_client_ca_file: Path | None
     organization_id: str
     workspace_id: str
     content: str
+    redact: frozenset[str]
+    redact_hook: str | None
     spans: str
     estimate_tokens: bool
     executors: str | None
@@ -120,6 +134,11 @@ class Settings:
         grpc = _endpoint("GRPC_ENDPOINT", value("GRPC_ENDPOINT"))
         http = _endpoint("HTTP_ENDPOINT", value("HTTP_ENDPOINT"))
         api = _endpoint("API_ENDPOINT", value("API_ENDPOINT"))
+        cert, key, authorities = (
+            _file(value(name)) for name in ("TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE")
+        )
+        if (cert is None) != (key is None) or (authorities is not None and cert is None):
+            raise ConfigurationError("OTEL_OBS_TLS_CERT_FILE and OTEL_OBS_TLS_KEY_FILE are needed together")
         auth = "off" if all(is_loopback(endpoint) for endpoint in (grpc, http, api)) else "keys"
         return cls(
             database_url=value("DATABASE_URL") or None,
@@ -131,9 +150,14 @@ class Settings:
             api_endpoint=api,
             auth=_choice("AUTH", value("AUTH") or auth, ("off", "keys")),
             insecure=_choice("INSECURE", value("INSECURE"), ("off", "on")) == "on",
+            tls_cert_file=cert,
+            tls_key_file=key,
+            tls_client_ca_file=authorities,
             organization_id=_identifier("ORGANIZATION_ID", value("ORGANIZATION_ID")),
             workspace_id=_identifier("WORKSPACE_ID", value("WORKSPACE_ID")),
             content=_choice("CONTENT", value("CONTENT"), ("store", "drop")),
+            redact=_patterns("REDACT", value("REDACT")),
+            redact_hook=value("REDACT_HOOK") or None,
             spans=_choice("SPANS", value("SPANS"), ("all", "genai")),
             estimate_tokens=_choice("ESTIMATE_TOKENS", value("ESTIMATE_TOKENS"), ("off", "on")) == "on",
             executors=value("EXECUTORS") or None,
@@ -160,11 +184,22 @@ class Settings:
             raise ConfigurationError(
                 f"{endpoint} can be reached from other machines: OTEL_OBS_AUTH=off is for loopback addresses only"
             )
-        if not self.insecure:
+        if not self.encrypts and not self.insecure:
             raise ConfigurationError(
-                f"{endpoint} can be reached from other machines, and keys would travel unencrypted: listen on "
-                "127.0.0.1 behind what encrypts, or set OTEL_OBS_INSECURE=on where the network does"
+                f"{endpoint} can be reached from other machines, and keys would travel unencrypted: set "
+                "OTEL_OBS_TLS_CERT_FILE and OTEL_OBS_TLS_KEY_FILE, listen on 127.0.0.1 behind what encrypts, or set "
+                "OTEL_OBS_INSECURE=on where the network does"
             )
+
+    @property
+    def encrypts(self) -> bool:
+        """Tell whether connections are encrypted here."""
+        return self.tls_cert_file is not None
+
+    @property
+    def scheme(self) -> str:
+        """``https`` or ``http``: how addresses of these listeners begin."""
+        return "https" if self.encrypts else "http"
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -194,6 +229,16 @@ def _endpoint(name: str, value: str) -> str:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ConfigurationError(f"{PREFIX}{name}={value!r}: HOST:PORT is expected, such as 127.0.0.1:4318")
     return value
+
+
+def _patterns(name: str, value: str) -> frozenset[str]:
+    if value in ("on", "off"):
+        return frozenset(REDACTED if value == "on" else ())
+    return frozenset(_choice(name, part.strip(), REDACTED) for part in value.split(","))
+
+
+def _file(value: str) -> Path | None:
+    return Path(value).expanduser().absolute() if value else None
 
 
 def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:

@@ -20,7 +20,9 @@ ALSO_EDGES = {"instrumentation/instrumentor.py", "instrumentation/command.py"}
 """What OpenTelemetry starts, and a command that an application's environment is enough for."""
 ENVIRON_FOR_SUBPROCESSES = {"postgres/embedded.py"}
 """It hands the environment on to PostgreSQL's programs."""
-STATEMENT = re.compile(r"^\s*(SELECT|INSERT|UPDATE|DELETE\s+FROM|COPY|CREATE|ALTER|DROP|WITH|TRUNCATE)\s", re.IGNORECASE)
+STATEMENT = re.compile(
+    r"^\s*(SELECT|INSERT|UPDATE|DELETE\s+FROM|COPY|CREATE|ALTER|DROP|WITH|TRUNCATE)\s", re.IGNORECASE
+)
 
 
 def test_imports_go_down_the_floor_plan() -> None:

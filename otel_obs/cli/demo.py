@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,7 +49,8 @@ def demo(serve: bool, **options: str | None) -> int:
     console = console_for_people()
     with _place(settings_from(**options)) as (settings, url):
         schema.migrate(url)
-        gateway = Gateway(settings, url)
+        # On loopback, for this run: the example has no authority to trust.
+        gateway = Gateway(replace(settings, tls_cert_file=None, tls_key_file=None, tls_client_ca_file=None), url)
         listening = gateway.start()
         try:
             console.print("[bold]A support ticket[/] is triaged, researched, answered and checked by agents ...")

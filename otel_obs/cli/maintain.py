@@ -33,10 +33,11 @@ from otel_obs.postgres.pool import conninfo, open_pool, translated
 from otel_obs.postgres.prices import operator_prices
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
+from otel_obs.receiver.tls import certificates_of
 from otel_obs.settings import Settings
 from otel_obs.web.health import health_routes
 from otel_obs.web.listener import HttpListener
-from otel_obs.web.lookups import FlagLookups, authenticator_of
+from otel_obs.web.lookups import FlagLookups, authenticator_of, may_measure
 
 POOL_SIZE = 4
 STATEMENT_TIMEOUT_S = 300.0
@@ -194,7 +195,8 @@ def _until_told(settings: Settings, url: str) -> None:
     settings.check_listener(settings.api_endpoint)
     authenticator = authenticator_of(settings, pool)
     lookups = FlagLookups(settings, url, authenticator)
-    listener = HttpListener([*health_routes(lambda: _check(pool), registry), *lookups.routes], settings.api_endpoint)
+    routes = [*health_routes(lambda: _check(pool), registry, may_measure(settings, authenticator)), *lookups.routes]
+    listener = HttpListener(routes, settings.api_endpoint, certificates_of(settings))
     started = False
     try:
         if authenticator is not None:

@@ -145,14 +145,15 @@ def _waits_for(server: Gateway | Workers) -> ObsError | None:
 
 
 def _say_what_next(settings: Settings, listening: Listening) -> None:
+    scheme = settings.scheme
     where = "" if settings.database_url else f"  the rows are in {settings.data_dir}"
     lines = (
         "",
         "  send OpenTelemetry to",
-        f"    OTEL_EXPORTER_OTLP_ENDPOINT=http://{listening.http}                                    (OTLP/HTTP)",
-        f"    OTEL_EXPORTER_OTLP_ENDPOINT=http://{listening.grpc} OTEL_EXPORTER_OTLP_PROTOCOL=grpc   (OTLP/gRPC)",
-        f"  look at it: http://{listening.api}/" + (" (sign in with a key)" if settings.auth == "keys" else ""),
-        f"  ask the API: http://{listening.api}/api/v1/metrics, /traces, /costs ... (/api/v1/openapi.json)",
+        f"    OTEL_EXPORTER_OTLP_ENDPOINT={scheme}://{listening.http}                                    (OTLP/HTTP)",
+        f"    OTEL_EXPORTER_OTLP_ENDPOINT={scheme}://{listening.grpc} OTEL_EXPORTER_OTLP_PROTOCOL=grpc   (OTLP/gRPC)",
+        f"  look at it: {scheme}://{listening.api}/" + (" (sign in with a key)" if settings.auth == "keys" else ""),
+        f"  ask the API: {scheme}://{listening.api}/api/v1/metrics, /traces, /costs ... (/api/v1/openapi.json)",
         "  ask in another terminal",
         "    otel-obs costs --by day,model",
         "    otel-obs psql -c 'TABLE model_costs'",

@@ -41,6 +41,7 @@ def tail(api: str | None, org: str | None, count: int | None, as_json: bool, **o
     """Show events as they are stored, until Ctrl-C. A key is taken from OTEL_OBS_API_KEY."""
     settings = settings_from(database_url=options["database_url"], data_dir=options["data_dir"])
     where = api or _running(settings.data_dir / "run.json") or settings.api_endpoint
+    where = where if "://" in where else f"{settings.scheme}://{where}"
     asked = {_PARAMETERS.get(name, name): options[name] for name in FILTERS if options[name]}
     if org is not None:
         asked["organization_id"] = org
@@ -71,7 +72,7 @@ def _events(where: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """
     key = os.environ.get("OTEL_OBS_API_KEY")
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
-    url = f"{where if '://' in where else f'http://{where}'}/api/v1/stream"
+    url = f"{where}/api/v1/stream"
     try:
         with requests.get(url, params=asked, headers=headers, stream=True, timeout=(5, 60)) as answer:
             if answer.status_code != requests.codes.ok:

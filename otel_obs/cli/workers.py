@@ -23,6 +23,7 @@ from otel_obs.cli.logs import log_to_stderr
 from otel_obs.errors import ConfigurationError, ObsError, SchemaTooNewError
 from otel_obs.receiver.memory import available_bytes
 from otel_obs.receiver.metrics import merged_exposition
+from otel_obs.receiver.tls import certificates_of
 from otel_obs.server import Gateway, Listening
 from otel_obs.settings import Settings, host_and_port
 
@@ -42,6 +43,7 @@ class Workers:
     def __init__(self, settings: Settings, database_url: str) -> None:
         for endpoint in (settings.grpc_endpoint, settings.http_endpoint):
             settings.check_listener(endpoint)
+        certificates_of(settings)
         self._addresses = [_held(settings.grpc_endpoint), _held(settings.http_endpoint)]
         grpc, http = (
             f"{endpoint.rpartition(':')[0]}:{held.getsockname()[1]}"

@@ -25,8 +25,9 @@ from otel_obs.rows.build import (
     timestamp_of,
 )
 from otel_obs.rows.meaning import ContentPolicy
+from otel_obs.rows.redaction import redacted, redacted_values
 from otel_obs.rows.report import EventKey, report_of
-from otel_obs.rows.tables import PART_OF_EXECUTION, TOP_OF_TRACE
+from otel_obs.rows.tables import PART_OF_EXECUTION, TOP_OF_TRACE, EventRow
 from otel_obs.tenancy import Sender, Tenant, TenantDefaults, TenantRefusedError, tenant_of
 
 Price = Callable[[Call, datetime, str], Cost]
@@ -68,7 +69,7 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
     records: list[RecordRows] = []
     refused = [_refused(rejected, sender, received_at, mapping, "sent") for rejected in decoded.rejected]
     dropped = 0
-    senders = _Senders()
+    senders = _Senders(mapping.policy)
     for span in decoded.spans:
         reading = mapping.read(span)
         if mapping.genai_only and not reading.dialect:
@@ -81,11 +82,12 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
             continue
         cost = _cost(span.start_time_unix_nano, reading, tenant, mapping)
         who = senders.of(span.resource)
-        rows = span_rows(span, reading, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
+        stored = _redacted(reading, mapping.policy)
+        rows = span_rows(span, stored, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
         if sum(min(row.bytes, mapping.policy.max_bytes) for row in rows.contents) > MAX_SPAN_BYTES:
             refused.append(_refused(_as_read("span_too_large", "traces", span), sender, received_at, mapping, "read"))
         else:
-            records.append(_with_estimate(rows, reading, mapping))
+            records.append(_with_estimate(_cleaned(rows, mapping.policy), reading, mapping))
     for record in decoded.logs:
         reading = mapping.read_log(record)
         try:
@@ -95,9 +97,29 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
             continue
         cost = _cost(record.time_unix_nano or record.observed_time_unix_nano, reading, tenant, mapping)
         who = senders.of(record.resource)
-        rows = log_rows(record, reading, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
-        records.append(_with_estimate(rows, reading, mapping))
+        stored = _redacted(reading, mapping.policy)
+        rows = log_rows(record, stored, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
+        records.append(_with_estimate(_cleaned(rows, mapping.policy), reading, mapping))
     return Received(records=records, quarantined=refused, dropped=dropped)
+
+
+def _redacted(reading: Reading, policy: ContentPolicy) -> Reading:
+    """Return *reading* with its content as it may be stored."""
+    if policy.redact is None and policy.hook is None:
+        return reading
+    return redacted(reading, policy.redact, policy.hook)
+
+
+def _cleaned(rows: RecordRows, policy: ContentPolicy) -> RecordRows:
+    """Return *rows* with what the attributes beside the content say as it may be stored; ids stay."""
+    redact = policy.redact
+    if redact is None:
+        return rows
+
+    def cleaned(event: EventRow) -> EventRow:
+        return event._replace(name=redact(event.name), context=redacted_values(event.context, redact))
+
+    return replace(rows, event=cleaned(rows.event), extra_events=tuple(map(cleaned, rows.extra_events)))
 
 
 def _with_estimate(rows: RecordRows, reading: Reading, mapping: Mapping) -> RecordRows:
@@ -115,14 +137,18 @@ def _with_estimate(rows: RecordRows, reading: Reading, mapping: Mapping) -> Reco
 class _Senders:
     """What rows say of each resource of a request, made once; the decoder shares resources between spans."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: ContentPolicy) -> None:
+        self._redact = policy.redact
         self._known: dict[int, tuple[Resource, SentBy]] = {}
 
     def of(self, resource: Resource) -> SentBy:
         """Return what the rows of *resource* have in common."""
         found = self._known.get(id(resource))
         if found is None:
-            found = self._known[id(resource)] = (resource, sent_by(resource))
+            who = sent_by(resource)
+            if self._redact is not None:
+                who = replace(who, attributes=redacted_values(who.attributes, self._redact))
+            found = self._known[id(resource)] = (resource, who)
         return found[1]
 
 
@@ -139,8 +165,8 @@ def _refused(rejected: Rejected, sender: Sender, received_at: datetime, mapping:
         received_at=received_at,
         signal=rejected.signal,
         reason=rejected.reason,
-        payload=rejected.payload if mapping.policy.store else b"",
-        format=spelled if mapping.policy.store and rejected.payload else "",
+        payload=rejected.payload if mapping.policy.keeps_as_sent else b"",
+        format=spelled if mapping.policy.keeps_as_sent and rejected.payload else "",
     )
 
 

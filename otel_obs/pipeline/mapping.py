@@ -7,11 +7,13 @@ from datetime import datetime
 
 from otel_obs.dialects.reading import read, read_log
 from otel_obs.model import Call, Content, Cost
+from otel_obs.pipeline.hook import hook_named
 from otel_obs.pipeline.ingest import Mapping, Price
 from otel_obs.pricing import estimate
 from otel_obs.pricing.catalog import Catalog
 from otel_obs.pricing.price import price
 from otel_obs.rows.meaning import ContentPolicy
+from otel_obs.rows.redaction import redact_by
 from otel_obs.settings import Settings
 from otel_obs.tenancy import TenantDefaults
 
@@ -23,7 +25,12 @@ def mapping_of(settings: Settings, prices: Catalog) -> Mapping:
         read_log=read_log,
         price=price_by(prices),
         defaults=TenantDefaults(organization_id=settings.organization_id, workspace_id=settings.workspace_id),
-        policy=ContentPolicy(store=settings.content == "store", max_bytes=settings.max_content_bytes),
+        policy=ContentPolicy(
+            store=settings.content == "store",
+            max_bytes=settings.max_content_bytes,
+            redact=redact_by(settings.redact) if settings.redact else None,
+            hook=None if settings.redact_hook is None else hook_named(settings.redact_hook),
+        ),
         estimate=_estimator() if settings.estimate_tokens else None,
         genai_only=settings.spans == "genai",
     )

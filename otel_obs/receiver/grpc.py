@@ -24,6 +24,7 @@ from otel_obs.receiver.auth import INGEST, Authenticator
 from otel_obs.receiver.export import SIGNALS, Export, Signal, sender_of
 from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.status import Answer, answer_to
+from otel_obs.receiver.tls import Certificates
 
 THREADS = 64
 """Calls at the same time, those included whose message is on its way."""
@@ -44,8 +45,10 @@ class GrpcReceiver:
         authenticator: Authenticator | None = None,
         memory: Memory | None = None,
         share_port: bool = False,
+        certificates: Certificates | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._certificates = certificates
         self._server = grpc.server(
             ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="otel-obs-grpc"),
             options=[
@@ -65,7 +68,7 @@ class GrpcReceiver:
             ConfigurationError: the address cannot be listened on.
         """
         try:
-            port: int = self._server.add_insecure_port(self._endpoint)
+            port = self._listen()
         except RuntimeError:
             port = 0
         if port == 0:
@@ -73,6 +76,11 @@ class GrpcReceiver:
         self._server.start()
         self._handler.patience.start()
         return port
+
+    def _listen(self) -> int:
+        if self._certificates is None:
+            return self._server.add_insecure_port(self._endpoint)
+        return self._server.add_secure_port(self._endpoint, self._certificates.credentials())
 
     def stop(self, grace_s: float) -> None:
         """Accept nothing more, and let what is under way finish within *grace_s* seconds."""

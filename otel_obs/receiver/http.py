@@ -33,6 +33,7 @@ from otel_obs.receiver.auth import INGEST, Authenticator, Principal
 from otel_obs.receiver.export import SIGNALS, Export, Signal, sender_of
 from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.status import Answer, answer_to
+from otel_obs.receiver.tls import Certificates
 from otel_obs.settings import host_and_port
 
 THREADS = 32
@@ -63,6 +64,7 @@ class HttpReceiver:
         authenticator: Authenticator | None = None,
         memory: Memory | None = None,
         share_port: bool = False,
+        certificates: Certificates | None = None,
         extra_routes: Sequence[BaseRoute] = (),
     ) -> None:
         self._endpoint = endpoint
@@ -71,19 +73,18 @@ class HttpReceiver:
         routes = [Route(signal.path, partial(handler.export, signal), methods=["POST"]) for signal in SIGNALS]
         app = Starlette(routes=[*routes, *extra_routes])
         app.router.redirect_slashes = False
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                timeout_keep_alive=65,
-                h11_max_incomplete_event_size=64 * 1024,
-                http=_Impatient,
-                ws="none",
-            )
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_keep_alive=65,
+            h11_max_incomplete_event_size=64 * 1024,
+            http=_Impatient,
+            ws="none",
         )
+        self._server = uvicorn.Server(encrypted(config, certificates))
         self._thread: Thread | None = None
 
     def start(self) -> int:
@@ -112,6 +113,13 @@ class HttpReceiver:
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(grace_s + 2)
+
+
+def encrypted(config: uvicorn.Config, certificates: Certificates | None) -> uvicorn.Config:
+    """Return *config*, made to encrypt connections where there are certificates."""
+    config.load()
+    config.ssl = None if certificates is None else certificates.context()
+    return config
 
 
 class _Impatient(H11Protocol):

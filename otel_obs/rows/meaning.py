@@ -10,6 +10,7 @@ from decimal import Decimal
 from otel_obs.model import Call, Content, Cost, Reading
 from otel_obs.rows import context as _context
 from otel_obs.rows.prefixes import prefix_hashes
+from otel_obs.rows.redaction import Hook, Redact
 from otel_obs.rows.summary import input_context, summary
 from otel_obs.rows.tables import IDENTITY, AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
 
@@ -21,6 +22,15 @@ class ContentPolicy:
     store: bool = True
     max_bytes: int = 4 * 1024 * 1024
     """A part longer than this is cut; its length and hash are those of the whole."""
+    redact: Redact | None = None
+    """Takes out of every text what may not be stored."""
+    hook: Hook | None = None
+    """Has the last word on content."""
+
+    @property
+    def keeps_as_sent(self) -> bool:
+        """Tell whether a request may be kept the way it came."""
+        return self.store and self.redact is None and self.hook is None
 
 
 def call_row(event: EventRow, call: Call, cost: Cost | None, reading: Reading) -> CallRow:

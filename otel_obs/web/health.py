@@ -10,10 +10,17 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from otel_obs.errors import ObsError
+from otel_obs.receiver.http import refusal
+from otel_obs.receiver.status import answer_to
 
 
-def health_routes(check: Callable[[], None], registry: CollectorRegistry) -> list[Route]:
-    """Return the routes; *check* raises an ``ObsError`` while the process cannot do its work."""
+def health_routes(
+    check: Callable[[], None], registry: CollectorRegistry, may_measure: Callable[[Request], object] = lambda _: None
+) -> list[Route]:
+    """Return the routes; *check* raises an ``ObsError`` while the process cannot do its work.
+
+    *may_measure* raises one for who may not see the metrics.
+    """
 
     def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -25,7 +32,11 @@ def health_routes(check: Callable[[], None], registry: CollectorRegistry) -> lis
             return JSONResponse({"ready": False, "reason": str(error)}, status_code=503)
         return JSONResponse({"ready": True})
 
-    def metrics(_: Request) -> Response:
+    def metrics(request: Request) -> Response:
+        try:
+            may_measure(request)
+        except ObsError as error:
+            return refusal(answer_to(error), json=True)
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
     return [

@@ -14,20 +14,23 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from otel_obs.receiver.http import listen
+from otel_obs.receiver.http import encrypted, listen
+from otel_obs.receiver.tls import Certificates
 
 
 class HttpListener:
     """Serves *app*, or just some routes, on *endpoint* until it is stopped."""
 
-    def __init__(self, app: ASGIApp | Sequence[BaseRoute], endpoint: str) -> None:
+    def __init__(
+        self, app: ASGIApp | Sequence[BaseRoute], endpoint: str, certificates: Certificates | None = None
+    ) -> None:
         self._endpoint = endpoint
         if isinstance(app, Sequence):
             app = Starlette(routes=list(app))
             app.router.redirect_slashes = False
-        self._server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none")
-        )
+        self.app = app
+        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none")
+        self._server = uvicorn.Server(encrypted(config, certificates))
         self._thread: Thread | None = None
 
     def start(self) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from psycopg_pool import ConnectionPool
+from starlette.requests import Request
 from starlette.routing import Route
 
 from otel_obs.flags import ofrep
 from otel_obs.flags.asked import anyone, by_key
 from otel_obs.flags.snapshot import Snapshot
 from otel_obs.postgres.keys import PostgresKeys
-from otel_obs.receiver.auth import FLAGS, Authenticator
+from otel_obs.receiver.auth import ADMIN, FLAGS, READ, Authenticator
 from otel_obs.receiver.known_keys import KnownKeys
-from otel_obs.settings import Settings
+from otel_obs.settings import Settings, is_loopback
 
 
 class FlagLookups:
@@ -39,3 +42,10 @@ class FlagLookups:
 def authenticator_of(settings: Settings, pool: ConnectionPool) -> Authenticator | None:
     """Return what tells callers by their keys, which wait in *pool*; None where no keys are asked for."""
     return Authenticator(KnownKeys(PostgresKeys(pool))) if settings.auth == "keys" else None
+
+
+def may_measure(settings: Settings, authenticator: Authenticator | None) -> Callable[[Request], object]:
+    """Return what refuses metrics to whoever has no key for them, where other machines can ask."""
+    if authenticator is None or is_loopback(settings.api_endpoint):
+        return lambda _: None
+    return lambda request: authenticator.authenticate(request.headers.items(), READ, ADMIN)

@@ -17,6 +17,7 @@ from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.reading import reading
 from otel_obs.postgres.roles import check_reader
 from otel_obs.receiver.auth import Authenticator
+from otel_obs.receiver.tls import certificates_of
 from otel_obs.settings import Settings
 from otel_obs.web import api, budgets, dashboard, flags, keeping, stream, tenants
 from otel_obs.web.access import Api, by_nothing
@@ -27,7 +28,7 @@ from otel_obs.web.dashboard.sessions import Sessions, by_keys_or_session
 from otel_obs.web.health import health_routes
 from otel_obs.web.listener import HttpListener
 from otel_obs.web.live import Live
-from otel_obs.web.lookups import FlagLookups, authenticator_of
+from otel_obs.web.lookups import FlagLookups, authenticator_of, may_measure
 
 READERS = 8
 """Questions that are answered at the same time."""
@@ -54,6 +55,7 @@ class ApiServer:
             ConfigurationError: others could read without a key, or unencrypted.
         """
         settings.check_listener(settings.api_endpoint)
+        certificates = certificates_of(settings)
         self._pool = open_pool(database_url, max_size=READERS, statement_timeout_s=ANSWER_WITHIN_S)
         self._own_authenticator = None if authenticator is not None else authenticator_of(settings, self._pool)
         authenticator = authenticator or self._own_authenticator
@@ -71,7 +73,7 @@ class ApiServer:
             private_webhooks=settings.webhook_private,
             grace=timedelta(days=settings.retention_grace_days),
         )
-        health = health_routes(self.check, registry or CollectorRegistry())
+        health = health_routes(self.check, registry or CollectorRegistry(), may_measure(settings, authenticator))
         self._live = Live(access.read)
         app = create_app(
             access,
@@ -96,7 +98,7 @@ class ApiServer:
             retention_grace=timedelta(days=settings.retention_grace_days),
             paths=dashboard.paths(),
         )
-        self._listener = HttpListener(app, settings.api_endpoint)
+        self._listener = HttpListener(app, settings.api_endpoint, certificates)
 
     def start(self) -> str:
         """Listen, and return where.

@@ -242,7 +242,7 @@ def test_up_catches_up_with_what_was_missed_and_tells_when_it_last_succeeded(
     where = ("--database-url", database, "--data-dir", str(tmp_path), *command.PORTS)
     running = command.Running("up", *where, OTEL_OBS_RETENTION_SCHEDULE="* * * * *")
     try:
-        http = running.ready().split("http=")[1].strip()
+        http = running.ready().split("http=")[1].split()[0]
         while len(present(connection, "event_logs", "acme")) > 1:
             time.sleep(0.05)
         while connection.execute("SELECT FROM maintenance_jobs WHERE job = 'retention'").fetchone() is None:
