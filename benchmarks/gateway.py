@@ -134,21 +134,24 @@ def measure(system: System, postgres: Cluster, shape: Shape) -> tuple[Measured, 
     bodies = [_compressed(body) if system.compressed else body for body in map(system.body_of, requests)]
     warm = [system.body_of(item) for item in requests_of(replace(shape, seed=shape.seed + WARM, spans=48))[0]]
     url = postgres.database(system.database)
-    with system.running(url, postgres.folder / f"{system.database}.log") as server:
+    log = postgres.folder / f"{system.database}.log"
+    # One connection for all questions: connecting costs PostgreSQL more than they do.
+    with system.running(url, log) as server, psycopg.connect(url, autocommit=True) as asker:
         headers = dict(server.headers)
-        send(server.url, [_compressed(body) if system.compressed else body for body in warm], headers, senders=1)
-        _until(url, system.pending_sql, 0)
-        time.sleep(1.0)
-        rows, cost = ask(url, system.spans_sql), ask(url, system.cost_sql)
+        rows = ask(asker, system.spans_sql)
+        bodies_before = [_compressed(body) if system.compressed else body for body in warm]
+        rows = _until(asker, system.spans_sql, rows + send(server.url, bodies_before, headers, senders=1).accepted)
+        _until(asker, system.pending_sql, 0)
+        cost = ask(asker, system.cost_sql)
         used, used_postgres = cpu_s(server.pid), cpu_s(postgres.pid)
         with _watched(server.pid) as peak:
             began = time.perf_counter()
             sent = send(server.url, bodies, headers)
-            stored = _until(url, system.spans_sql, rows + sent.accepted) - rows
+            stored = _until(asker, system.spans_sql, rows + sent.accepted) - rows
             seconds = time.perf_counter() - began
-            _until(url, system.pending_sql, 0)
+            _until(asker, system.pending_sql, 0)
         used, used_postgres = cpu_s(server.pid) - used, cpu_s(postgres.pid) - used_postgres
-        cost = ask(url, system.cost_sql) - cost
+        cost = ask(asker, system.cost_sql) - cost
     millions = max(stored, 1) / 1e6
     return (
         Measured(
@@ -197,11 +200,11 @@ def _watched(pid: int) -> Iterator[list[float]]:
         thread.join()
 
 
-def _until(url: str, sql: str, wanted: float) -> float:
+def _until(connection: psycopg.Connection, sql: str, wanted: float) -> float:
     """Return the number that *sql* gives once it is *wanted*, or has not changed for long."""
     last, since = -1.0, time.monotonic()
     while True:
-        now = ask(url, sql)
+        now = ask(connection, sql)
         if now == wanted or time.monotonic() - since > QUIET_S:
             return now
         if now != last:

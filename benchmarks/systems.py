@@ -100,7 +100,8 @@ def mlflow() -> System:
         port = _free()
         command = [
             _program("mlflow", "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port),
-            "--backend-store-uri", url, "--artifacts-destination", str(log.with_suffix("")),
+            "--backend-store-uri", url.replace("://", "+psycopg2://", 1),
+            "--artifacts-destination", str(log.with_suffix("")),
         ]  # fmt: skip
         with _started(command, {"MLFLOW_DISABLE_TELEMETRY": "true"}, log, f"http://127.0.0.1:{port}/health") as pid:
             headers = {**PROTOBUF, "x-mlflow-experiment-id": "0"}
@@ -210,8 +211,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise SystemExit(f"{process.args!r} does not start:\n{log.read_text()[-2000:]}")
 
 
-def ask(url: str, sql: str) -> float:
+def ask(connection: psycopg.Connection, sql: str) -> float:
     """Return the one number that *sql* gives."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(sql).fetchone()  # type: ignore[arg-type]  # texts of this module
+    row = connection.execute(sql).fetchone()  # type: ignore[arg-type]  # texts of this module
     return float(row[0]) if row is not None else 0.0
