@@ -41,6 +41,8 @@ WARM = 500
 """How far the seed of the first requests is from that of those that are measured."""
 QUIET_S = 15.0
 """Rows that did not come for so long after the last answer are lost."""
+COSTS_WITHIN_S = 10.0
+"""Others compute costs some time after they have stored spans."""
 BEGIN, END = "<!-- make bench -->", "<!-- end of make bench -->"
 
 
@@ -151,6 +153,8 @@ def measure(system: System, postgres: Cluster, shape: Shape) -> tuple[Measured, 
             seconds = time.perf_counter() - began
             _until(asker, system.pending_sql, 0)
         used, used_postgres = cpu_s(server.pid) - used, cpu_s(postgres.pid) - used_postgres
+        if system.is_peer:
+            time.sleep(COSTS_WITHIN_S)
         cost = ask(asker, system.cost_sql) - cost
     millions = max(stored, 1) / 1e6
     return (
