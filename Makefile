@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads
+.PHONY: install demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench
 
 install: .venv/installed
 
@@ -73,6 +73,10 @@ soak: install
 # Damaged requests into both decoders: make fuzz MINUTES=1
 fuzz: install
 	$(BIN)/python -m tests.chaos.fuzz $(MINUTES)
+
+# Our gateway, PostgreSQL's limit, MLflow and Phoenix side by side: the peers are installed into build/ first.
+bench: install
+	$(BIN)/python -m benchmarks.gateway --peers --write
 
 bench-flags: install
 	$(BIN)/python -m benchmarks.flags

@@ -12,6 +12,7 @@ from dataclasses import replace
 import click
 from prometheus_client import CollectorRegistry
 
+from otel_obs.cli.garbage import search_seldom
 from otel_obs.cli.logs import log_to_stderr
 from otel_obs.cli.maintain import maintenance_pool, scheduler_of
 from otel_obs.cli.options import database, database_options, listen_options, settings_from
@@ -73,6 +74,7 @@ def _serve(
             also = "" if listening.api is None else f" api={listening.api}"
             click.echo(f"ready grpc={listening.grpc} http={listening.http}{also}")
             say(settings, listening)
+            search_seldom()
             registry = server.metrics.registry if isinstance(server, Gateway) else None
             with _maintained(settings, url, registry) if everything else nullcontext():
                 stop.wait()

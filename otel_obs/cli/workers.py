@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from otel_obs.cli.garbage import search_seldom
 from otel_obs.cli.logs import log_to_stderr
 from otel_obs.errors import ConfigurationError, ObsError, SchemaTooNewError
 from otel_obs.receiver.memory import available_bytes
@@ -237,6 +238,7 @@ def work(settings: Settings, database_url: str, pipe: Connection) -> None:
     except ObsError as error:
         pipe.send((READY, error))
         return
+    search_seldom()
     try:
         listens.until_told()
     finally:

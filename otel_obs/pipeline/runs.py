@@ -24,7 +24,9 @@ def own_runs(forest: Forest, above: Above) -> dict[EventKey, AgentRunRow]:
     """Return the runs, each once, however many layers of instrumentation tell it."""
     if not forest.runs:
         return {}
-    children = children_of(forest.events.values())
+    # Siblings are one run only where one of them tells it again; else nobody asks who is below whom.
+    is_told_again = any(_is_told_again(forest.events[key]) for key in forest.runs if key in forest.events)
+    children = children_of(forest.events.values()) if is_told_again else {}
     beside = _same_parent(forest.events[key] for key in forest.runs if key in forest.events)
     return {
         key: run

@@ -18,7 +18,7 @@ from otel_obs.server import Gateway, Listening
 from otel_obs.settings import Settings
 from otel_obs.web.server import ApiServer
 
-OPEN = {"/healthz", "/readyz", "/api/v1/openapi.json"}
+OPEN = {"/healthz", "/readyz", "/api/v1/openapi.json", "/static/{name}"}
 """Says nothing of anybody."""
 BY_TICKET = {"/ofrep/v1/stream"}
 """Browsers cannot send a key there: asked with a ticket that a lookup gives."""
@@ -30,7 +30,9 @@ ALLOWS = {
     "/ofrep/v1": {"flags"},
     "/metrics": {"read", "admin"},
 }
-"""Beginning of a path -> the scopes of which one is needed."""
+"""Beginning of a path -> the scopes of which one is needed ..."""
+CHANGES = {"/api/v1": {"admin"}}
+"""... and of which one is needed for another method than GET, where that is different."""
 RPCS = tuple(
     f"/opentelemetry.proto.collector.{name}.v1.{name.title()}Service/Export"
     for name in ("trace", "logs", "metrics")
@@ -82,39 +84,40 @@ def _routes(app: Any) -> set[tuple[str, str]]:
     return {(method, path) for method, path in own | more if method != "HEAD"}
 
 
-def allowed(path: str) -> set[str]:
-    return next((scopes for beginning, scopes in ALLOWS.items() if path.startswith(beginning)), set())
+def allowed(method: str, path: str) -> set[str]:
+    table = ALLOWS if method == "GET" else {**ALLOWS, **CHANGES}
+    return next((scopes for beginning, scopes in table.items() if path.startswith(beginning)), set())
 
 
-def answers(world: World, key: str | None) -> dict[tuple[str, str], int]:
+def answers(world: World, key: str | None) -> dict[tuple[str, str, str], int]:
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     found = {}
     for address, method, path in world.routes:
         if path.endswith(("/stream", "/event-stream")):
             with httpx.stream(method, f"http://{address}{path}", headers=headers, timeout=20) as answer:
-                found[address, path] = answer.status_code
+                found[address, method, path] = answer.status_code
         else:
-            found[address, path] = httpx.request(method, f"http://{address}{path}", headers=headers).status_code
+            found[address, method, path] = httpx.request(method, f"http://{address}{path}", headers=headers).status_code
     return found
 
 
 def test_every_route_is_in_the_table_and_the_table_has_no_other(world: World) -> None:
     paths = {path for _, _, path in world.routes}
 
-    assert {path for path in paths if not allowed(path) and path not in OPEN} == set()
+    assert {path for _, method, path in world.routes if not allowed(method, path) and path not in OPEN} == set()
     assert all(any(path.startswith(beginning) for path in paths) for beginning in ALLOWS)
     assert {"/api/v1/costs", "/api/v1/stream", f"/api/v1/traces/{'0' * 32}"} <= paths
 
 
 def test_nobody_without_a_key_is_answered(world: World) -> None:
-    for (_, path), status in answers(world, None).items():
+    for (_, _, path), status in answers(world, None).items():
         assert (status == 401) == (path not in OPEN), path
 
 
 @pytest.mark.parametrize("scope", keys.SCOPES)
 def test_a_scope_allows_what_the_table_says_and_nothing_else(world: World, scope: str) -> None:
-    for (_, path), status in answers(world, world.by_scope[scope]).items():
-        may = path in OPEN or scope in allowed(path)
+    for (_, method, path), status in answers(world, world.by_scope[scope]).items():
+        may = path in OPEN or scope in allowed(method, path)
 
         assert (status == 401) == (path in BY_TICKET), path
         assert (status == 403) == (not may and path not in BY_TICKET), path

@@ -1,0 +1,217 @@
+# ruff: noqa: INP001 -- a program
+"""Who is measured, and how is each run? Each system is started for one measurement, on a database of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.request import urlopen
+
+import psycopg
+
+from benchmarks.workload import Body, otlp_json, protobuf
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = ROOT / "build" / "peers"
+READY_WITHIN_S = 180
+PROTOBUF = {"Content-Type": "application/x-protobuf"}
+JSON = {"Content-Type": "application/json"}
+GZIP = {**PROTOBUF, "Content-Encoding": "gzip"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A server that takes requests."""
+
+    pid: int
+    """Root of its processes."""
+    url: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """A server, and where its rows are."""
+
+    name: str
+    database: str
+    start: Callable[[str, Path], Iterator[Running]]
+    """Given the database's URI and a log file."""
+    spans_sql: str
+    cost_sql: str
+    """Sum of all costs in USD."""
+    pending_sql: str = "SELECT 0"
+    """How much is still to be done with what is stored."""
+    body_of: Callable[..., Body] = protobuf
+    compressed: bool = False
+    version: Callable[[], str] = field(default=lambda: "")
+    is_peer: bool = False
+
+    @contextmanager
+    def running(self, url: str, log: Path) -> Iterator[Running]:
+        """Start it, and stop it in the end."""
+        yield from self.start(url, log)
+
+
+def ours(way: str, workers: int) -> System:
+    """Return our gateway, asked by gRPC or HTTP, with so many processes."""
+    headers = {"grpc": {}, "protobuf": PROTOBUF, "json": JSON, "gzip": GZIP}[way]
+    named = "gRPC" if way == "grpc" else f"HTTP {way}"
+
+    def start(url: str, log: Path) -> Iterator[Running]:
+        key = _otel_obs("keys", "create", "--org", "default", "--scope", "ingest", "--name", "bench", url=url).strip()
+        ports = {"OTEL_OBS_GRPC_ENDPOINT": f"127.0.0.1:{_free()}", "OTEL_OBS_HTTP_ENDPOINT": f"127.0.0.1:{_free()}"}
+        environment = {
+            "OTEL_OBS_DATABASE_URL": url,
+            "OTEL_OBS_AUTH": "keys",
+            "OTEL_OBS_WORKERS": str(workers),
+            "OTEL_OBS_DATA_DIR": str(log.with_suffix("")),
+            **ports,
+        }
+        grpc, http = ports.values()
+        command = [sys.executable, "-m", "otel_obs", "gateway"]
+        with _started(command, environment, log, f"http://{http}/readyz") as pid:
+            target = f"grpc://{grpc}" if way == "grpc" else f"http://{http}/v1/traces"
+            yield Running(pid=pid, url=target, headers={**headers, "Authorization": f"Bearer {key}"})
+
+    return System(
+        name=f"otel_obs, {named}, {workers} process{'es' if workers > 1 else ''}",
+        database=f"bench_{way}_{workers}",
+        start=start,
+        spans_sql="SELECT count(*) FROM otel_obs.event_logs",
+        cost_sql="SELECT coalesce(sum(cost_usd), 0) / 100 FROM otel_obs.model_cost_logs",
+        pending_sql="SELECT count(*) FROM otel_obs.unsettled_traces",
+        body_of=otlp_json if way == "json" else protobuf,
+        compressed=way == "gzip",
+    )
+
+
+def mlflow() -> System:
+    """Return MLflow's tracking server."""
+
+    def start(url: str, log: Path) -> Iterator[Running]:
+        port = _free()
+        command = [
+            _program("mlflow", "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port),
+            "--backend-store-uri", url.replace("://", "+psycopg2://", 1),
+            "--artifacts-destination", str(log.with_suffix("")),
+        ]  # fmt: skip
+        with _started(command, {"MLFLOW_DISABLE_TELEMETRY": "true"}, log, f"http://127.0.0.1:{port}/health") as pid:
+            headers = {**PROTOBUF, "x-mlflow-experiment-id": "0"}
+            yield Running(pid=pid, url=f"http://127.0.0.1:{port}/v1/traces", headers=headers)
+
+    return System(
+        name="MLflow",
+        database="bench_mlflow",
+        start=start,
+        spans_sql="SELECT count(*) FROM spans",
+        cost_sql="SELECT coalesce(sum(value), 0) FROM span_metrics WHERE key = 'total_cost'",
+        version=lambda: _version_in("mlflow", "mlflow"),
+        is_peer=True,
+    )
+
+
+def phoenix() -> System:
+    """Return Arize Phoenix."""
+
+    def start(url: str, log: Path) -> Iterator[Running]:
+        port = _free()
+        environment = {
+            "PHOENIX_SQL_DATABASE_URL": url,
+            "PHOENIX_HOST": "127.0.0.1",
+            "PHOENIX_PORT": str(port),
+            "PHOENIX_GRPC_PORT": str(_free()),
+            "PHOENIX_TELEMETRY_ENABLED": "false",
+            "PHOENIX_WORKING_DIR": str(log.with_suffix("")),
+        }
+        command = [_program("arize-phoenix", "phoenix"), "serve"]
+        with _started(command, environment, log, f"http://127.0.0.1:{port}/healthz") as pid:
+            yield Running(pid=pid, url=f"http://127.0.0.1:{port}/v1/traces", headers=PROTOBUF)
+
+    return System(
+        name="Arize Phoenix",
+        database="bench_phoenix",
+        start=start,
+        spans_sql="SELECT count(*) FROM spans",
+        cost_sql="SELECT coalesce(sum(total_cost), 0) FROM span_costs",
+        version=lambda: _version_in("arize-phoenix", "arize-phoenix"),
+        is_peer=True,
+    )
+
+
+def install(package: str, *, also: tuple[str, ...] = ()) -> None:
+    """Install a peer into an environment of its own, once."""
+    home = PEERS / package
+    if not (home / "bin" / "pip").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+        subprocess.run([home / "bin" / "pip", "install", "--quiet", package, *also], check=True)
+
+
+def _program(package: str, name: str) -> str:
+    return str(PEERS / package / "bin" / name)
+
+
+def _version_in(environment: str, package: str) -> str:
+    code = f"from importlib.metadata import version; print(version({package!r}))"
+    return subprocess.check_output([PEERS / environment / "bin" / "python", "-c", code], text=True).strip()
+
+
+def _otel_obs(*arguments: str, url: str) -> str:
+    environment = {**_clean(), "OTEL_OBS_DATABASE_URL": url}
+    return subprocess.check_output([sys.executable, "-m", "otel_obs", *arguments], env=environment, text=True)
+
+
+def _clean() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PG"))}
+    return {**kept, "PYTHONPATH": str(ROOT)}
+
+
+def _free() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def _started(command: list[str], environment: Mapping[str, str], log: Path, ready: str) -> Iterator[int]:
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            command, env={**_clean(), **environment}, stdout=output, stderr=output, cwd=log.parent
+        )
+    try:
+        _wait(ready, process, log)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        try:
+            with urlopen(url, timeout=2) as answer:  # noqa: S310  # an address of this machine
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit(f"{process.args!r} does not start:\n{log.read_text()[-2000:]}")
+
+
+def ask(connection: psycopg.Connection, sql: str) -> float:
+    """Return the one number that *sql* gives."""
+    row = connection.execute(sql).fetchone()  # type: ignore[arg-type]  # texts of this module
+    return float(row[0]) if row is not None else 0.0
