@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -193,18 +194,20 @@ def test_a_schema_newer_than_the_program_exits_with_4(command: tuple[str, ...], 
 def test_a_gateway_on_a_schema_too_old_answers_that_it_is_not_ready(
     start: Callable[..., Running], empty_database: str
 ) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        http = f"127.0.0.1:{free.getsockname()[1]}"
     with short_folder() as folder:
         running = start(
             "gateway", "--data-dir", str(folder), "--database-url", empty_database,
-            "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:45318",
+            "--grpc", "127.0.0.1:0", "--http", http,
         )  # fmt: skip
         assert running.process.stderr is not None
         assert "otel-obs migrate" in running.process.stderr.readline()
-        status, told = get("127.0.0.1:45318", "/readyz")
+        status, told = get(http, "/readyz")
         assert (status, json.loads(told)["ready"]) == (503, False)
-        assert get("127.0.0.1:45318", "/healthz")[0] == 200
+        assert get(http, "/healthz")[0] == 200
         with pytest.raises(urllib.error.HTTPError, match="503") as refused:
-            post("127.0.0.1:45318", "traces", capture("claude-code").bodies[0].data)
+            post(http, "traces", capture("claude-code").bodies[0].data)
         refused.value.close()
 
         schema.migrate(empty_database)
