@@ -202,7 +202,8 @@ def test_a_gateway_on_a_schema_too_old_answers_that_it_is_not_ready(
             "--grpc", "127.0.0.1:0", "--http", http,
         )  # fmt: skip
         assert running.process.stderr is not None
-        assert "otel-obs migrate" in running.process.stderr.readline()
+        waits = next(line for line in running.process.stderr if line.startswith("waiting: "))
+        assert "otel-obs migrate" in waits
         status, told = get(http, "/readyz")
         assert (status, json.loads(told)["ready"]) == (503, False)
         assert get(http, "/healthz")[0] == 200
