@@ -104,20 +104,18 @@ def place(text: str | None, *types: Callable[[Any], Any]) -> tuple[Any, ...]:
 
 def moment(value: Any) -> datetime:
     """Read a time of a cursor."""
-    found = datetime.fromisoformat(_word(value))
+    found = datetime.fromisoformat(word(value))
     if found.tzinfo is None:
         raise ValueError(value)
     return found
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """Read a text of a cursor, such as a database can hold."""
     if not isinstance(value, str) or "\x00" in value:
         raise ValueError(value)
+    value.encode()
     return value
-
-
-word = _word
-"""Read a text of a cursor."""
 
 
 def count(value: Any) -> int:

@@ -36,7 +36,7 @@ class Reader:
 
 @contextmanager
 def reading(pool: ConnectionPool, reader: Reader, *, timeout_s: float = 10.0) -> Iterator[psycopg.Connection]:
-    """Give a connection in a read-only transaction that sees the rows of *reader* only.
+    """Give a connection in a read-only transaction that sees the rows of *reader* only, as they are when it begins.
 
     Raises:
         StorageUnavailableError: PostgreSQL cannot be reached, or a statement took longer than *timeout_s*.

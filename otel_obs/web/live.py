@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from threading import Condition, Thread
-from typing import Any
+
+import psycopg
 
 from otel_obs.analytics.filters import Filters
 from otel_obs.analytics.live import LiveEvent, latest_events
@@ -147,7 +148,7 @@ class Live:
                 news.append(self._figures(connection, found.caller))
         return news
 
-    def _figures(self, connection: Any, caller: Caller) -> Figures:
+    def _figures(self, connection: psycopg.Connection, caller: Caller) -> Figures:
         until = self._now()
         asked = Filters(
             organization_id=caller.reader.organization_id,

@@ -23,6 +23,7 @@ from otel_obs.errors import UnsafeReaderError
 from otel_obs.maintenance.rollups import roll_up
 from otel_obs.postgres import keys
 from otel_obs.postgres.pool import conninfo, open_pool
+from otel_obs.postgres.reading import Reader, reading
 from otel_obs.postgres.roles import check_reader
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.rows.batch import Batch
@@ -259,6 +260,24 @@ def test_costs_from_roll_ups_equal_those_from_rows(world: World) -> None:
     assert before["total"] == from_rows["total"] == rolled["total"]
 
 
+def test_an_answer_sees_one_state_of_the_database(world: World) -> None:
+    pool = open_pool(world.url)
+    try:
+        with reading(pool, Reader(organization_id="acme")) as connection:
+            before = connection.execute("SELECT count(*) FROM workspaces").fetchone()
+            with psycopg.connect(conninfo(world.url)) as other:
+                other.execute("INSERT INTO workspaces (organization_id, id) VALUES ('acme', 'meanwhile')")
+            after = connection.execute("SELECT count(*) FROM workspaces").fetchone()
+        with reading(pool, Reader(organization_id="acme")) as connection:
+            later = connection.execute("SELECT count(*) FROM workspaces").fetchone()
+    finally:
+        pool.close()
+
+    assert before is not None
+    assert after == before
+    assert later == (before[0] + 1,)
+
+
 def test_a_key_of_a_workspace_opens_that_workspace_only(world: World) -> None:
     found = world.items(f"traces?{PERIOD}", world.workspace_key)
     asked = world.items(f"traces?{PERIOD}&workspace_id=green", world.workspace_key)
@@ -292,6 +311,7 @@ def test_the_organization_is_the_keys_whatever_is_asked(world: World) -> None:
         ("traces?limit=501", "limit"),
         ("traces?cursor=abc", "cursor"),
         ("traces?cursor=WyJ4Il0", "cursor"),
+        ("agents?cursor=WyJcdWQ4MDAiXQ", "cursor"),
         ("traces?since=yesterday", "since"),
         ("traces?since=0001-01-01T00:00:00Z", "since"),
         ("traces?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z", "since"),

@@ -1,5 +1,7 @@
 -- name: read_only
-SET TRANSACTION READ ONLY;
+-- One state of the database for all statements of an answer: a day that is rolled up between two of them would be
+-- counted twice or not at all.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 
 -- name: become_reader
 -- All of it ends with the transaction.
