@@ -141,7 +141,7 @@ def started(command: list[str], cwd: Path | None = None, **environ: str) -> subp
 def heard(process: subprocess.Popen[str], word: str) -> None:
     assert process.stdout is not None
     line = process.stdout.readline()
-    assert line == f"{word}\n", process.stderr.read() if process.stderr else ""
+    assert line == f"{word}\n", f"{line!r}, " + (process.stderr.read() if process.stderr else "")
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from otel_obs.settings import Settings
 _log = logging.getLogger("otel_obs.processor")
 
 _CONFIGURATION = ("OTEL_EXPORTER_OTLP_", "OTEL_OBS_DATABASE_URL", "OTEL_OBS_ORGANIZATION_ID", "OTEL_OBS_WORKSPACE_ID")
+_OWN_CONNECTIONS = ("grpc.use_local_subchannel_pool", 1)
 _ADDRESS = ("_endpoint", "_headers", "_database_url", "endpoint")
 
 
@@ -85,9 +86,14 @@ def _close_connections(exporter: Any) -> None:
     """Let go of what an exporter of OTLP inherited: two processes must not speak on one connection.
 
     Over gRPC that is a channel, which must not even be closed in a child (https://grpc.io/docs/guides/fork-support).
+    Its successor shares no connection with it: inside of gRPC channels do, and with it the parent's waiting for a
+    server that was away when the child was made.
     """
     connect = getattr(exporter, "_initialize_channel_and_stub", None)
     if connect is not None:
+        options = getattr(exporter, "_channel_options", None)
+        if isinstance(options, tuple):
+            exporter._channel_options = (*options, _OWN_CONNECTIONS)  # noqa: SLF001  # there is no other way in
         connect()
     for holder in (exporter, getattr(exporter, "_client", None)):
         for name in ("_session", "_transport"):
