@@ -140,7 +140,8 @@ def verify(connection: psycopg.Connection, heads: Mapping[str, Head] | None = No
     """
     remembered = heads or {}
     rows, bad, found = 0, [], dict[str, Head]()
-    for rows, (entry, seal) in enumerate(entries(connection), 1):  # their number is wanted afterwards
+    for entry, seal in entries(connection):
+        rows += 1
         before = found.get(entry.chain, Head(0, 0, ""))
         known = remembered.get(entry.chain)
         if not _follows(entry, seal, before) or (

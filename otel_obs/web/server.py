@@ -19,7 +19,7 @@ from otel_obs.postgres.roles import check_reader
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.receiver.tls import certificates_of
 from otel_obs.settings import Settings
-from otel_obs.web import api, budgets, dashboard, flags, keeping, stream, tenants
+from otel_obs.web import api, audit, budgets, dashboard, flags, keeping, stream, tenants
 from otel_obs.web.access import Api, by_nothing
 from otel_obs.web.app import create_app
 from otel_obs.web.dashboard import files
@@ -79,6 +79,7 @@ class ApiServer:
             access,
             [
                 api.router,
+                audit.router,
                 budgets.router,
                 keeping.router,
                 flags.router,
