@@ -173,15 +173,15 @@ def column(rows: Sequence[Mapping[str, Any]], table: str, name: str) -> set[Any]
 
 
 READ = (
-    "agent_trace_history", "budget_alerts", "budgets", "event_logs", "feature_flags", "model_cost_logs", "model_costs",
-    "model_prices", "organizations", "plan_changes", "prompt_similarity_logs", "quarantine", "resources",
+    "agent_trace_history", "audit_log", "budget_alerts", "budgets", "event_logs", "feature_flags", "model_cost_logs",
+    "model_costs", "model_prices", "organizations", "plan_changes", "prompt_similarity_logs", "quarantine", "resources",
     "retention_runs", "span_contents", "touched_days", "unsettled_traces", "usage_rollups", "users", "workflows",
     "workspaces",
 )  # fmt: skip
 """What a tenant is answered from."""
 OF_ORGANIZATIONS = (
-    "model_prices", "organizations", "plan_changes", "resources", "retention_runs", "touched_days", "unsettled_traces",
-    "users",
+    "audit_log", "model_prices", "organizations", "plan_changes", "resources", "retention_runs", "touched_days",
+    "unsettled_traces", "users",
 )  # fmt: skip
 OF_WORKSPACES = tuple(name for name in READ if name not in OF_ORGANIZATIONS)
 
@@ -196,6 +196,10 @@ def test_both_organizations_have_rows(table: str, tenants: Tenants) -> None:
     assert column(tenants.all_rows(table), table, "organization_id") >= set(ORGANIZATIONS)
 
 
+def test_a_workspace_sees_nothing_of_the_audit_log(tenants: Tenants) -> None:
+    assert tenants.rows("audit_log", organization_id="acme", workspace_id="sales") == []
+
+
 @pytest.mark.parametrize("table", READ)
 @pytest.mark.parametrize("organization", ORGANIZATIONS)
 def test_an_organization_sees_all_its_rows_and_none_of_another(table: str, organization: str, tenants: Tenants) -> None:
@@ -204,8 +208,9 @@ def test_an_organization_sees_all_its_rows_and_none_of_another(table: str, organ
     seen = tenants.rows(table, organization_id=organization)
 
     name = "id" if table == "organizations" else "organization_id"
+    ours = (organization,) if table == "audit_log" else (organization, None)
     assert seen
-    assert sorted(map(str, seen)) == sorted(str(row) for row in everything if row[name] in (organization, None))
+    assert sorted(map(str, seen)) == sorted(str(row) for row in everything if row[name] in ours)
 
 
 @pytest.mark.parametrize("table", OF_WORKSPACES)

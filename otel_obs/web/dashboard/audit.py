@@ -21,6 +21,7 @@ PER_PAGE = 50
 MAX_TOLD = 12
 """Fields of a change that are shown; the API has them all."""
 _LONGEST = 300
+_KNOWN = ("organization_id", "version")
 
 router = pages()
 
@@ -57,6 +58,8 @@ def entries(
         entries=[(entry, changes(entry)) for entry in found.items],
         actions=actions if action in (None, "", *actions) else [*actions, action],
         checked=checked,
+        since=since,
+        until=until,
         day=day,
         is_filtered=bool(action or actor or day),
         csv=address("/api/v1/audit", {"organization_id": organization_id, **exported, "format": "csv"}),
@@ -79,7 +82,7 @@ def _period(since: datetime, until: datetime, day: str | None, now: datetime) ->
 def changes(entry: audited.AuditEntry) -> list[tuple[str, str | None, str | None]]:
     """Return what a change changed: name, before, after; None where there is nothing to compare."""
     before, after = entry.before or {}, entry.after or {}
-    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name) and _tells(entry, name)]
     return [
         (
             name,
@@ -88,6 +91,14 @@ def changes(entry: audited.AuditEntry) -> list[tuple[str, str | None, str | None
         )
         for name in names[:MAX_TOLD]
     ]
+
+
+def _tells(entry: audited.AuditEntry, name: str) -> bool:
+    """Tell whether a field says more than the rest of the entry does."""
+    if entry.before is not None and entry.after is not None:
+        return name != "version"
+    value = (entry.after or entry.before or {}).get(name)
+    return name not in _KNOWN and value not in (None, "", False) and value != entry.subject
 
 
 def _said(value: Any) -> str:

@@ -102,13 +102,16 @@ DECLARE
     before jsonb;
     after jsonb;
 BEGIN
-    IF pg_trigger_depth() > 1 THEN
-        RETURN NULL;
-    END IF;
     IF TG_OP = 'UPDATE' THEN
         SELECT array_agg(n.key) INTO told
         FROM jsonb_each(to_jsonb(NEW)) AS n JOIN jsonb_each(to_jsonb(OLD)) AS o USING (key)
         WHERE n.value <> o.value;
+        -- A key that lost its tenant, which is told of itself, and opens nothing any more.
+        IF told <@ ARRAY['organization_id', 'workspace_id', 'name']
+            AND (NEW.organization_id IS NULL OR (NEW.is_bound AND NEW.workspace_id IS NULL))
+        THEN
+            RETURN NULL;
+        END IF;
     END IF;
     -- Of a hash that it changed, not which.
     IF TG_OP <> 'INSERT' THEN
