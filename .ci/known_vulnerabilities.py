@@ -17,10 +17,8 @@ WITHIN_S = 120
 
 def main() -> int:
     """Ask, and say what was answered."""
-    command = [
-        str(Path(sys.executable).with_name("pip-audit")),
-        "--requirement", str(LOCK), "--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off", "--timeout", "10",
-    ]  # fmt: skip
+    command = [str(Path(sys.executable).with_name("pip-audit")), "--requirement", str(LOCK), "--require-hashes"]
+    command += ["--disable-pip", "--format", "json", "--progress-spinner", "off", "--timeout", "10"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WITHIN_S)
         asked = json.loads(done.stdout)["dependencies"]
