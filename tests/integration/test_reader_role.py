@@ -17,6 +17,7 @@ from otel_obs.model import Decoded, Rejected, Span
 from otel_obs.pipeline.ingest import batch_of, receive
 from otel_obs.postgres import partitions
 from otel_obs.postgres.pool import conninfo, open_pool
+from otel_obs.postgres.roles import reader_faults
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.tenancy import Sender
 from tests.builders import agent, chat, make_span
@@ -449,6 +450,70 @@ def test_no_function_runs_with_the_rights_of_its_owner(tenants: Tenants) -> None
     assert functions == []
 
 
+def test_functions_look_for_names_in_our_schema_only(tenants: Tenants) -> None:
+    functions = tenants.connection.execute(
+        """
+        SELECT proname FROM pg_proc
+        WHERE pronamespace = 'otel_obs'::regnamespace
+          AND NOT EXISTS (SELECT FROM unnest(proconfig) AS c WHERE c LIKE 'search_path=%')
+          AND prolang IN (SELECT oid FROM pg_language WHERE lanname = 'plpgsql')
+        """
+    ).fetchall()
+
+    assert functions == []
+
+
+def test_there_is_no_materialized_view_which_would_know_no_policies(tenants: Tenants) -> None:
+    assert _views(tenants.connection, "m") == []
+
+
+@pytest.mark.parametrize("kind", ["MATERIALIZED VIEW", "VIEW"])
+def test_a_view_that_looks_past_the_policies_keeps_the_server_from_answering(kind: str, tenants: Tenants) -> None:
+    with tenants.connection.transaction(force_rollback=True):
+        tenants.connection.execute(b"CREATE " + kind.encode() + b" leaks AS SELECT * FROM users")
+        assert reader_faults(tenants.connection) == []
+        tenants.connection.execute("GRANT SELECT ON leaks TO otel_obs_reader")
+        (fault,) = reader_faults(tenants.connection)
+    assert "leaks" in fault
+
+
+def _views(connection: psycopg.Connection, kind: str) -> list[str]:
+    asked = "SELECT relname FROM pg_class WHERE relnamespace = 'otel_obs'::regnamespace AND relkind = %s"
+    return [row[0] for row in connection.execute(asked, (kind,)).fetchall()]
+
+
+NOT_BY_ORGANIZATION = {
+    "api_keys_pkey": "64 random bits that nobody chooses",
+    "model_prices_pkey": "a hash of the content, organization among it",
+    "audit_log_pkey": "numbered by the database",
+    "quarantine_pkey": "numbered by the database",
+    "retention_runs_pkey": "numbered by the database",
+    "plan_changes_pkey": "numbered by the database",
+}
+"""Unique keys whose values no sender can choose, so that a refusal tells nothing of others."""
+
+
+def test_no_unique_key_tells_one_organization_what_another_has(tenants: Tenants) -> None:
+    # Policies do not bind checks of uniqueness: a key that does not begin with the organization would be an oracle.
+    found = tenants.connection.execute(
+        """
+        SELECT i.relname
+        FROM pg_index AS x
+        JOIN pg_class AS i ON i.oid = x.indexrelid
+        JOIN pg_class AS t ON t.oid = x.indrelid
+        WHERE t.relnamespace = 'otel_obs'::regnamespace AND x.indisunique AND NOT t.relispartition
+          AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = t.oid AND a.attname = 'organization_id')
+          AND NOT EXISTS (
+              SELECT FROM pg_attribute AS a
+              WHERE a.attrelid = t.oid AND a.attname IN ('organization_id', 'chain') AND a.attnum = ANY (x.indkey)
+          )
+        ORDER BY i.relname
+        """
+    ).fetchall()
+
+    assert {name for (name,) in found} == set(NOT_BY_ORGANIZATION)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -468,6 +533,11 @@ def test_no_function_runs_with_the_rights_of_its_owner(tenants: Tenants) -> None
         "SELECT * FROM call_registry",
         "SELECT * FROM deleted_tenants",
         "SELECT * FROM budget_webhooks",
+        "SELECT * FROM api_keys",
+        "SELECT * FROM dashboard_sessions",
+        "DELETE FROM audit_log",
+        "INSERT INTO audit_log (id) VALUES (1)",
+        "SELECT audit_append('me', 'acme', 'a', 's', NULL, NULL, NULL)",
         "GRANT otel_obs_reader TO CURRENT_USER",
         "ALTER ROLE otel_obs_reader BYPASSRLS",
     ],
