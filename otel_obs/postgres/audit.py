@@ -1,7 +1,7 @@
 """Who changed what?  Chains of hashes in which no row can be edited, left out or put in without a trace.
 
-Each organization has its own; what concerns no single one stands in a chain besides. Rows are written by
-``audit_append`` in the database, which triggers call too: flags and keys that somebody changes with SQL are told of.
+Each organization has its own; what concerns no single one stands in a chain besides. Rows are sealed by the database
+as they come in, from here and from triggers: flags and keys that somebody changes with SQL are told of.
 """
 
 from __future__ import annotations

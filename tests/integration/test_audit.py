@@ -135,7 +135,11 @@ def test_the_log_of_versions_before_goes_on(empty_database: str) -> None:
         audit.append(connection, action="test", subject="goes on")
         audit.append(connection, action="test", subject="begins", organization_id="acme")
 
-        assert audit.verify(connection)[:2] == (5, None)
+        # A program of the version before, which has not been replaced yet, writes as ever.
+        _as_before(connection, 6, "acme", previous)
+
+        assert audit.verify(connection)[:2] == (6, None)
+        assert [e.position for e in told(connection, "acme")] == [1, 2]
         assert [(e.id, e.position) for e in told(connection, "")] == [(1, 1), (2, 2), (3, 3), (4, 4)]
         assert told(connection, "")[3].previous_hash == previous
         _tamper(connection, "UPDATE audit_log SET why = 'other' WHERE id = 2")

@@ -205,6 +205,11 @@ def test_only_a_key_that_may_read_signs_anybody_in(name: str, status: int, world
 
         assert found.status_code == status
         assert "otel_obs_session" not in client.cookies
+    with psycopg.connect(conninfo(world.url)) as connection:
+        row = connection.execute(
+            "SELECT subject FROM audit_log WHERE action = 'dashboard.sign_in_failed' ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+    assert row == (world.keys[name].split("_")[1] if name else "no key of ours",)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 -- The audit log: a chain for each organization, written by one function, also for who changes flags and keys with SQL.
 --
 -- One chain for all made everybody wait for whoever writes, and nobody could check his own part of it. The chain of
--- before goes on as that of entries that concern no single organization. What a seal covers is said in audit_append,
--- so that Python and SQL seal alike, and whoever checks needs neither.
+-- before goes on as that of entries that concern no single organization. What a seal covers is said in audit_seal,
+-- which Python computes again.
 
 SET LOCAL search_path TO otel_obs;
 
@@ -23,41 +23,41 @@ LANGUAGE sql IMMUTABLE SET search_path = otel_obs AS $$
     SELECT coalesce(octet_length(value) || ':' || value, '-')
 $$;
 
-CREATE FUNCTION audit_append(
-    actor text, organization_id text, action text, subject text, before jsonb, after jsonb, why text
-) RETURNS bigint
+CREATE FUNCTION audit_seal() RETURNS trigger
 LANGUAGE plpgsql SET search_path = otel_obs AS $$
-DECLARE
-    own_chain CONSTANT text := coalesce(audit_append.organization_id, '');
-    number CONSTANT bigint := nextval('audit_log_id_seq');
-    place bigint;
-    moment timestamptz;
-    previous text;
 BEGIN
+    NEW.id := nextval('audit_log_id_seq');
+    NEW.at := clock_timestamp();
+    NEW.format := 2;
+    NEW.chain := coalesce(NEW.organization_id, '');
     -- One writer of a chain at a time, until it commits.
-    PERFORM pg_advisory_xact_lock(hashtextextended('otel_obs.audit_log:' || own_chain, 0));
-    SELECT l.position, l.hash INTO place, previous
+    PERFORM pg_advisory_xact_lock(hashtextextended('otel_obs.audit_log:' || NEW.chain, 0));
+    SELECT l.position + 1, l.hash INTO NEW.position, NEW.previous_hash
     FROM audit_log AS l
-    WHERE l.chain = own_chain
+    WHERE l.chain = NEW.chain
     ORDER BY l.position DESC NULLS LAST
     LIMIT 1;
-    place := coalesce(place, 0) + 1;
-    previous := coalesce(previous, '');
-    moment := clock_timestamp();
-    INSERT INTO audit_log (id, at, actor, organization_id, action, subject, before, after, why, previous_hash, hash,
-        format, chain, position)
-    VALUES (number, moment, audit_append.actor, audit_append.organization_id, audit_append.action,
-        audit_append.subject, audit_append.before, audit_append.after, audit_append.why, previous,
-        encode(sha256(convert_to(
-            audit_field('2') || audit_field(number::text) || audit_field(place::text)
-            || audit_field(to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'))
-            || audit_field(audit_append.actor) || audit_field(audit_append.organization_id)
-            || audit_field(audit_append.action) || audit_field(audit_append.subject)
-            || audit_field(audit_append.before::text) || audit_field(audit_append.after::text)
-            || audit_field(audit_append.why) || audit_field(previous), 'UTF8')), 'hex'),
-        2, own_chain, place);
-    RETURN number;
+    NEW.position := coalesce(NEW.position, 1);
+    NEW.previous_hash := coalesce(NEW.previous_hash, '');
+    NEW.hash := encode(sha256(convert_to(
+        audit_field('2') || audit_field(NEW.id::text) || audit_field(NEW.position::text)
+        || audit_field(to_char(NEW.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'))
+        || audit_field(NEW.actor) || audit_field(NEW.organization_id)
+        || audit_field(NEW.action) || audit_field(NEW.subject)
+        || audit_field(NEW.before::text) || audit_field(NEW.after::text)
+        || audit_field(NEW.why) || audit_field(NEW.previous_hash), 'UTF8')), 'hex');
+    RETURN NEW;
 END
+$$;
+-- Whatever is put in is sealed here: by triggers, by commands, by programs of the version before.
+CREATE TRIGGER audit_log_sealed BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION audit_seal();
+
+CREATE FUNCTION audit_append(
+    actor text, organization_id text, action text, subject text, before jsonb, after jsonb, why text
+) RETURNS void
+LANGUAGE sql SET search_path = otel_obs AS $$
+    INSERT INTO audit_log (id, at, actor, organization_id, action, subject, before, after, why, previous_hash, hash)
+    VALUES (0, now(), $1, $2, $3, $4, $5, $6, $7, '', '')
 $$;
 
 CREATE FUNCTION audit_speaker() RETURNS text
@@ -176,12 +176,13 @@ COMMENT ON TABLE audit_log IS 'Who changed what, and why: append-only, each row 
 COMMENT ON COLUMN audit_log.id IS 'Number, in about the order in which it was done; of transactions that failed some are missing.';
 COMMENT ON COLUMN audit_log.actor IS 'Who did it: key:ID, the account that ran the command, or sql:ROLE for whoever changed the tables.';
 COMMENT ON COLUMN audit_log.previous_hash IS 'hash of the row before in this chain; empty for the first.';
-COMMENT ON COLUMN audit_log.format IS 'What the hash covers: 2 as in audit_append; 1 as JSON, one chain for all organizations.';
+COMMENT ON COLUMN audit_log.format IS 'What the hash covers: 2 as in audit_seal; 1 as JSON, one chain for all organizations.';
 COMMENT ON COLUMN audit_log.chain IS 'Organization whose chain it stands in; empty: what concerns no single one, and all of format 1.';
 COMMENT ON COLUMN audit_log.position IS 'Number in its chain, from 1, without gaps.';
 COMMENT ON SEQUENCE audit_log_id_seq IS 'Numbers of audit_log.';
 COMMENT ON FUNCTION audit_field(text) IS 'A value as seals cover it: length in bytes and text, or a dash for none.';
-COMMENT ON FUNCTION audit_append(text, text, text, text, jsonb, jsonb, text) IS 'Write a row of audit_log into the chain of its organization; returns its id.';
+COMMENT ON FUNCTION audit_append(text, text, text, text, jsonb, jsonb, text) IS 'Write a row of audit_log.';
+COMMENT ON FUNCTION audit_seal() IS 'Put a row at the end of the chain of its organization, sealed with the hash of the one before.';
 COMMENT ON FUNCTION audit_speaker() IS 'Who the transaction says is acting; NULL: somebody with SQL.';
 COMMENT ON FUNCTION audit_flag() IS 'A flag that is changed is in audit_log, whoever changed it.';
 COMMENT ON FUNCTION audit_key() IS 'A key that is made, changed, revoked or deleted is in audit_log, whoever did it; being used is no change.';
