@@ -109,7 +109,11 @@ def get_event(request: Request, caller: Asking, trace_id: str, event_id: str) ->
     """Return all that is known of one event."""
     with api_of(request).read(caller) as connection:
         found = traces.event_detail(
-            connection, caller.reader.organization_id, identifier_in(trace_id), identifier_in(event_id)
+            connection,
+            caller.reader.organization_id,
+            identifier_in(trace_id),
+            identifier_in(event_id),
+            api_of(request).vault,
         )
     return JSONResponse(as_json(found))
 

@@ -16,6 +16,7 @@ from otel_obs.postgres import schema
 from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.reading import reading
 from otel_obs.postgres.roles import check_reader
+from otel_obs.postgres.vault import vault_of
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.receiver.tls import certificates_of
 from otel_obs.settings import Settings
@@ -72,6 +73,7 @@ class ApiServer:
             delete=lambda subject, caller, why: tenancy.delete(self._pool, subject, why=why, actor=caller.actor),
             private_webhooks=settings.webhook_private,
             grace=timedelta(days=settings.retention_grace_days),
+            vault=vault_of(settings),
         )
         health = health_routes(self.check, registry or CollectorRegistry(), may_measure(settings, authenticator))
         self._live = Live(access.read)

@@ -31,6 +31,7 @@ from otel_obs.errors import (
     ObsError,
     UnauthenticatedError,
 )
+from otel_obs.postgres.vault import Vault
 from otel_obs.receiver.auth import ADMIN
 from otel_obs.receiver.status import answer_to
 from otel_obs.web.access import Api, Caller
@@ -104,6 +105,12 @@ class Page:
         """Give a connection that sees what the caller may see."""
         api: Api = self.request.app.state.api
         return api.read(self.caller)
+
+    @property
+    def vault(self) -> Vault | None:
+        """Return what opens encrypted content."""
+        api: Api = self.request.app.state.api
+        return api.vault
 
     def link(self, path: str, **changes: Any) -> str:
         """Return the address of a page of the same period and tenant."""
