@@ -360,13 +360,10 @@ def _opened(
     if vault is None:
         return None, "locked"
     table, column, *part = where
-    place = place_of_value(
-        asked["organization_id"], table, column, timestamp, asked["trace_id"], asked["event_id"], *part
-    )
+    organization_id = asked["organization_id"]
+    place = place_of_value(organization_id, table, column, timestamp, asked["trace_id"], asked["event_id"], *part)
     try:
-        return vault.opened(connection, asked["organization_id"], bytes(encrypted), place).decode(
-            "utf-8", "replace"
-        ), None
+        return vault.opened(connection, organization_id, bytes(encrypted), place).decode(errors="replace"), None
     except SealedError as error:
         return None, error.reason
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from otel_obs.model import Attributes, AttributeValue, Content, SpanEvent
+from otel_obs.semconv import GUARDRAIL_FLAGGED_REFERENCE
 
 Part = Literal["input", "output", "system", "tools", "tool_arguments", "tool_result", "reference"]
 
@@ -34,6 +35,7 @@ _NAMES: dict[str, Part | None] = {
     "gen_ai.memory.query.text": "input",
     "gen_ai.memory.records": "output",
     "gen_ai.request.structured_output_schema": None,
+    GUARDRAIL_FLAGGED_REFERENCE: None,
     "input.value": "input",
     "output.value": "output",
     "llm.prompts": "input",

@@ -50,7 +50,7 @@ class _Column:
     """The hash of the content that is blinded with it."""
 
     @property
-    def statements(self) -> tuple[sql.Composable, sql.Composable]:
+    def statements(self) -> tuple[sql.Composed, sql.Composed]:
         """Return what finds values that are readable or sealed by another key, after some row, and what seals them."""
         names = dict.fromkeys((*self.key, self.time, *self.bound))
         formats = {
@@ -61,16 +61,17 @@ class _Column:
             "named": sql.SQL(", ").join(map(sql.Identifier, names)),
             "key": sql.SQL(", ").join(map(sql.Identifier, self.key)),
             "after": sql.SQL(", ").join(sql.Placeholder(name) for name in self.key),
-            "arrays": sql.SQL(", ").join(
-                sql.SQL("{}::{}[]").format(sql.Placeholder(name), sql.SQL(_TYPES.get(name, "text")))
-                for name in self.key
-            ),
+            "arrays": sql.SQL(", ").join(map(_array, self.key)),
             "same": sql.SQL(" AND ").join(sql.SQL("t.{0} = n.{0}").format(sql.Identifier(name)) for name in self.key),
             "set_digest": sql.SQL("")
             if self.digest is None
             else sql.SQL(", {} = n.digest").format(sql.Identifier(self.digest)),
         }
         return sql.SQL(_FIND).format(**formats), sql.SQL(_SEAL).format(**formats)
+
+
+def _array(name: str) -> sql.Composable:
+    return sql.SQL("{}::{}[]").format(sql.Placeholder(name), sql.SQL(_TYPES.get(name, "text")))
 
 
 _TYPES: Mapping[str, LiteralString] = {"timestamp": "timestamptz", "id": "bigint"}
@@ -171,7 +172,7 @@ class _Organization:
             self._destroy(name)
 
     def _begin(self) -> list[str]:
-        """Wrap the data keys anew, replace the one in force unless that is going on; return those that were replaced."""
+        """Wrap the data keys anew, and replace the one in force unless that is going on; return those replaced."""
         with translated(), self._pool.connection() as connection, connection.transaction():
             rows = connection.execute(_SEALING["keys_of_organization"], {"organization_id": self._id}).fetchall()
             for name, _, wrapped_by, wrapped, _ in rows:
@@ -237,7 +238,7 @@ class _Organization:
             after = rows[-1]
 
     def _found(
-        self, connection: psycopg.Connection, column: _Column, find: sql.Composable, keys: Keys, after: _Row
+        self, connection: psycopg.Connection, column: _Column, find: sql.Composed, keys: Keys, after: _Row
     ) -> list[dict[str, Any]]:
         asked = {
             "organization_id": self._id,

@@ -38,7 +38,7 @@ def sealed(batch: Batch, keys: Mapping[str, Keys]) -> tuple[Batch, Mapping[tuple
     quarantined = [_sealed_payload(item, keys[item.organization_id]) for item in batch.quarantined]
     counts = Counter(row.organization_id for row in contents)
     for rows in (runs, runs, checks, quarantined):
-        counts.update(row.organization_id for row in rows)  # type: ignore[attr-defined]  # each has one
+        counts.update(row.organization_id for row in rows)
     return (
         replace(
             batch,
@@ -110,9 +110,8 @@ def _sealed_content(row: ContentRow, keys: Keys) -> ContentRow:
 
 def place_of_content(row: ContentRow) -> bytes:
     """Return where the body of *row* is."""
-    return place_of_value(
-        row.organization_id, "span_contents", "body", row.timestamp, row.trace_id, row.event_id, row.part
-    )
+    key = (row.trace_id, row.event_id, row.part)
+    return place_of_value(row.organization_id, "span_contents", "body", row.timestamp, *key)
 
 
 def _sealed_payload(item: Quarantined, keys: Keys) -> Quarantined:
@@ -130,9 +129,8 @@ def hashed(item: Quarantined) -> str:
 
 def place_of_payload(item: Quarantined) -> bytes:
     """Return where the payload of *item* is; entries have their number from the database, so their hash names them."""
-    return place_of_value(
-        item.organization_id, "quarantine", "payload", item.received_at, item.signal, item.reason, hashed(item)
-    )
+    key = (item.signal, item.reason, hashed(item))
+    return place_of_value(item.organization_id, "quarantine", "payload", item.received_at, *key)
 
 
 def opened_contents(

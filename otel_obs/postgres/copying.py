@@ -39,7 +39,8 @@ _TYPES = {
     "execution_nodes": "jsonb",
     "prefix_hashes": "text[]",
     **dict.fromkeys(
-        ("body_encrypted", "input_context_encrypted", "output_summary_encrypted", "flagged_reference_encrypted"), "bytea"
+        ("body_encrypted", "input_context_encrypted", "output_summary_encrypted", "flagged_reference_encrypted"),
+        "bytea",
     ),
     "rate_per_1k": "numeric",
     "cost_usd": "numeric",
