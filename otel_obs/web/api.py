@@ -17,6 +17,7 @@ from otel_obs.analytics.traces import MAX_NODES
 from otel_obs.web import export
 from otel_obs.web.access import Api
 from otel_obs.web.asked import Asked, Asking, Cursor, Limit
+from otel_obs.web.exporting import ExportingRoute
 from otel_obs.web.shapes import as_json, model_of, page_of_model
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -40,7 +41,7 @@ AS_TEXT: dict[int | str, dict[str, Any]] = {
 }
 """Lists come in other formats too."""
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=ExportingRoute)
 
 
 def api_of(request: Request) -> Api:

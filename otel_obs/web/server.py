@@ -20,7 +20,7 @@ from otel_obs.postgres.vault import vault_of
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.receiver.tls import certificates_of
 from otel_obs.settings import Settings
-from otel_obs.web import api, budgets, dashboard, flags, keeping, stream, tenants
+from otel_obs.web import api, audit, budgets, dashboard, flags, keeping, stream, tenants
 from otel_obs.web.access import Api, by_nothing
 from otel_obs.web.app import create_app
 from otel_obs.web.dashboard import files
@@ -81,6 +81,7 @@ class ApiServer:
             access,
             [
                 api.router,
+                audit.router,
                 budgets.router,
                 keeping.router,
                 flags.router,
