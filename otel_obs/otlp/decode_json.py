@@ -173,9 +173,7 @@ def _items(
         DecodeError: something above a span is not what it must be.
     """
     for group in _list(request, outer):
-        flags = Flags()
-        for flag in replaced:
-            flags.add(flag)
+        flags = Flags(replaced)
         resource = _structural(_decode_resource, _get(group, "resource") or {}, flags)
         for part in _list(group, inner):
             scope = _structural(_decode_scope, _get(part, "scope") or {}, flags)
@@ -354,16 +352,9 @@ def _decode_scope(value: object, flags: Flags) -> Scope:
     )
 
 
-def _flags(mended: tuple[str, ...]) -> Flags:
-    flags = Flags()
-    for flag in mended:
-        flags.add(flag)
-    return flags
-
-
 def _decode_span(value: object, resource: Resource, scope: Scope, mended: tuple[str, ...]) -> Span:
     found = _object(value, "span")
-    flags = _flags(mended)
+    flags = Flags(mended)
     status = _object(_get(found, "status"), "status")
     span_id = hex_id("span_id", _id(found, "spanId"), 16)
     return Span(
@@ -409,7 +400,7 @@ def _decode_link(link: _Object, flags: Flags) -> Link:
 
 def _decode_log_record(value: object, resource: Resource, scope: Scope, mended: tuple[str, ...]) -> LogRecord:
     found = _object(value, "logRecord")
-    flags = _flags(mended)
+    flags = Flags(mended)
     body = _get(found, "body")
     return LogRecord(
         time_unix_nano=_whole(_get(found, "timeUnixNano"), _UINT64, "timeUnixNano"),

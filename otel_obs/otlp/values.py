@@ -36,8 +36,8 @@ class Flags:
 
     __slots__ = ("found",)
 
-    def __init__(self) -> None:
-        self.found: dict[str, None] = {}
+    def __init__(self, found: Iterable[str] = ()) -> None:
+        self.found: dict[str, None] = dict.fromkeys(found)
 
     def add(self, flag: str) -> None:
         """Remember *flag* once."""
