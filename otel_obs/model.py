@@ -9,23 +9,12 @@ conventions (https://github.com/open-telemetry/semantic-conventions-genai).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from dataclasses import dataclass as value
-else:
-    _T = TypeVar("_T")
-
-    def value(**options: bool) -> Callable[[type[_T]], type[_T]]:
-        """Make a dataclass that the type checker knows as frozen, and that nothing guards while the program runs.
-
-        A guarded one takes three times as long to make, and a span is made of a dozen.
-        """
-        return dataclass(**{**options, "frozen": False}, unsafe_hash=options["frozen"])
-
+from otel_obs.frozen import dataclass
 
 AttributeValue: TypeAlias = (
     "bool | int | float | str | bytes | Sequence[AttributeValue] | Mapping[str, AttributeValue] | None"
@@ -35,14 +24,14 @@ AttributeValue: TypeAlias = (
 Attributes: TypeAlias = Mapping[str, AttributeValue]
 
 
-@value(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Resource:
     """Who sent it (OTLP ``Resource``)."""
 
     attributes: Attributes = field(default_factory=dict)
 
 
-@value(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Scope:
     """Which instrumentation library made it (OTLP ``InstrumentationScope``)."""
 
@@ -51,7 +40,7 @@ class Scope:
     attributes: Attributes = field(default_factory=dict)
 
 
-@value(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class SpanEvent:
     """Something that happened during a span."""
 
@@ -60,7 +49,7 @@ class SpanEvent:
     attributes: Attributes = field(default_factory=dict)
 
 
-@value(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Link:
     """A span that this one refers to."""
 
@@ -69,7 +58,7 @@ class Link:
     attributes: Attributes = field(default_factory=dict)
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """One span as it was sent, its text made storable."""
 
@@ -97,7 +86,7 @@ class Span:
     """What had to be mended on the way in: ``sanitized``, ``duplicate_attribute``, ``truncated`` ..."""
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogRecord:
     """One log record as it was sent, its text made storable."""
 
@@ -118,7 +107,7 @@ class LogRecord:
     flags: tuple[str, ...] = ()
 
 
-@value(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """One span or log record that is refused, kept in quarantine with its reason."""
 
@@ -129,7 +118,7 @@ class Rejected:
     """What was refused (OTLP protobuf of the one span or record, cut at 64 KiB)."""
 
 
-@value(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """What one OTLP request carried."""
 
@@ -140,7 +129,7 @@ class Decoded:
     """Told to the sender in ``partial_success`` even if nothing was rejected."""
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What the provider billed for one call; None where the emitter does not say, 0 where it says 0."""
 
@@ -179,7 +168,7 @@ class Usage:
         )
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One request that a model provider served, or tried to."""
 
@@ -211,7 +200,7 @@ class Call:
     prompt_version: str | None = None
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A workflow or an agent at work."""
 
@@ -222,7 +211,7 @@ class Run:
     """Stable id of the agent, else its name; None for a workflow."""
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A tool call or a retrieval."""
 
@@ -231,7 +220,7 @@ class Step:
     call_id: str | None = None
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """A guardrail's verdict on something."""
 
@@ -241,7 +230,7 @@ class Check:
     action_taken: str | None = None
 
 
-@value(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Content:
     """A part of what was said: it goes to ``span_contents`` and nowhere else."""
 
@@ -256,7 +245,7 @@ EventType: TypeAlias = Literal[
 ]  # fmt: skip
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What a dialect understood of one span or log record. At most one of call, run, step, check."""
 
@@ -292,7 +281,7 @@ class Reading:
     flags: tuple[str, ...] = ()
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What a call costs."""
 

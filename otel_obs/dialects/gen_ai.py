@@ -14,6 +14,7 @@ from otel_obs.dialects.call import call_reading, endpoint_of, finish_reason_of
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.guardrail import check_of
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import bills_cache_apart, provider_name
 from otel_obs.dialects.usage import Counts, merged, usage, usage_of
 from otel_obs.model import Call, EventType, Reading, Run, Span, Step, Usage
@@ -97,6 +98,12 @@ _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{
 """An id with a UUID in it was made for one object or one run, and names no agent."""
 
 
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may follow the convention."""
+    del scope
+    return "gen_ai" in names.namespaces
+
+
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means by its GenAI attributes; None if it has none."""
     operation = facts.text("gen_ai.operation.name")
@@ -113,7 +120,7 @@ def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading 
         return read_role(span, facts, "tool")
     if facts.has("gen_ai.request.model", "gen_ai.response.model"):
         return read_call(span, facts, contents, "chat")
-    if "gen_ai" in facts.namespaces:
+    if "gen_ai" in facts.names.namespaces:
         return read_role(span, facts, "span")
     return None
 

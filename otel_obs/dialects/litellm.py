@@ -9,9 +9,16 @@ from otel_obs.dialects.call import ESTIMATED_USAGE
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import provider_name
 from otel_obs.dialects.usage import usage_of
 from otel_obs.model import Call, Reading, Span, Usage
+
+
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of LiteLLM's: one of them shows in its own name only."""
+    del scope, names
+    return True
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:

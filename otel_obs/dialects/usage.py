@@ -10,9 +10,9 @@ Bedrock (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Tok
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from otel_obs.dialects.facts import Facts, mapping_of
+from otel_obs.frozen import dataclass
 from otel_obs.model import Usage
 
 _INPUT = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from otel_obs.frozen import dataclass
 from otel_obs.model import Cost, LogRecord, Reading, Resource, Scope, Span, SpanEvent
 from otel_obs.rows import context as _context
 from otel_obs.rows.meaning import ContentPolicy, call_row, check_row, content_rows, run_row
