@@ -117,7 +117,7 @@ NO_DIALECT = Reading()
 
 def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -> Reading:
     """Return *reading* with what every dialect says in the same way."""
-    flags = (*reading.flags, *(flag for flag in facts.flags if flag not in reading.flags))
+    flags = (*reading.flags, *[flag for flag in facts.flags if flag not in reading.flags])
     node_id = facts.text(NODE_ID)
     is_agent = reading.run is not None and reading.run.kind == "agent"
     return Reading(

@@ -52,6 +52,9 @@ _APART = frozenset({"cache_creation_input_tokens", "cacheReadInputTokens", "cach
 """Only objects whose input tokens leave cached ones out have these names and no total."""
 
 
+NO_USAGE = Usage()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """Tokens as an emitter counts them, before it is known whether cached ones are inside ``input``."""
@@ -143,6 +146,8 @@ def _on_top(counts: Counts, cached: int) -> int | None:
 
 def merged(first: Usage, second: Usage) -> Usage:
     """Return *first*, its unknown parts taken from *second* where both speak of the same totals."""
+    if second is NO_USAGE:
+        return first
     if not first.known:
         return second if second.known else first
     if not second.known or (first.input_tokens, first.output_tokens) != (second.input_tokens, second.output_tokens):
