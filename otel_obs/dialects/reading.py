@@ -118,8 +118,8 @@ NO_DIALECT = Reading()
 def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -> Reading:
     """Return *reading* with what every dialect says in the same way."""
     flags = (*reading.flags, *[flag for flag in facts.flags if flag not in reading.flags])
-    node_id = facts.text(NODE_ID)
     is_agent = reading.run is not None and reading.run.kind == "agent"
+    node_id = facts.text(NODE_ID) if is_agent else None
     return Reading(
         event_type=reading.event_type,
         dialect=reading.dialect,
@@ -131,7 +131,7 @@ def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -
         is_rollup=reading.is_rollup,
         failed=reading.failed,
         error_type=reading.error_type or facts.text("error.type"),
-        agent_id=node_id if is_agent and node_id else reading.agent_id,
+        agent_id=node_id or reading.agent_id,
         agent_name=reading.agent_name,
         flow_id=_flow(reading, span, facts),
         run_id=facts.text(RUN_ID),

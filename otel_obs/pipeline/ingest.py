@@ -84,7 +84,7 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
         who = senders.of(span.resource)
         stored = _redacted(reading, mapping.policy)
         rows = span_rows(span, stored, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
-        if sum(min(row.bytes, mapping.policy.max_bytes) for row in rows.contents) > MAX_SPAN_BYTES:
+        if rows.contents and _bytes_of(rows, mapping.policy) > MAX_SPAN_BYTES:
             refused.append(_refused(_as_read("span_too_large", "traces", span), sender, received_at, mapping, "read"))
         else:
             records.append(_with_estimate(_cleaned(rows, mapping.policy), reading, mapping))
@@ -101,6 +101,10 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
         rows = log_rows(record, stored, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
         records.append(_with_estimate(_cleaned(rows, mapping.policy), reading, mapping))
     return Received(records=records, quarantined=refused, dropped=dropped)
+
+
+def _bytes_of(rows: RecordRows, policy: ContentPolicy) -> int:
+    return sum([min(row.bytes, policy.max_bytes) for row in rows.contents])
 
 
 def _redacted(reading: Reading, policy: ContentPolicy) -> Reading:

@@ -259,7 +259,7 @@ def _evaluations(event: EventRow, span: Span) -> tuple[EventRow, ...]:
 def _span_context(
     span: Span, reading: Reading, timestamp: datetime, latency_ms: float | None, received_at: datetime
 ) -> dict[str, Any]:
-    flags = [*span.flags, *[flag for flag in reading.flags if flag not in span.flags]]
+    flags = _flags(span, reading)
     if not span.end_time_unix_nano:
         flags.append("unfinished")
     elif latency_ms is None:
@@ -278,8 +278,15 @@ def _span_context(
     )
 
 
+def _flags(record: Span | LogRecord, reading: Reading) -> list[str]:
+    found = list(record.flags)
+    if reading.flags:
+        found += [flag for flag in reading.flags if flag not in record.flags]
+    return found
+
+
 def _log_context(record: LogRecord, reading: Reading, timestamp: datetime, received_at: datetime) -> dict[str, Any]:
-    flags = [*record.flags, *[flag for flag in reading.flags if flag not in record.flags]]
+    flags = _flags(record, reading)
     if not -SKEW_PAST <= timestamp - received_at <= SKEW_FUTURE:
         flags.append("clock_skew")
     attributes = _context.attributes_without(record.attributes, reading.content_keys)
@@ -303,8 +310,10 @@ def _event_context(item: SpanEvent, content_keys: frozenset[str]) -> dict[str, A
 
 
 def _scope(scope: Scope) -> dict[str, Any]:
-    found = {"name": scope.name, "version": scope.version}
-    return {key: value for key, value in found.items() if value}
+    found = {"name": scope.name} if scope.name else {}
+    if scope.version:
+        found["version"] = scope.version
+    return found
 
 
 def _exception_type(span: Span) -> str | None:
