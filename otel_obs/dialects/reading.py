@@ -93,15 +93,25 @@ _USERS = ("user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "ope
 _CONVERSATIONS = ("gen_ai.conversation.id", "session.id")
 
 
+def is_mere(span: Span) -> bool:
+    """Tell whether no dialect can understand *span*, as its kind shows before it is read."""
+    return span.name != litellm.RAW_REQUEST and not kind_of(span.scope.name, tuple(span.attributes)).dialects
+
+
 def read(span: Span) -> Reading:
     """Return what *span* means; a span of no dialect is a mere span."""
     kind = kind_of(span.scope.name, tuple(span.attributes))
     facts = Facts(span.attributes, kind.names)
     contents = kind.layout.contents(span.attributes, span.events)
-    reading = _first(kind.dialects, span, facts, contents)
+    reading = _first(asked(span, kind), span, facts, contents)
     if reading.event_type == "span" and reading.call is None and is_check(facts):
         reading = gen_ai.with_role(reading, "guardrail", None, facts)
     return _completed(reading, span, facts, contents)
+
+
+def asked(span: Span, kind: Kind) -> tuple[Dialect, ...]:
+    """Return the dialects that may understand *span*, which is of this *kind*."""
+    return DIALECTS if span.name == litellm.RAW_REQUEST else kind.dialects
 
 
 def _first(dialects: Iterable[Dialect], span: Span, facts: Facts, contents: Contents) -> Reading:

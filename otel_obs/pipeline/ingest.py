@@ -47,6 +47,8 @@ class Mapping:
     """Counts the tokens of calls that come without usage; None: nobody does."""
     genai_only: bool = False
     """Drop spans that have nothing to do with GenAI, and count them."""
+    is_mere: Callable[[Span], bool] = lambda _: False
+    """Tells of some of those spans that they are, before they are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,9 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
     dropped = 0
     senders = _Senders(mapping.policy)
     for span in decoded.spans:
+        if mapping.genai_only and mapping.is_mere(span):
+            dropped += 1
+            continue
         reading = mapping.read(span)
         if mapping.genai_only and not reading.dialect:
             dropped += 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import otel_obs.dialects
 from otel_obs.dialects import reading
 from otel_obs.dialects.facts import Facts
-from otel_obs.dialects.reading import DIALECTS, kind_of
+from otel_obs.dialects.reading import DIALECTS, asked, is_mere, kind_of
 from otel_obs.model import Span
 from tests.builders import make_span
 from tests.corpus import NAMES, records_of
@@ -59,8 +59,9 @@ def assert_nobody_else_answers(span: Span) -> None:
     assert [
         dialect
         for dialect in DIALECTS
-        if dialect not in kind.dialects and dialect.read(span, Facts(span.attributes), contents) is not None
+        if dialect not in asked(span, kind) and dialect.read(span, Facts(span.attributes), contents) is not None
     ] == []
+    assert not (is_mere(span) and reading.read(span).dialect)
 
 
 @given(spans)
