@@ -305,6 +305,8 @@ def _days_or_none(name: str, value: str) -> int | None:
 
 def is_identifier(value: str) -> bool:
     """Tell whether *value* may be the id of an organization, a workspace or a user."""
+    if 0 < len(value) <= MAX_ID_BYTES and value.isascii() and value.isprintable():
+        return True
     return 0 < len(value.encode(errors="surrogatepass")) <= MAX_ID_BYTES and not NO_IDENTIFIER.search(value)
 
 
