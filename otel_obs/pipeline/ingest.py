@@ -25,7 +25,7 @@ from otel_obs.rows.build import (
     timestamp_of,
 )
 from otel_obs.rows.meaning import ContentPolicy
-from otel_obs.rows.redaction import redacted, redacted_values
+from otel_obs.rows.redaction import redacted
 from otel_obs.rows.report import EventKey, report_of
 from otel_obs.rows.tables import PART_OF_EXECUTION, TOP_OF_TRACE, EventRow
 from otel_obs.tenancy import Sender, Tenant, TenantDefaults, TenantRefusedError, tenant_of
@@ -111,13 +111,15 @@ def _redacted(reading: Reading, policy: ContentPolicy) -> Reading:
 
 
 def _cleaned(rows: RecordRows, policy: ContentPolicy) -> RecordRows:
-    """Return *rows* with what the attributes beside the content say as it may be stored; ids stay."""
+    """Return *rows* with what the attributes beside the content say as it may be stored."""
     redact = policy.redact
     if redact is None:
         return rows
 
     def cleaned(event: EventRow) -> EventRow:
-        return event._replace(name=redact(event.name), context=redacted_values(event.context, redact))
+        return event._replace(
+            name=redact(event.name), node_name=redact.of_id(event.node_name), context=redact.of_values(event.context)
+        )
 
     return replace(rows, event=cleaned(rows.event), extra_events=tuple(map(cleaned, rows.extra_events)))
 
@@ -147,7 +149,7 @@ class _Senders:
         if found is None:
             who = sent_by(resource)
             if self._redact is not None:
-                who = replace(who, attributes=redacted_values(who.attributes, self._redact))
+                who = replace(who, attributes=self._redact.of_values(who.attributes))
             found = self._known[id(resource)] = (resource, who)
         return found[1]
 

@@ -13,7 +13,7 @@ from otel_obs.pricing import estimate
 from otel_obs.pricing.catalog import Catalog
 from otel_obs.pricing.price import price
 from otel_obs.rows.meaning import ContentPolicy
-from otel_obs.rows.redaction import redact_by
+from otel_obs.rows.redaction import Redaction
 from otel_obs.settings import Settings
 from otel_obs.tenancy import TenantDefaults
 
@@ -28,7 +28,7 @@ def mapping_of(settings: Settings, prices: Catalog) -> Mapping:
         policy=ContentPolicy(
             store=settings.content == "store",
             max_bytes=settings.max_content_bytes,
-            redact=redact_by(settings.redact) if settings.redact else None,
+            redact=Redaction(settings.redact) if settings.redact else None,
             hook=None if settings.redact_hook is None else hook_named(settings.redact_hook),
         ),
         estimate=_estimator() if settings.estimate_tokens else None,
