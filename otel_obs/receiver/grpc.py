@@ -22,6 +22,7 @@ from otel_obs.errors import ConfigurationError, DecodeError
 from otel_obs.otlp import response
 from otel_obs.receiver.auth import INGEST, Authenticator
 from otel_obs.receiver.export import SIGNALS, Export, Signal, sender_of
+from otel_obs.receiver.limits import RateLimits
 from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.status import Answer, answer_to
 from otel_obs.receiver.tls import Certificates
@@ -44,6 +45,7 @@ class GrpcReceiver:
         max_request_bytes: int,
         authenticator: Authenticator | None = None,
         memory: Memory | None = None,
+        limits: RateLimits | None = None,
         share_port: bool = False,
         certificates: Certificates | None = None,
     ) -> None:
@@ -57,7 +59,7 @@ class GrpcReceiver:
                 ("grpc.max_metadata_size", 64 * 1024),
             ],
         )
-        self._handler = _Handler(export, authenticator, memory or Memory())
+        self._handler = _Handler(export, authenticator, memory or Memory(), limits or RateLimits())
         for signal in SIGNALS:
             self._server.add_generic_rpc_handlers((self._handler.of(signal),))
 
@@ -91,8 +93,9 @@ class GrpcReceiver:
 class _Handler:
     """Answers one call after the other."""
 
-    def __init__(self, export: Export, authenticator: Authenticator | None, memory: Memory) -> None:
+    def __init__(self, export: Export, authenticator: Authenticator | None, memory: Memory, limits: RateLimits) -> None:
         self._export = export
+        self._limits = limits
         self._authenticator = authenticator
         self._memory = memory
         self.patience = Patience()
@@ -113,6 +116,7 @@ class _Handler:
     def _answer(self, signal: Signal, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         metadata = context.invocation_metadata()
         principal = None if self._authenticator is None else self._authenticator.authenticate(metadata, INGEST)
+        self._limits.admit(principal)
         sender = sender_of({key: value for key, value in metadata if isinstance(value, str)}, principal)
         with self._memory.request() as held:
             with self.patience.waiting_for(context):
@@ -120,6 +124,7 @@ class _Handler:
             if request is None:
                 raise DecodeError("the request has no message")
             held.grow(len(request))
+            self._limits.read(principal, len(request))
             return signal.answer(signal.handle(request, sender, self._export, json=False), json=False)
 
 

@@ -31,6 +31,7 @@ from otel_obs.otlp import response
 from otel_obs.receiver import body
 from otel_obs.receiver.auth import INGEST, Authenticator, Principal
 from otel_obs.receiver.export import SIGNALS, Export, Signal, sender_of
+from otel_obs.receiver.limits import RateLimits
 from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.status import Answer, answer_to
 from otel_obs.receiver.tls import Certificates
@@ -63,13 +64,16 @@ class HttpReceiver:
         max_request_bytes: int,
         authenticator: Authenticator | None = None,
         memory: Memory | None = None,
+        limits: RateLimits | None = None,
         share_port: bool = False,
         certificates: Certificates | None = None,
         extra_routes: Sequence[BaseRoute] = (),
     ) -> None:
         self._endpoint = endpoint
         self._share_port = share_port
-        self._handler = handler = _Handler(export, max_request_bytes, authenticator, memory or Memory())
+        self._handler = handler = _Handler(
+            export, max_request_bytes, authenticator, memory or Memory(), limits or RateLimits()
+        )
         routes = [Route(signal.path, partial(handler.export, signal), methods=["POST"]) for signal in SIGNALS]
         app = Starlette(routes=[*routes, *extra_routes])
         app.router.redirect_slashes = False
@@ -182,8 +186,14 @@ class _Handler:
     """Answers one POST after the other."""
 
     def __init__(
-        self, export: Export, max_request_bytes: int, authenticator: Authenticator | None, memory: Memory
+        self,
+        export: Export,
+        max_request_bytes: int,
+        authenticator: Authenticator | None,
+        memory: Memory,
+        limits: RateLimits,
     ) -> None:
+        self._limits = limits
         self.is_stopping = False
         self._memory = memory
         self._export = export
@@ -204,6 +214,7 @@ class _Handler:
         is_read = False
         try:
             principal = await self._principal(request)
+            self._limits.admit(principal)
             json = body.is_json(request.headers.get("content-type"))
             wbits = body.window_bits(_encoding(request))
             sender = sender_of(request.headers, principal)
@@ -212,6 +223,7 @@ class _Handler:
             with self._memory.request() as held:
                 data = await body.read(request.stream(), self._limit, held.grow)
                 is_read = True
+                self._limits.read(principal, len(data))
 
                 def work() -> bytes:
                     found = body.decompressed(data, wbits, self._limit)

@@ -52,7 +52,8 @@ _KEYS = _Pattern(
     r"(?:"
     r"(?:sk|pk|rk|csk|pa|nvapi)-[A-Za-z0-9_-]{20,}"  # OpenAI, Anthropic, OpenRouter, DeepSeek, Langfuse, NVIDIA, Voyage
     r"|(?:sk|rk|pk|whsec|pcsk|fw)_(?:live_|test_)?[A-Za-z0-9]{20,}"  # Stripe, ElevenLabs, Pinecone, Fireworks
-    r"|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}|GOCSPX-[A-Za-z0-9_-]{20,}|ya29\.[A-Za-z0-9_-]{20,}"  # AWS, Google
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}"  # AWS
+    r"|AIza[A-Za-z0-9_-]{35}|GOCSPX-[A-Za-z0-9_-]{20,}|ya29\.[A-Za-z0-9_-]{20,}"  # Google
     r"|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{22,}|gl(?:pat|ptt|dt|rt)-[A-Za-z0-9_-]{20,}"  # GitHub, GitLab
     r"|xox[abeoprs]-[A-Za-z0-9-]{10,}|hooks\.slack\.com/services/[A-Za-z0-9/]{20,}"
     r"|hf_[A-Za-z0-9]{30,}|gsk_[A-Za-z0-9]{40,}|xai-[A-Za-z0-9]{40,}|lsv2_[A-Za-z0-9_]{30,}"
@@ -226,6 +227,8 @@ class Redaction:
 
     def of_values(self, value: Any) -> Any:
         """Return *value*, as JSON has it, with its texts redacted; of ids and names of things only credentials."""
+        if not self._all:
+            return value
         if isinstance(value, str):
             return self(value)
         if isinstance(value, Mapping):
@@ -239,12 +242,16 @@ class Redaction:
 
     def of_reading(self, reading: Reading) -> Reading:
         """Return *reading* with its ids and names redacted as such."""
-        found = {name: text for name in _READ_IDS if (text := getattr(reading, name)) is not None}
-        changed = {name: self.of_id(text) for name, text in found.items()}
-        return reading if changed == found else replace(reading, **changed)
-
-
-_READ_IDS = ("name", "user_id", "agent_id", "agent_name", "flow_id", "run_id", "conversation_id")
+        return replace(
+            reading,
+            name=self.of_id(reading.name),
+            user_id=self.of_id(reading.user_id),
+            agent_id=self.of_id(reading.agent_id),
+            agent_name=self.of_id(reading.agent_name),
+            flow_id=self.of_id(reading.flow_id),
+            run_id=self.of_id(reading.run_id),
+            conversation_id=self.of_id(reading.conversation_id),
+        )
 
 
 def _is_id(key: str) -> bool:

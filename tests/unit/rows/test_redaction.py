@@ -43,9 +43,14 @@ SECRETS = {
         f"-----BEGIN RSA PRIVATE KEY-----\n{BODY}\n-----END RSA PRIVATE KEY-----",
         f"-----BEGIN PRIVATE KEY-----\\n{BODY}", f"-----BEGIN OPENSSH PRIVATE KEY-----{BODY}",
     ],
-    "email": ["dana@acme.example", "d.o'hara+x@mail.acme.co.uk".replace("'", ""), "jürgen@acme.example", "dana@münchen.example", "dana@mail.acme.museum"],
-    "card": ["4111111111111111", "4111 1111 1111 1111", "5500-0000-0000-0004", "3782 822463 10005", "6011000990139424", "3056 930902 5904", "6304000000000000",
-             "4222222222222"],
+    "email": [
+        "dana@acme.example", "d.o'hara+x@mail.acme.co.uk".replace("'", ""), "jürgen@acme.example",
+        "dana@münchen.example", "dana@mail.acme.museum",
+    ],
+    "card": [
+        "4111111111111111", "4111 1111 1111 1111", "5500-0000-0000-0004", "3782 822463 10005", "6011000990139424",
+        "3056 930902 5904", "6304000000000000", "4222222222222",
+    ],
     "phone": ["+1 (212) 555-0100", "+49 30 901820", "+447911123456", "212-555-0100", "(212) 555-0100", "1-800-555-0199",
               "+44 (0)20 7946 0958", "0049 30 901820", "212.555.0100"],
 }  # fmt: skip
@@ -190,7 +195,8 @@ def test_secrets_are_in_no_row_and_ids_models_and_tokens_are() -> None:
 def test_ids_and_names_keep_everything_but_credentials() -> None:
     """What is searched by stays; a name that people have is none of them."""
     span = make_span(
-        agent(SECRET, **{"user.id": "dana@acme.example", "session.id": f"Bearer {BODY}", "user.name": "dana@acme.example",
+        agent(SECRET, **{"user.id": "dana@acme.example", "session.id": f"Bearer {BODY}",
+                         "user.name": "dana@acme.example",
                          "enduser.id": "+49 30 901820", "gen_ai.agent.id": f"a {SECRET}", "tool.name": SECRET,
                          "gen_ai.conversation.id": f"at {SECRET}"}),
     )  # fmt: skip
