@@ -43,11 +43,10 @@ from otel_obs.postgres.roles import check_reader
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
-from otel_obs.receiver.auth import ADMIN, READ, Authenticator
+from otel_obs.receiver.auth import ADMIN, READ, Authenticator, authenticator_by
 from otel_obs.receiver.export import Outcome, Sent
 from otel_obs.receiver.grpc import GrpcReceiver
-from otel_obs.receiver.http import HttpReceiver, refusal
-from otel_obs.receiver.known_keys import KnownKeys
+from otel_obs.receiver.http import HttpReceiver, address_of, refusal
 from otel_obs.receiver.limits import RateLimits
 from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.metrics import GatewayMetrics
@@ -121,6 +120,7 @@ class Gateway:
             limits=self._limits,
             share_port=share_ports,
             certificates=certificates,
+            trusted_proxies=settings.trusted_proxies,
         )
         self._http = HttpReceiver(
             self.export,
@@ -131,6 +131,7 @@ class Gateway:
             limits=self._limits,
             share_port=share_ports,
             certificates=certificates,
+            trusted_proxies=settings.trusted_proxies,
             extra_routes=self._routes(),
         )
         self._report()
@@ -375,14 +376,14 @@ class Gateway:
     def _metrics(self, request: Request) -> Response:
         if self.authenticator is not None and not is_loopback(self._settings.http_endpoint):
             try:
-                self.authenticator.authenticate(request.headers.items(), READ, ADMIN)
+                self.authenticator.authenticate(request.headers.items(), READ, ADMIN, address=address_of(request))
             except ObsError as error:
                 return refusal(answer_to(error), json=True)
         return Response(self.exposition(), media_type="text/plain; version=0.0.4")
 
 
 def _authenticator(pool: ConnectionPool, metrics: GatewayMetrics) -> Authenticator:
-    return Authenticator(KnownKeys(PostgresKeys(pool)), refused=metrics.failed)
+    return authenticator_by(PostgresKeys(pool), metrics.failed)
 
 
 def _outcome(received: Received, written: Written, warning: str, left_out: Counter[str]) -> Outcome:

@@ -19,7 +19,8 @@ from otel_obs.semconv import (
 
 _NAMES = (GUARDRAIL_NAME, "gen_ai.guardrail.component.name", "gen_ai.guardrail.name", "gen_ai.guardian.name")
 _SCORES = (GUARDRAIL_SIMILARITY_SCORE, "gen_ai.guardrail.risk.score", "gen_ai.security.risk.score")
-_REFERENCES = (GUARDRAIL_FLAGGED_REFERENCE,)
+REFERENCES = frozenset((GUARDRAIL_FLAGGED_REFERENCE,))
+"""Attributes that quote what was flagged, which is content."""
 _ACTIONS = (
     GUARDRAIL_ACTION_TAKEN,
     "gen_ai.guardrail.result.value",
@@ -36,7 +37,7 @@ def check_of(facts: Facts, name: str | None = None) -> Check:
     return Check(
         guardrail_name=facts.text(*_NAMES) or name,
         similarity_score=score,
-        flagged_reference=facts.text(*_REFERENCES),
+        flagged_reference=facts.text(*REFERENCES),
         action_taken=_action(facts),
     )
 

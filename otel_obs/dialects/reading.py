@@ -29,7 +29,7 @@ from otel_obs.dialects import (
 from otel_obs.dialects.call import is_conversation
 from otel_obs.dialects.content import Contents, Part, body_of, contents_of, event_part
 from otel_obs.dialects.facts import Facts
-from otel_obs.dialects.guardrail import is_check
+from otel_obs.dialects.guardrail import REFERENCES, is_check
 from otel_obs.model import Content, LogRecord, Reading, Span
 from otel_obs.semconv import NODE_ID, RUN_ID, WORKFLOW_ID
 
@@ -105,7 +105,7 @@ def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -
         conversation_id=_conversation(reading, facts),
         user_id=reading.user_id or facts.text(*_USERS),
         contents=_parts(reading, contents),
-        content_keys=contents.keys,
+        content_keys=contents.keys if reading.check is None else contents.keys | REFERENCES,
         content_event_keys=contents.event_keys,
         body_is_content=reading.body_is_content,
         flags=flags,

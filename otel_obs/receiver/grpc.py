@@ -10,7 +10,7 @@ request's message is received, and can refuse it unread.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -20,7 +20,8 @@ import grpc
 
 from otel_obs.errors import ConfigurationError, DecodeError
 from otel_obs.otlp import response
-from otel_obs.receiver.auth import INGEST, Authenticator
+from otel_obs.receiver.attempts import address_of
+from otel_obs.receiver.auth import INGEST, Authenticator, Principal
 from otel_obs.receiver.export import SIGNALS, Export, Signal, sender_of
 from otel_obs.receiver.limits import RateLimits
 from otel_obs.receiver.memory import Memory
@@ -48,6 +49,7 @@ class GrpcReceiver:
         limits: RateLimits | None = None,
         share_port: bool = False,
         certificates: Certificates | None = None,
+        trusted_proxies: Sequence[str] = (),
     ) -> None:
         self._endpoint = endpoint
         self._certificates = certificates
@@ -59,7 +61,7 @@ class GrpcReceiver:
                 ("grpc.max_metadata_size", 64 * 1024),
             ],
         )
-        self._handler = _Handler(export, authenticator, memory or Memory(), limits or RateLimits())
+        self._handler = _Handler(export, authenticator, memory or Memory(), limits or RateLimits(), trusted_proxies)
         for signal in SIGNALS:
             self._server.add_generic_rpc_handlers((self._handler.of(signal),))
 
@@ -93,7 +95,15 @@ class GrpcReceiver:
 class _Handler:
     """Answers one call after the other."""
 
-    def __init__(self, export: Export, authenticator: Authenticator | None, memory: Memory, limits: RateLimits) -> None:
+    def __init__(
+        self,
+        export: Export,
+        authenticator: Authenticator | None,
+        memory: Memory,
+        limits: RateLimits,
+        trusted_proxies: Sequence[str],
+    ) -> None:
+        self._trusted_proxies = trusted_proxies
         self._export = export
         self._limits = limits
         self._authenticator = authenticator
@@ -115,7 +125,7 @@ class _Handler:
 
     def _answer(self, signal: Signal, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         metadata = context.invocation_metadata()
-        principal = None if self._authenticator is None else self._authenticator.authenticate(metadata, INGEST)
+        principal = None if self._authenticator is None else self._principal(self._authenticator, context)
         self._limits.admit(principal)
         sender = sender_of({key: value for key, value in metadata if isinstance(value, str)}, principal)
         with self._memory.request() as held:
@@ -126,6 +136,12 @@ class _Handler:
             held.grow(len(request))
             self._limits.read(principal, len(request))
             return signal.answer(signal.handle(request, sender, self._export, json=False), json=False)
+
+    def _principal(self, authenticator: Authenticator, context: grpc.ServicerContext) -> Principal:
+        metadata = context.invocation_metadata()
+        forwarded = [value for name, value in metadata if name == "x-forwarded-for" and isinstance(value, str)]
+        address = address_of(context.peer(), forwarded, self._trusted_proxies)
+        return authenticator.authenticate(metadata, INGEST, address=address)
 
 
 class Patience:

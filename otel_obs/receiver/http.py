@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from functools import partial
 from http import HTTPStatus
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -67,6 +67,7 @@ class HttpReceiver:
         limits: RateLimits | None = None,
         share_port: bool = False,
         certificates: Certificates | None = None,
+        trusted_proxies: Sequence[str] = (),
         extra_routes: Sequence[BaseRoute] = (),
     ) -> None:
         self._endpoint = endpoint
@@ -87,6 +88,7 @@ class HttpReceiver:
             h11_max_incomplete_event_size=64 * 1024,
             http=_Impatient,
             ws="none",
+            **behind(trusted_proxies),
         )
         self._server = uvicorn.Server(encrypted(config, certificates))
         self._thread: Thread | None = None
@@ -243,11 +245,11 @@ class _Handler:
     async def _principal(self, request: Request) -> Principal | None:
         if self._authenticator is None:
             return None
-        headers = request.headers.items()
-        found = self._authenticator.at_once(headers, INGEST)
+        headers, address = request.headers.items(), address_of(request)
+        found = self._authenticator.at_once(headers, INGEST, address=address)
         if found is not None:
             return found
-        return await self._lookups.run(partial(self._authenticator.authenticate, headers, INGEST))
+        return await self._lookups.run(partial(self._authenticator.authenticate, headers, INGEST, address=address))
 
 
 class _Threads:
@@ -292,6 +294,16 @@ async def _thrown_away(receive: Receive) -> None:
     while more:
         message = await receive()
         more = message["type"] == "http.request" and message.get("more_body", False)
+
+
+def address_of(request: Request) -> str:
+    """Return the address that *request* came from; of a proxy's that is trusted, whom it names."""
+    return "" if request.client is None else request.client.host
+
+
+def behind(proxies: Sequence[str]) -> dict[str, Any]:
+    """Return how a server takes requests from *proxies*: nobody else is believed whose requests it brings."""
+    return {"proxy_headers": bool(proxies), "forwarded_allow_ips": ",".join(proxies)}
 
 
 def _encoding(request: Request) -> str | None:

@@ -19,6 +19,7 @@ from otel_obs.errors import InvalidQueryError, PermissionDeniedError
 from otel_obs.maintenance.sweeping import Subject
 from otel_obs.postgres.reading import Reader
 from otel_obs.receiver.auth import Authenticator
+from otel_obs.receiver.http import address_of
 from otel_obs.settings import is_identifier, is_loopback
 from otel_obs.tenancy import DEFAULT
 
@@ -79,7 +80,7 @@ def by_keys(authenticator: Authenticator) -> Authenticate:
     """Return how callers are told by their API keys."""
 
     def authenticate(request: Request, scope: str) -> Caller:
-        found = authenticator.authenticate(request.headers.items(), scope)
+        found = authenticator.authenticate(request.headers.items(), scope, address=address_of(request))
         return Caller(
             reader=Reader(organization_id=found.organization_id, workspace_id=found.workspace_id),
             scopes=found.scopes,

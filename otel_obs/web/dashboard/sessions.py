@@ -31,13 +31,13 @@ class Sessions:
         self._pool = pool
         self._authenticator = authenticator
 
-    def sign_in(self, key: str, replaces: str | None) -> str:
+    def sign_in(self, key: str, replaces: str | None, address: str = "") -> str:
         """Begin a session for the holder of *key* and return its token; the session *replaces* ends.
 
         Raises:
             ObsError: it is no valid key, lacks the scope ``read``, or nobody can tell now.
         """
-        principal = self._authenticator.authenticate([("x-api-key", key)], READ)
+        principal = self._authenticator.authenticate([("x-api-key", key)], READ, address=address)
         with translated(), self._pool.connection() as connection:
             return sessions.open_session(
                 connection,
