@@ -44,11 +44,9 @@ def answer_to(error: Exception) -> Answer:
             return Answer(HTTPStatus.TOO_MANY_REQUESTS, 14, str(error), error.retry_after_s)
         case ObsError(retryable=True):
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, 14, str(error), RETRY_AFTER_S)
-        case UnauthenticatedError():
+        case UnauthenticatedError() | TooManyAttemptsError():
+            # No 429: an exporter would send the same again, with the same key.
             return Answer(HTTPStatus.UNAUTHORIZED, 16, str(error))
-        case TooManyAttemptsError():
-            # No valid key is told so; over gRPC it is what any wrong key is told, after which senders do not try again.
-            return Answer(HTTPStatus.TOO_MANY_REQUESTS, 16, str(error), None)
         case PermissionDeniedError():
             return Answer(HTTPStatus.FORBIDDEN, 7, str(error))
         case DecodeError():

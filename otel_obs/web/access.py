@@ -101,6 +101,15 @@ def by_nothing(request: Request, scope: str) -> Caller:
     return Caller(reader=Reader(organization_id=organization_id), scopes=None, actor="local")
 
 
+def is_https(request: Request) -> bool:
+    """Tell whether the browser asks over https: here, or at a proxy on this machine or one that is trusted."""
+    if request.url.scheme == "https":
+        return True
+    address = address_of(request)
+    is_near = bool(address) and is_loopback(f"[{address}]:0" if ":" in address else f"{address}:0")
+    return is_near and request.headers.get("x-forwarded-proto", "").strip() == "https"
+
+
 def _is_local(host: str) -> bool:
     try:
         return is_loopback(host if ":" in host.rpartition("]")[2] else f"{host}:80")

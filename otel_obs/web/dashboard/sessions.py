@@ -17,7 +17,7 @@ from otel_obs.postgres import sessions
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.reading import Reader
 from otel_obs.receiver.auth import READ, Authenticator
-from otel_obs.web.access import Authenticate, Caller, by_keys
+from otel_obs.web.access import Authenticate, Caller, by_keys, is_https
 
 _NAME = "otel_obs_session"
 _CREDENTIALS = ("authorization", "x-api-key")
@@ -100,18 +100,14 @@ def keep(request: Request, response: Response, token: str) -> None:
         max_age=int(sessions.LASTS.total_seconds()),
         httponly=True,
         samesite="strict",
-        secure=_is_https(request),
+        secure=is_https(request),
     )
 
 
 def forget(request: Request, response: Response) -> None:
     """Let the browser forget its token."""
-    response.delete_cookie(_name(request), httponly=True, samesite="strict", secure=_is_https(request))
+    response.delete_cookie(_name(request), httponly=True, samesite="strict", secure=is_https(request))
 
 
 def _name(request: Request) -> str:
-    return f"__Host-{_NAME}" if _is_https(request) else _NAME
-
-
-def _is_https(request: Request) -> bool:
-    return request.url.scheme == "https"
+    return f"__Host-{_NAME}" if is_https(request) else _NAME
