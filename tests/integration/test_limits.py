@@ -224,7 +224,7 @@ def test_who_sends_too_fast_is_told_to_come_again_and_others_are_not(world: Worl
     assert 1 <= int(refused.headers["retry-after"]) <= 2
     assert failed is not None
     assert failed.code() == grpc.StatusCode.UNAVAILABLE
-    trailers: dict[str, Any] = {name: value for name, value in failed.trailing_metadata() or ()}
+    trailers = {item.key: item.value for item in failed.trailing_metadata() or ()}
     info = error_details_pb2.RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"])
     assert 1 <= info.retry_delay.seconds <= 2
     assert "grpc-status-details-bin" in trailers
