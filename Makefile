@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install lock vulnerabilities sbom demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench
+.PHONY: install lock vulnerabilities sbom demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench bench-neighbour
 
 install: .venv/installed
 
@@ -105,6 +105,10 @@ bench-app: install
 
 bench-reads: install
 	$(BIN)/python -m benchmarks.reads $(CALLS) --write
+
+# One tenant sends ten times what it may: what does another notice?
+bench-neighbour: install
+	$(BIN)/python -m benchmarks.neighbour --write
 
 clean:
 	rm -rf .venv build dist *.egg-info

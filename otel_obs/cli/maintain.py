@@ -199,7 +199,7 @@ def _until_told(settings: Settings, url: str) -> None:
     authenticator = authenticator_of(settings, pool)
     lookups = FlagLookups(settings, url, authenticator)
     routes = [*health_routes(lambda: _check(pool), registry, may_measure(settings, authenticator)), *lookups.routes]
-    listener = HttpListener(routes, settings.api_endpoint, certificates_of(settings))
+    listener = HttpListener(routes, settings.api_endpoint, certificates_of(settings), settings.trusted_proxies)
     started = False
     try:
         if authenticator is not None:

@@ -20,6 +20,7 @@ from otel_obs.postgres.vault import vault_of
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.receiver.tls import certificates_of
 from otel_obs.settings import Settings
+from otel_obs.tenancy import limits_of
 from otel_obs.web import api, audit, budgets, dashboard, flags, keeping, stream, tenants
 from otel_obs.web.access import Api, by_nothing
 from otel_obs.web.app import create_app
@@ -99,9 +100,10 @@ class ApiServer:
             sessions=sessions,
             otlp=lambda: self.otlp,
             retention_grace=timedelta(days=settings.retention_grace_days),
+            limits=limits_of(settings),
             paths=dashboard.paths(),
         )
-        self._listener = HttpListener(app, settings.api_endpoint, certificates)
+        self._listener = HttpListener(app, settings.api_endpoint, certificates, settings.trusted_proxies)
 
     def start(self) -> str:
         """Listen, and return where.
