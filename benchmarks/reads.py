@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -28,6 +29,7 @@ from typing import Any
 
 import httpx
 import psycopg
+from psycopg import sql
 from psycopg_pool import ConnectionPool
 
 from otel_obs.analytics import agents, errors, metrics, spend, traces
@@ -50,42 +52,57 @@ AT_ONCE = 200_000
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- reads: written by benchmarks/reads.py -->", "<!-- reads: end -->"
 
-_CALLS = """
+# Whose call it is: sizes of workspaces differ (the largest has 7 % of all), each has eight agents, each agent one workflow
+# and three models; traces of a conversation lie in one workspace.
+_WHO = """
+    LATERAL (SELECT n / 10 AS t, hashint8(n / 30) & 65535 AS h) AS x,
+    LATERAL (SELECT floor(200 * power(h / 65536.0::double precision, 2))::int AS w, hashint8(t) & 65535 AS k) AS y,
+    LATERAL (SELECT mod(w * 7 + mod(k, 8), 50) AS a) AS z,
+    LATERAL (SELECT %(since)s::timestamptz + %(step)s::interval * n AS at,
+        200 / (0.01 + (hashint8(n) & 1023) / 1024.0) AS took) AS s"""
+_CALLS = f"""
 INSERT INTO model_cost_logs (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp",
-    received_at, agent_id, flow_id, provider, model_name, operation, response_id, input_tokens, output_tokens, is_batch,
-    cost_usd, cost_source, usage_source, status, latency_ms)
-SELECT 'acme', 'ws' || mod(t, 200), 'user' || mod(t, 20000), md5(t::text), substr(md5('c' || n), 1, 16),
-    substr(md5('c' || n), 1, 16), at, at, 'agent' || mod(t, 50), 'flow' || mod(t, 20), 'openai',
-    'model' || mod(t, 4) * 3 + mod(n, 3), 'chat', NULL, 200 + mod(n, 4000),
-    20 + mod(n, 300), false,
-    0.01 + mod(n, 97) / 100.0, CASE WHEN mod(n, 200) = 0 THEN 'unpriced' ELSE 'computed' END, 'reported', 'unset',
-    300 + mod(n, 9000)
-FROM generate_series(%(first)s::bigint, %(last)s) AS n, LATERAL (SELECT n / 10 AS t) AS x,
-    LATERAL (SELECT %(since)s::timestamptz + %(step)s::interval * n AS at) AS y
+    received_at, agent_id, flow_id, conversation_id, provider, model_name, operation, response_id, input_tokens,
+    output_tokens, is_batch, cost_usd, cost_source, usage_source, status, latency_ms)
+SELECT 'acme', 'ws' || w, 'user' || mod(h * 31 + w, 20000), md5(t::text), substr(md5('llm' || n), 1, 16),
+    substr(md5('llm' || n), 1, 16), at, at, 'agent' || a, 'flow' || mod(a, 20), 'conversation' || t / 3, 'openai',
+    'model' || mod(a * 3 + mod(n, 3), 12), 'chat', 'answer' || n, 200 + mod(n, 4000), 20 + mod(n, 300), false,
+    CASE WHEN mod(n, 200) > 0 THEN 0.01 + mod(n, 97) / 100.0 END,
+    CASE WHEN mod(n, 200) = 0 THEN 'unpriced' ELSE 'computed' END, 'reported', 'unset', took
+FROM generate_series(%(first)s::bigint, %(last)s) AS n, {_WHO}
 """
-_EVENTS = """
+_EVENTS = f"""
 INSERT INTO event_logs (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp", received_at,
-    event_type, name, status, error_type, latency_ms, parent_span_id, agent_id, flow_id, inherited, context)
-SELECT 'acme', 'ws' || mod(t, 200), 'user' || mod(t, 20000), md5(t::text), substr(md5(kind || n), 1, 16),
+    event_type, name, status, error_type, latency_ms, parent_span_id, service_name, environment, agent_id, flow_id,
+    conversation_id, inherited, context)
+SELECT 'acme', 'ws' || w, 'user' || mod(h * 31 + w, 20000), md5(t::text), substr(md5(kind || n), 1, 16),
     substr(md5(kind || n), 1, 16), at, at, kind, kind || ' ' || mod(n, 30),
-    CASE WHEN kind = 'llm' AND mod(n, 50) = 0 THEN 'error' ELSE 'unset' END,
-    CASE WHEN kind = 'llm' AND mod(n, 50) = 0 THEN 'error' || mod(n, 7) END, 300 + mod(n, 9000),
-    CASE WHEN kind = 'llm' THEN substr(md5('workflow' || t * 10), 1, 16) END, 'agent' || mod(t, 50),
-    'flow' || mod(t, 20), CASE WHEN kind = 'workflow' THEN 256 ELSE 0 END,
-    '{"attributes": {"gen_ai.operation.name": "chat", "server.address": "api.example.com"}}'
-FROM generate_series(%(first)s::bigint, %(last)s) AS n, LATERAL (SELECT n / 10 AS t) AS x,
-    LATERAL (SELECT %(since)s::timestamptz + %(step)s::interval * n AS at) AS y,
+    CASE WHEN kind = 'llm' AND mod(n, 50) = 7 OR kind = 'workflow' AND mod(t, 60) = 0 THEN 'error' ELSE 'unset' END,
+    CASE WHEN kind = 'llm' AND mod(n, 50) = 7 THEN 'error' || mod(n / 50, 7) END,
+    CASE WHEN kind = 'llm' THEN took ELSE took * 8 END,
+    CASE WHEN kind = 'llm' THEN substr(md5('workflow' || t * 10), 1, 16) END, 'assistant',
+    CASE WHEN mod(t, 10) = 0 THEN 'staging' ELSE 'production' END, 'agent' || a, 'flow' || mod(a, 20),
+    'conversation' || t / 3, CASE WHEN kind = 'workflow' THEN 256 ELSE 0 END,
+    '{{"attributes": {{"gen_ai.operation.name": "chat", "server.address": "api.example.com"}}}}'
+FROM generate_series(%(first)s::bigint, %(last)s) AS n, {_WHO},
     unnest(CASE WHEN mod(n, 10) = 0 THEN ARRAY['workflow', 'llm'] ELSE ARRAY['llm'] END) AS kind
 """
-_RUNS = """
+_RUNS = f"""
 INSERT INTO agent_trace_history (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp",
     received_at, agent_id, agent_name, flow_id, status, latency_ms, execution_nodes, input_tokens, output_tokens,
     cost_cents)
-SELECT 'acme', 'ws' || mod(t, 200), 'user' || mod(t, 20000), md5(t::text), substr(md5('workflow' || t * 10), 1, 16),
-    substr(md5('workflow' || t * 10), 1, 16), at, at, 'agent' || mod(t, 50), 'Agent', 'flow' || mod(t, 20),
-    CASE WHEN mod(t, 60) = 0 THEN 'error' ELSE 'unset' END, 1000 + mod(t, 60000), '[]', 20000, 1500, 4
-FROM generate_series(%(first)s::bigint / 10 + 1, %(last)s / 10) AS t,
-    LATERAL (SELECT %(since)s::timestamptz + %(step)s::interval * t * 10 AS at) AS y
+SELECT 'acme', 'ws' || w, 'user' || mod(h * 31 + w, 20000), md5(t::text), substr(md5('workflow' || n), 1, 16),
+    substr(md5('workflow' || n), 1, 16), at, at, 'agent' || a, 'Agent', 'flow' || mod(a, 20),
+    CASE WHEN mod(t, 60) = 0 THEN 'error' ELSE 'unset' END, took * 8, '[]', 20000, 1500, 4
+FROM generate_series((%(first)s::bigint + 9) / 10 * 10, %(last)s, 10) AS n, {_WHO}
+"""
+_TENANTS = """
+WITH registered AS (INSERT INTO organizations (id) VALUES ('acme') RETURNING id)
+INSERT INTO workspaces (organization_id, id) SELECT id, 'ws' || n FROM registered, generate_series(0, 199) AS n
+"""
+_INDEXES = """
+SELECT indexname, replace(indexdef, ' ON ONLY ', ' ON ') FROM pg_indexes
+WHERE schemaname = 'otel_obs' AND tablename = ANY(%s) AND indexdef NOT LIKE '%% UNIQUE %%'
 """
 _SIZE = "SELECT current_setting('server_version'), pg_database_size(current_database())"
 _NO_INDEX = "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"
@@ -106,17 +123,27 @@ class World:
 
 
 def fill(url: str, calls: int, now: datetime) -> None:
-    """Store *calls* calls, evenly over the days."""
+    """Store *calls* calls, evenly over the days; indexes are made afterwards, which takes half the time."""
     since = now - timedelta(days=DAYS)
-    step = timedelta(days=DAYS) / calls
+    asked = {"since": since, "step": timedelta(days=DAYS) / calls}
+
+    def store(first: int) -> None:
+        with psycopg.connect(conninfo(url), autocommit=True) as connection:
+            for statement in (_CALLS, _EVENTS, _RUNS):
+                connection.execute(statement, {**asked, "first": first, "last": min(first + AT_ONCE - 1, calls)})
+        print(f"\r{first:,} calls stored", end="", flush=True)
+
     with psycopg.connect(conninfo(url), autocommit=True) as connection:
         partitions.ensure(connection, [since, now], now)
-        connection.execute("INSERT INTO organizations (id) VALUES ('acme') ON CONFLICT DO NOTHING")
-        for first in range(1, calls + 1, AT_ONCE):
-            asked = {"first": first, "last": min(first + AT_ONCE - 1, calls), "since": since, "step": step}
-            for statement in (_CALLS, _EVENTS, _RUNS):
-                connection.execute(statement, asked)
-            print(f"\r{asked['last']:,} calls stored", end="", flush=True)
+        connection.execute(_TENANTS)
+        indexes = connection.execute(_INDEXES, (list(partitions.HOT_TABLES),)).fetchall()
+        for name, _ in indexes:
+            connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(store, range(1, calls + 1, AT_ONCE)))
+        connection.execute("SET maintenance_work_mem = '512MB'")
+        for _, definition in indexes:
+            connection.execute(definition)
         connection.execute(
             "INSERT INTO touched_days SELECT 'acme', (%s::timestamptz AT TIME ZONE 'UTC')::date + n "
             "FROM generate_series(0, %s) AS n",
@@ -127,28 +154,34 @@ def fill(url: str, calls: int, now: datetime) -> None:
 
 
 @contextmanager
-def world(url: str | None, calls: int) -> Iterator[World]:
-    """Give a filled database, one of its own unless *url* names one."""
+def world(url: str | None, calls: int, folder: Path | None = None) -> Iterator[World]:
+    """Give a filled database: *url*, or one of its own; one in *folder* is left there, and filled once."""
     with ExitStack() as stack:
         if url is None:
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(
-                    prefix="oo", dir="/tmp", ignore_cleanup_errors=True
-                )  # sockets want short paths
-            )
-            Path(folder).chmod(0o711)
-            url = stack.enter_context(EmbeddedPostgres(Path(folder), durable=False))
+            if folder is None:
+                made = tempfile.TemporaryDirectory(prefix="oo", dir="/tmp", ignore_cleanup_errors=True)
+                folder = Path(stack.enter_context(made))  # sockets want short paths
+                folder.chmod(0o711)
+            url = stack.enter_context(EmbeddedPostgres(folder, durable=False))
         schema.migrate(url)
-        now = datetime.now(tz=timezone.utc)
-        fill(url, calls, now)
+        if (now := _filled(url)) is None:
+            now = datetime.now(tz=timezone.utc)
+            fill(url, calls, now)
         pool = open_pool(url, max_size=8, statement_timeout_s=600)
         stack.callback(pool.close, 2.0)
         began = time.monotonic()
-        roll_up(pool, now)
-        print(f"rolled up in {time.monotonic() - began:.1f} s")
+        rolled = roll_up(pool, now)
+        print(f"{rolled['days']} days rolled up in {time.monotonic() - began:.1f} s")
         with pool.connection() as connection:
             connection.execute("ANALYZE usage_rollups")
         yield World(url, pool, now, calls)
+
+
+def _filled(url: str) -> datetime | None:
+    """Return when the newest call of a filled database began."""
+    with psycopg.connect(conninfo(url)) as connection:
+        row = connection.execute("""SELECT max("timestamp") FROM model_cost_logs""").fetchone()
+    return None if row is None else row[0]
 
 
 Question = Callable[[psycopg.Connection], Any]
@@ -362,10 +395,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("calls", type=int, nargs="?", default=1_000_000)
     parser.add_argument("--database-url", help="an empty database; without it one of its own")
+    parser.add_argument("--folder", type=Path, help="keep the database here, and ask the one that is there")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     asked = parser.parse_args()
-    with world(asked.database_url, asked.calls) as found:
+    with world(asked.database_url, asked.calls, asked.folder) as found:
         lines = []
         for name, (ours, raw) in questions(found).items():
             took, on_rows = timed(found, ours, asked.rounds), timed(found, raw, max(1, asked.rounds // 2))

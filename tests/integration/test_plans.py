@@ -17,7 +17,7 @@ from otel_obs.postgres.queries import load
 
 NOW = datetime.now(tz=timezone.utc)
 FILES = (
-    "metrics", "errors", "events", "traces", "agents", "tenant_costs", "live", "budgets", "recommendations", "keeping",
+    "metrics", "errors", "events", "traces", "agents", "costs", "live", "budgets", "recommendations", "keeping",
     "upkeep",
 )  # fmt: skip
 OF_OPERATORS = {
