@@ -98,7 +98,7 @@ ASKED: dict[str, Any] = {
     "after_trace": None, "after_event": None, "after_agent": None, "after_conversation": None,
     "rolled_days": [NOW.date()], "starts": [NOW - timedelta(hours=2)], "ends": [NOW], "window": timedelta(seconds=8),
     "id": None, "after": None, "after_id": None, "budget_id": None, "min_calls": 20, "short_tokens": 150,
-    "arrivals": 100,
+    "arrivals": 100, "trace_ids": None,
     "ids": ["x"], "organization_ids": ["org1"], "workspace_ids": [None], "user_ids": [None], "agent_ids": [None],
     "model_names": [None],
 }  # fmt: skip

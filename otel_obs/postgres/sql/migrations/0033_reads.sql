@@ -9,6 +9,10 @@ CREATE INDEX event_logs_execution_idx ON event_logs (organization_id, workspace_
     INCLUDE (status, latency_ms, environment)
     WHERE event_type IN ('workflow', 'agent') AND (event_type = 'workflow' OR inherited & 128 = 0);
 
+-- One conversation of months, which somebody asks support about, and the newest ones.
+CREATE INDEX event_logs_conversation_idx ON event_logs (organization_id, conversation_id, "timestamp")
+    WHERE conversation_id IS NOT NULL;
+
 CREATE INDEX usage_rollups_workspace_idx ON usage_rollups (organization_id, workspace_id, day) WHERE hour IS NULL;
 CREATE INDEX usage_rollups_agent_idx ON usage_rollups (organization_id, agent_id, day) WHERE hour IS NULL;
 CREATE INDEX usage_rollups_model_idx ON usage_rollups (organization_id, model_name, day) WHERE hour IS NULL;
