@@ -160,7 +160,9 @@ def spending(connection: psycopg.Connection, found: Sequence[Budget], now: datet
 def _found_by(budget: Budget) -> str:
     """Return by which of its ids an index finds the calls of *budget*: the one that fewest calls have."""
     named = {"user": budget.user_id, "workspace": budget.workspace_id, "agent": budget.agent_id}
-    return next((by for by, name in named.items() if name is not None), "model" if budget.model_name else "organization")
+    return next(
+        (by for by, name in named.items() if name is not None), "model" if budget.model_name else "organization"
+    )
 
 
 def with_webhook(connection: psycopg.Connection, found: Sequence[Budget]) -> frozenset[tuple[str, str]]:

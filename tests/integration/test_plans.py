@@ -153,8 +153,8 @@ def test_a_question_without_an_index_would_be_found(filled: psycopg.Connection) 
 @pytest.mark.parametrize(
     ("by", "names"),
     [
-        ("workspace", {"workspace_ids": ["ws1"]}), ("agent", {"agent_ids": ["agent1"]}), ("user", {"user_ids": ["user1"]}),
-        ("model", {"model_names": ["gpt-4o"]}), ("organization", {}),
+        ("workspace", {"workspace_ids": ["ws1"]}), ("agent", {"agent_ids": ["agent1"]}),
+        ("user", {"user_ids": ["user1"]}), ("model", {"model_names": ["gpt-4o"]}), ("organization", {}),
     ],
 )  # fmt: skip
 def test_what_is_spent_of_a_budget_is_found_by_what_it_names(
