@@ -3,7 +3,8 @@
 
 ``make bench-reads`` (``CALLS=10000000`` for the large run) fills a PostgreSQL of its own, or the empty database
 that ``--database-url`` names, asks each question as a tenant's reader and, beside it, the same of raw rows: without
-roll-ups, or without the index that serves it. Printed is the median; the table goes to ``docs/benchmarks.md``.
+roll-ups, or without the index that serves it. Printed is the quickest answer; the table goes to
+``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
-from otel_obs.analytics import agents, costs, errors, metrics, spend, traces
+from otel_obs.analytics import agents, costs, errors, events, metrics, spend, traces
 from otel_obs.analytics.filters import Filters
 from otel_obs.maintenance.rollups import roll_up
 from otel_obs.postgres import partitions, schema
@@ -235,8 +236,8 @@ def questions(found: World) -> dict[str, tuple[Question, Question]]:
         "errors of a week, by type and node": indexed(
             lambda connection: errors.get_error_logs(connection, found.filters(7))
         ),
-        "errors of a day in the largest workspace": indexed(
-            lambda connection: errors.get_error_logs(connection, found.filters(1, workspace_id="ws0"))
+        "newest errors of the largest workspace": indexed(
+            lambda connection: events.events(connection, replace(largest, status="error"))
         ),
         "newest traces of a workspace": indexed(lambda connection: traces.search(connection, largest)),
         "traces of a user of 90 days": indexed(
@@ -254,7 +255,7 @@ def _trace(found: World) -> str:
 
 
 def timed(found: World, question: Question, rounds: int) -> float:
-    """Return the median of some answers, in milliseconds, as a tenant's reader gets them; infinity where none comes."""
+    """Return the quickest of some answers, in milliseconds, as a tenant's reader gets it; infinity where none comes."""
     took = []
     for _ in range(rounds):
         with reading(found.pool, Reader(organization_id="acme"), timeout_s=PATIENCE_S) as connection:
@@ -264,7 +265,7 @@ def timed(found: World, question: Question, rounds: int) -> float:
             except psycopg.errors.QueryCanceled:
                 return math.inf
             took.append((time.perf_counter() - began) * 1000)
-    return statistics.median(took)
+    return min(took)
 
 
 def compared(found: World, name: str, pair: tuple[Question, Question], rounds: int) -> str:
@@ -399,8 +400,8 @@ def write_down(section: str) -> None:
 
 
 _EXPLAINED = (
-    "Medians, asked as a tenant's reader under row-level security. On raw rows: costs without roll-ups, the rest "
-    "without\nindexes (the scan that a schema without them would do), once."
+    "The quickest of five answers to a tenant's reader, under row-level security. On raw rows, once: costs without "
+    "roll-ups, the rest\nwithout indexes (the scan that a schema without them would do)."
 )
 
 

@@ -22,6 +22,8 @@ _OCCURS = ("conversation_id", "user_id", "error_type", "agent_id")
 """Filters that an index of events serves, those that fewest events have first."""
 _FEW = 5000
 """Events."""
+_UNDER_WAY = timedelta(minutes=15)
+"""The span that a trace begins with comes last, when it ends."""
 _MS = timedelta(milliseconds=1)
 
 
@@ -240,6 +242,21 @@ def _few(connection: psycopg.Connection, filters: Filters) -> list[str] | None:
         if len(found) < _FEW:
             return sorted({row[0] for row in found})
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """How many of the newest thousand traces came without their beginning: sampled away, or lost on the way."""
+
+    traces: int
+    incomplete: int
+
+
+def completeness(connection: psycopg.Connection, filters: Filters, now: datetime) -> Completeness:
+    """Return how complete the newest traces are, but for those that may still be under way at *now*."""
+    until = max(min(filters.until, now - _UNDER_WAY), filters.since)
+    asked = replace(filters, until=until).parameters
+    return rows(connection, _TRACES["incomplete_traces"], asked, Completeness)[0]
 
 
 def trace(

@@ -121,6 +121,20 @@ CROSS JOIN LATERAL (
 ) AS c
 ORDER BY t."timestamp" DESC, t.trace_id DESC;
 
+-- name: incomplete_traces
+-- Of the newest traces, how many there are, and how many of them without what they began with.
+SELECT count(*) AS traces, count(newest.parent_span_id) AS incomplete
+FROM (
+    SELECT t.parent_span_id
+    FROM event_logs AS t
+    WHERE t.organization_id = %(organization_id)s AND t."timestamp" >= %(since)s AND t."timestamp" < %(until)s
+        AND t.inherited & 256 <> 0
+        AND (%(workspace_id)s::text IS NULL OR t.workspace_id = %(workspace_id)s)
+        AND (%(environment)s::text IS NULL OR t.environment = %(environment)s)
+    ORDER BY t."timestamp" DESC
+    LIMIT 1000
+) AS newest;
+
 -- name: trace_nodes
 -- Everything of one trace, each event with the call that is counted on it, in the order of the start.
 SELECT e."timestamp" AS started_at, e.span_id, e.event_id, e.parent_span_id, e.event_type,
