@@ -192,8 +192,8 @@ def _write(section: str) -> None:
     else:
         text += (
             "\n## A noisy neighbour\n\n`make bench-neighbour`. One organization sends ten times the 100 spans a second "
-            "that it may, in requests of 50, and never\nwaits when it is told to; another sends 50 spans a second, five "
-            f"in a request, over HTTP to the same gateway.\n\n{section}\n"
+            "that it may, in requests of 50, and never\nwaits when it is told to; another sends 50 spans a second, "
+            f"five in a request, over HTTP to the same gateway.\n\n{section}\n"
         )
     REPORT.write_text(text)
 
