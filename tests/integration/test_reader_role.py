@@ -117,6 +117,9 @@ def set_by_hand(connection: psycopg.Connection) -> None:
         "INSERT INTO retention_runs (run_id, ran_at, organization_id, table_name, rows, bytes, duration_ms, action) "
         "VALUES ('r', now(), %s, 'event_logs', 1, 1, 1, 'delete')"
     )
+    data_key = (
+        "INSERT INTO data_keys (organization_id, id, purpose, wrapped_by, wrapped) VALUES (%s, 'a', 'index', '', '')"
+    )
     rollup = (
         "INSERT INTO usage_rollups (organization_id, workspace_id, day, calls, calls_with_usage, failed_calls, "
         "unpriced_calls, estimated_calls) VALUES (%s, %s, '2026-11-18', 1, 1, 0, 0, 0)"
@@ -137,6 +140,7 @@ def set_by_hand(connection: psycopg.Connection) -> None:
         connection.execute(flag, ("of the organization", organization, None))
         connection.execute(cost, (organization, organization))
         connection.execute(run, (organization,))
+        connection.execute(data_key, (organization,))
         connection.execute("UPDATE organizations SET plan = 'free' WHERE id = %s", (organization,))
         connection.execute(budget, (organization, organization, None))
         connection.execute(alert, (organization, organization))
@@ -147,6 +151,7 @@ def set_by_hand(connection: psycopg.Connection) -> None:
             connection.execute(budget, (organization, workspace, workspace))
             connection.execute(alert, (organization, workspace))
             connection.execute(rollup, (organization, workspace))
+            connection.execute("INSERT INTO tenant_usage VALUES (%s, now(), %s, 1, 1, 0)", (organization, workspace))
             connection.execute(
                 "INSERT INTO workflows (organization_id, id, workspace_id) VALUES (%s, %s, %s)",
                 (organization, f"flow of {workspace}", workspace),
@@ -174,14 +179,15 @@ def column(rows: Sequence[Mapping[str, Any]], table: str, name: str) -> set[Any]
 
 
 READ = (
-    "agent_trace_history", "audit_log", "budget_alerts", "budgets", "event_logs", "feature_flags", "model_cost_logs",
-    "model_costs", "model_prices", "organizations", "plan_changes", "prompt_similarity_logs", "quarantine", "resources",
-    "retention_runs", "span_contents", "touched_days", "unsettled_traces", "usage_rollups", "users", "workflows",
-    "workspaces",
+    "agent_trace_history", "audit_log", "budget_alerts", "budgets", "data_keys", "event_logs", "feature_flags",
+    "model_cost_logs", "model_costs", "model_prices", "organizations", "plan_changes", "prompt_similarity_logs",
+    "quarantine", "resources", "retention_runs", "span_contents", "tenant_usage", "touched_days", "unsettled_traces",
+    "usage_rollups", "users", "workflows", "workspaces",
 )  # fmt: skip
 """What a tenant is answered from."""
 OF_ORGANIZATIONS = (
-    "audit_log", "model_prices", "organizations", "plan_changes", "resources", "retention_runs", "touched_days",
+    "audit_log", "data_keys", "model_prices", "organizations", "plan_changes", "resources", "retention_runs",
+    "touched_days",
     "unsettled_traces", "users",
 )  # fmt: skip
 OF_WORKSPACES = tuple(name for name in READ if name not in OF_ORGANIZATIONS)

@@ -31,8 +31,10 @@ from otel_obs.errors import (
     ObsError,
     UnauthenticatedError,
 )
+from otel_obs.postgres.vault import Vault
 from otel_obs.receiver.auth import ADMIN
 from otel_obs.receiver.status import answer_to
+from otel_obs.tenancy import Limits
 from otel_obs.web.access import Api, Caller
 from otel_obs.web.asked import Asked, Asking
 from otel_obs.web.dashboard import figures
@@ -63,6 +65,8 @@ class Desk:
     otlp: Callable[[], tuple[str, str]]
     """Where OTLP is taken, over gRPC and over HTTP."""
     retention_grace: timedelta
+    limits: Limits
+    """Of organizations that have none of their own."""
     paths: frozenset[str]
     """Pages that are there: navigation shows no others."""
 
@@ -104,6 +108,12 @@ class Page:
         """Give a connection that sees what the caller may see."""
         api: Api = self.request.app.state.api
         return api.read(self.caller)
+
+    @property
+    def vault(self) -> Vault | None:
+        """Return what opens encrypted content."""
+        api: Api = self.request.app.state.api
+        return api.vault
 
     def link(self, path: str, **changes: Any) -> str:
         """Return the address of a page of the same period and tenant."""
