@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install lock vulnerabilities sbom demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench-neighbour bench
+.PHONY: install lock vulnerabilities sbom demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench bench-neighbour clock
 
 install: .venv/installed
 
@@ -43,6 +43,11 @@ test: install
 browser:
 	test -x /usr/bin/chromium || test "$$(id -u)" -ne 0 || \
 	    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium)
+
+# Debian's libfaketime, for the tests of hosts with another time; without it, and without that right, they are skipped.
+clock:
+	ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || test "$$(id -u)" -ne 0 || \
+	    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends faketime)
 
 # The Collector of collector/, with Go 1.26 or newer from the official modules; for the tests a foreign sender and a broker.
 # builder/go.sum pins every module that goes into it.  Go caches downloads and compiled packages in places of its own.

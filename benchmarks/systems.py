@@ -164,7 +164,7 @@ def _version_in(environment: str, package: str) -> str:
 
 
 def otel_obs(*arguments: str, url: str) -> str:
-    """Run a command on a database; return what it says."""
+    """Run a command of ours on the database at *url*, and return what it prints."""
     environment = {**_clean(), "OTEL_OBS_DATABASE_URL": url}
     return subprocess.check_output([sys.executable, "-m", "otel_obs", *arguments], env=environment, text=True)
 

@@ -19,8 +19,7 @@ from otel_obs.semconv import (
 
 _NAMES = (GUARDRAIL_NAME, "gen_ai.guardrail.component.name", "gen_ai.guardrail.name", "gen_ai.guardian.name")
 _SCORES = (GUARDRAIL_SIMILARITY_SCORE, "gen_ai.guardrail.risk.score", "gen_ai.security.risk.score")
-REFERENCES = frozenset((GUARDRAIL_FLAGGED_REFERENCE,))
-"""Attributes that quote what was flagged, which is content."""
+_REFERENCES = (GUARDRAIL_FLAGGED_REFERENCE,)
 _ACTIONS = (
     GUARDRAIL_ACTION_TAKEN,
     "gen_ai.guardrail.result.value",
@@ -37,7 +36,7 @@ def check_of(facts: Facts, name: str | None = None) -> Check:
     return Check(
         guardrail_name=facts.text(*_NAMES) or name,
         similarity_score=score,
-        flagged_reference=facts.text(*REFERENCES),
+        flagged_reference=facts.text(*_REFERENCES),
         action_taken=_action(facts),
     )
 

@@ -31,7 +31,7 @@ from otel_obs.dialects import (
 from otel_obs.dialects.call import is_conversation
 from otel_obs.dialects.content import Contents, Layout, Part, body_of, event_part, layout_of
 from otel_obs.dialects.facts import Facts
-from otel_obs.dialects.guardrail import REFERENCES, is_check
+from otel_obs.dialects.guardrail import is_check
 from otel_obs.dialects.names import Names, names_of
 from otel_obs.model import Content, LogRecord, Reading, Span
 from otel_obs.semconv import NODE_ID, RUN_ID, WORKFLOW_ID
@@ -148,7 +148,7 @@ def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -
         conversation_id=_conversation(reading, facts),
         user_id=reading.user_id or facts.text(*_USERS),
         contents=_parts(reading, contents),
-        content_keys=contents.keys if reading.check is None else contents.keys | REFERENCES,
+        content_keys=contents.keys,
         content_event_keys=contents.event_keys,
         body_is_content=reading.body_is_content,
         flags=flags,

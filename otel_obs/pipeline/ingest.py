@@ -13,6 +13,7 @@ from otel_obs.model import Call, Content, Cost, Decoded, LogRecord, Reading, Rej
 from otel_obs.otlp.values import MAX_PAYLOAD_BYTES
 from otel_obs.pipeline.settle import Settled, settle
 from otel_obs.pipeline.tree import Forest
+from otel_obs.pipeline.whole import whole_traces
 from otel_obs.rows import CallRow
 from otel_obs.rows.batch import Batch, Quarantined
 from otel_obs.rows.build import (
@@ -318,6 +319,11 @@ def batch_of(received: Iterable[Received], price: Price, *, from_spool: bool = F
             for event in (settled[organization].events[key],)
         ],
         reports={key: report for forest in settled.values() for key, report in forest.shared().items()},
+        whole={
+            (organization, trace_id): count
+            for organization, records in tenants.items()
+            for trace_id, count in whole_traces(settled[organization], _with_extra_events(records)).items()
+        },
         resources={
             (organization, record.sent_by.hash): record.sent_by.attributes
             for organization, records in tenants.items()
@@ -349,6 +355,11 @@ def _extra_events(tenants: dict[str, dict[EventKey, RecordRows]], settled: dict[
                     agent_id=event.agent_id,
                     inherited=event.inherited & ~(PART_OF_EXECUTION | TOP_OF_TRACE),
                 )
+
+
+def _with_extra_events(records: dict[EventKey, RecordRows]) -> Iterable[str]:
+    """Return the traces in which span events are rows of their own: these are steps of runs once they are stored."""
+    return (trace_id for (trace_id, _), record in records.items() if record.extra_events)
 
 
 def _forest(records: dict[EventKey, RecordRows]) -> Forest:

@@ -26,27 +26,6 @@ class _Counts(Collector):
         yield family
 
 
-class _Merged(Collector):
-    def __init__(self, found: Mapping[str, Sequence[Metric]]) -> None:
-        self._found = found
-
-    def collect(self) -> Iterator[Metric]:
-        merged: dict[str, Metric] = {}
-        for worker, families in self._found.items():
-            for family in families:
-                known = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                for sample in family.samples:
-                    known.samples.append(sample._replace(labels={**sample.labels, "worker": worker}))
-        yield from merged.values()
-
-
-def merged_exposition(found: Mapping[str, Sequence[Metric]]) -> bytes:
-    """Return the metrics of several workers in Prometheus' text format, each with the label ``worker``."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Merged(found))
-    return generate_latest(registry)
-
-
 class GatewayMetrics:
     """Counters in a registry of their own."""
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
-from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
 from otel_obs.maintenance import tenancy
@@ -47,7 +46,7 @@ class ApiServer:
         database_url: str,
         *,
         authenticator: Authenticator | None = None,
-        registry: CollectorRegistry | None = None,
+        measure: Callable[[], bytes] = bytes,
         also_check: Callable[[], None] = lambda: None,
         routes: Sequence[BaseRoute] = (),
     ) -> None:
@@ -76,7 +75,7 @@ class ApiServer:
             grace=timedelta(days=settings.retention_grace_days),
             vault=vault_of(settings),
         )
-        health = health_routes(self.check, registry or CollectorRegistry(), may_measure(settings, authenticator))
+        health = health_routes(self.check, measure, may_measure(settings, authenticator))
         self._live = Live(access.read)
         app = create_app(
             access,

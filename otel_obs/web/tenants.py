@@ -21,8 +21,8 @@ from otel_obs.maintenance.sweeping import Subject
 from otel_obs.settings import CONTENT_RULE, is_identifier
 from otel_obs.web import export
 from otel_obs.web.access import Caller
-from otel_obs.web.api import AS_TEXT, PROBLEMS, Format, api_of
-from otel_obs.web.asked import Administering, Asking, Cursor, Limit, checked_word
+from otel_obs.web.api import AS_TEXT, PROBLEMS, Paged, api_of
+from otel_obs.web.asked import Administering, Asking, checked_word
 from otel_obs.web.exporting import ExportingRoute
 from otel_obs.web.shapes import as_json, model_of, page_of_model
 
@@ -88,28 +88,24 @@ def put_organization(request: Request, caller: Administering, body: ContentBody,
 def get_workspaces(
     request: Request,
     caller: Asking,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    format: Format = "json",  # noqa: A002  # the parameter's name
+    paging: Paged,
 ) -> Response:
     """Return the workspaces that the key may see."""
     with api_of(request).read(caller) as connection:
-        page = tenants.workspaces(connection, caller.reader.organization_id, limit=limit, cursor=cursor)
-    return export.answer(page, tenants.Workspace, format)
+        page = tenants.workspaces(connection, caller.reader.organization_id, **paging.place)
+    return export.answer(page, tenants.Workspace, paging.format)
 
 
 @router.get("/users", response_model=page_of_model(tenants.Named), responses=AS_TEXT, summary="Users by id")
 def get_users(
     request: Request,
     caller: Asking,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    format: Format = "json",  # noqa: A002  # the parameter's name
+    paging: Paged,
 ) -> Response:
     """Return the end users of the organization's programs."""
     with api_of(request).read(caller) as connection:
-        page = tenants.users(connection, caller.reader.organization_id, limit=limit, cursor=cursor)
-    return export.answer(page, tenants.Named, format)
+        page = tenants.users(connection, caller.reader.organization_id, **paging.place)
+    return export.answer(page, tenants.Named, paging.format)
 
 
 @router.put("/workspaces/{workspace:path}", status_code=204, response_class=Response, summary="Make a workspace")

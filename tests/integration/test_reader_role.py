@@ -181,9 +181,8 @@ def column(rows: Sequence[Mapping[str, Any]], table: str, name: str) -> set[Any]
 READ = (
     "agent_trace_history", "audit_log", "budget_alerts", "budgets", "data_keys", "event_logs", "feature_flags",
     "model_cost_logs", "model_costs", "model_prices", "organizations", "plan_changes", "prompt_similarity_logs",
-    "quarantine", "resources",
-    "retention_runs", "span_contents", "tenant_usage", "touched_days", "unsettled_traces", "usage_rollups", "users",
-    "workflows", "workspaces",
+    "quarantine", "resources", "retention_runs", "span_contents", "tenant_usage", "touched_days", "unsettled_traces",
+    "usage_rollups", "users", "workflows", "workspaces",
 )  # fmt: skip
 """What a tenant is answered from."""
 OF_ORGANIZATIONS = (
