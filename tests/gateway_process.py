@@ -23,7 +23,7 @@ class GatewayProcess:
     def __init__(self, url: str, data_dir: Path, **settings: str) -> None:
         self._url = url
         self._data_dir = data_dir
-        self._settings = {f"OTEL_OBS_{name}": value for name, value in settings.items()}
+        self.environment = environment(**{f"OTEL_OBS_{name}": value for name, value in settings.items()})
         self.grpc = f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
         self.log = data_dir.parent / f"{data_dir.name}.log"
@@ -34,7 +34,7 @@ class GatewayProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "otel_obs", "gateway", "--database-url", self._url,
                  "--data-dir", str(self._data_dir), "--grpc", self.grpc, "--http", self.http],
-                env=environment(**self._settings), stdout=log, stderr=log, preexec_fn=limits,  # noqa: PLW1509  # a limit
+                env=self.environment, stdout=log, stderr=log, preexec_fn=limits,  # noqa: PLW1509  # a limit
             )  # fmt: skip
 
     def healthy(self) -> None:

@@ -75,7 +75,7 @@ def _serve(
             click.echo(f"ready grpc={listening.grpc} http={listening.http}{also}")
             say(settings, listening)
             search_seldom()
-            registry = server.metrics.registry if isinstance(server, Gateway) else None
+            registry = server.metrics.registry if isinstance(server, Gateway) else server.registry
             with _maintained(settings, url, registry) if everything else nullcontext():
                 stop.wait()
     finally:
@@ -87,28 +87,27 @@ def _serve(
 
 
 def _api_of(server: Gateway | Workers, settings: Settings, url: str) -> ApiServer:
-    """Return the API beside a gateway: it knows the same keys, and counts in the same place.
+    """Return the API beside a gateway: it knows the same keys, and shows the same metrics.
 
-    Beside several workers it has a memory of keys of its own, and they count on the port of OTLP/HTTP.
+    Beside several workers it has a memory of keys of its own.
     """
     if isinstance(server, Workers):
-        return ApiServer(settings, url, also_check=server.can_take)
+        return ApiServer(settings, url, measure=server.exposition, also_check=server.can_take)
     return ApiServer(
         settings,
         url,
         authenticator=server.authenticator,
-        registry=server.metrics.registry,
+        measure=server.metrics.exposition,
         also_check=server.check,
     )
 
 
 @contextmanager
-def _maintained(settings: Settings, url: str, registry: CollectorRegistry | None) -> Iterator[None]:
+def _maintained(settings: Settings, url: str, registry: CollectorRegistry) -> Iterator[None]:
     """Run the jobs of maintenance meanwhile; the gateway settles what it writes itself."""
     pool = maintenance_pool(url)
     scheduler = scheduler_of(settings, pool, settles=False)
-    if registry is not None:
-        registry.register(MaintenanceMetrics(pool))
+    registry.register(MaintenanceMetrics(pool))
     scheduler.start()
     try:
         yield

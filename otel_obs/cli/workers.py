@@ -19,11 +19,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from otel_obs.cli.garbage import search_seldom
 from otel_obs.cli.logs import log_to_stderr
 from otel_obs.errors import ConfigurationError, ObsError, SchemaTooNewError
 from otel_obs.receiver.memory import available_bytes
-from otel_obs.receiver.metrics import merged_exposition
+from otel_obs.receiver.summed import Summed, exposition
 from otel_obs.receiver.tls import certificates_of
 from otel_obs.server import Gateway, Listening
 from otel_obs.settings import Settings, host_and_port
@@ -60,6 +62,10 @@ class Workers:
         )
         self._url = database_url
         self._workers = [_Worker(number) for number in range(count)]
+        self._summed = Summed()
+        self._hearing = threading.Lock()
+        self.registry = CollectorRegistry()
+        """What the parent itself counts: it is shown beside the sums."""
         self._error: ObsError | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="otel-obs-workers", daemon=True)
@@ -82,6 +88,11 @@ class Workers:
         if not all(worker.is_ready for worker in self._workers):
             raise ObsError("workers are starting")
 
+    def exposition(self) -> bytes:
+        """Return what all workers count, and the parent, in Prometheus' text format."""
+        with self._hearing:
+            return self._metrics()
+
     def stop(self) -> None:
         """Let all workers finish what they accepted, and end."""
         self._stopping.set()
@@ -98,15 +109,18 @@ class Workers:
     def _run(self) -> None:
         while not self._stopping.is_set():
             pipes = {worker.pipe: worker for worker in self._workers if worker.pipe is not None}
-            for pipe in wait(list(pipes), LOOK_EVERY_S):
-                self._hear(pipes[pipe])  # type: ignore[index]
-            for worker in self._workers:
-                while worker.later:
-                    self._hear(worker)
-            for worker in self._workers:
-                if not worker.is_alive and not self._stopping.is_set() and worker.may_start:
-                    _log.warning("worker %s ended, it is started again", worker.number)
-                    worker.start(self._settings, self._url)
+            talking = wait(list(pipes), LOOK_EVERY_S)
+            with self._hearing:
+                for pipe in talking:
+                    self._hear(pipes[pipe])  # type: ignore[index]
+                for worker in self._workers:
+                    while worker.later:
+                        self._hear(worker)
+                for worker in self._workers:
+                    if not worker.is_alive and not self._stopping.is_set() and worker.may_start:
+                        _log.warning("worker %s ended, it is started again", worker.number)
+                        self._summed.ended(worker.number)
+                        worker.start(self._settings, self._url)
 
     def _hear(self, worker: _Worker) -> None:
         said = worker.heard()
@@ -117,12 +131,14 @@ class Workers:
             worker.is_ready = content is None
             if isinstance(content, SchemaTooNewError | ConfigurationError):
                 self._error = content
+        elif what == TELL:
+            self._summed.heard(worker.number, content)
         elif what == METRICS:
-            worker.tell(TELL, self._metrics(worker, content))
+            self._summed.heard(worker.number, content)
+            worker.tell(TELL, self._metrics(worker))
 
-    def _metrics(self, asking: _Worker, own: Any) -> bytes:
-        """Return what all workers count; *own* is what the asking one does."""
-        found = {str(asking.number): own}
+    def _metrics(self, asking: _Worker | None = None) -> bytes:
+        """Return what all workers count; what the *asking* one does is known."""
         others = [worker for worker in self._workers if worker is not asking and worker.is_alive]
         for worker in others:
             worker.tell(METRICS)
@@ -133,10 +149,10 @@ class Workers:
                 if said is None:
                     break
                 if said[0] == TELL:
-                    found[str(worker.number)] = said[1]
+                    self._summed.heard(worker.number, said[1])
                     break
                 worker.later.append(said)
-        return merged_exposition(found)
+        return exposition(self._summed.families(), self.registry)
 
 
 class _Worker:

@@ -27,6 +27,7 @@ from otel_obs.maintenance.slots import Schedule
 from otel_obs.maintenance.work import Actions, Done, Work
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.prices import operator_prices
+from otel_obs.postgres.vault import Vault
 from otel_obs.pricing.book import PriceBook
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ LOOK_EVERY_S = 10.0
 BUDGETS = "budgets"
 HOURLY = ("rollups", "reprice")
 """Jobs that run between the times of the schedule too."""
+CLOCK_EVERY_S = 1.0
+CLOCK_JUMP_S = 2.0
+"""More than a clock is slewed by in that time."""
 PRICES_FOR_S = 10.0
 """How long the operators' prices are believed."""
 BUDGETS_EVERY_S = 20.0
@@ -58,6 +62,7 @@ class Scheduler:
         rollup_days: int | None = None,
         settles: bool = True,
         actions: Actions | None = None,
+        vault: Vault | None = None,
         jobs: Mapping[str, Job] = JOBS,
     ) -> None:
         self._pool = pool
@@ -66,9 +71,11 @@ class Scheduler:
         self._grace = grace
         self._rollup_days = rollup_days
         self._actions = actions or Actions()
+        self._vault = vault
         self._jobs = jobs
         self._stopping = threading.Event()
         self._said: dict[str, float] = {}
+        self._clock_thread = threading.Thread(target=self._mind_the_clock, name="otel-obs-clock", daemon=True)
         self._prices_until = 0.0
         self._scheduler = BackgroundScheduler(
             timezone=timezone.utc,
@@ -89,17 +96,30 @@ class Scheduler:
         # Its own log tells of each round.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler.start()
+        self._clock_thread.start()
 
     def stop(self) -> None:
         """End; a job that is under way stops after its transaction, and is gone on with by whoever comes next."""
         self._stopping.set()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+            self._clock_thread.join()
+
+    def _mind_the_clock(self) -> None:
+        """Begin all rounds anew when somebody set the clock: one set back would let them wait for it to catch up."""
+        known = time.time() - time.monotonic()
+        while not self._stopping.wait(CLOCK_EVERY_S):
+            found = time.time() - time.monotonic()
+            if abs(found - known) > CLOCK_JUMP_S:
+                _log.warning("the clock of this host was set by %+.0f s", found - known)
+                for job in self._scheduler.get_jobs():
+                    job.modify(next_run_time=datetime.now(tz=timezone.utc))
+            known = found
 
     def _settle(self) -> None:
         with self._tolerant("settle"):
             self._refresh_prices()
-            settle_overdue(self._pool, self._book)
+            settle_overdue(self._pool, self._book, vault=self._vault)
 
     def _refresh_prices(self) -> None:
         """Price what settling finds with what operators have set meanwhile."""
@@ -164,6 +184,7 @@ class Scheduler:
             grace=self._grace,
             rollup_days=self._rollup_days,
             actions=self._actions,
+            vault=self._vault,
         )
 
     def _tolerant(self, what: str) -> _Tolerant:

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from otel_obs.errors import ObsError
+from otel_obs.errors import ObsError, RateLimitedError
 from otel_obs.rows.batch import Quarantined, Written
 
 
@@ -24,27 +24,6 @@ class _Counts(Collector):
         for kind, value in self._values.items():
             family.add_metric([kind], value())
         yield family
-
-
-class _Merged(Collector):
-    def __init__(self, found: Mapping[str, Sequence[Metric]]) -> None:
-        self._found = found
-
-    def collect(self) -> Iterator[Metric]:
-        merged: dict[str, Metric] = {}
-        for worker, families in self._found.items():
-            for family in families:
-                known = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                for sample in family.samples:
-                    known.samples.append(sample._replace(labels={**sample.labels, "worker": worker}))
-        yield from merged.values()
-
-
-def merged_exposition(found: Mapping[str, Sequence[Metric]]) -> bytes:
-    """Return the metrics of several workers in Prometheus' text format, each with the label ``worker``."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Merged(found))
-    return generate_latest(registry)
 
 
 class GatewayMetrics:
@@ -90,6 +69,12 @@ class GatewayMetrics:
             ["error"],
             registry=self.registry,
         )
+        self.limited = Counter(
+            "otel_obs_requests_limited",
+            "Requests of organizations that sent too fast, by what there was too much of.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.commit_seconds = Histogram(
             "otel_obs_commit_seconds", "From rows to their commit, for those that were committed.",
             registry=self.registry,
@@ -130,6 +115,8 @@ class GatewayMetrics:
     def failed(self, error: ObsError) -> None:
         """Count a request of which nothing was stored."""
         self.refused.labels(type(error).__name__.removesuffix("Error")).inc()
+        if isinstance(error, RateLimitedError):
+            self.limited.labels(error.reason).inc()
 
     def families(self) -> list[Metric]:
         """Return all of them as they are now."""

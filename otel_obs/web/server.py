@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
-from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
 from otel_obs.maintenance import tenancy
@@ -16,10 +15,12 @@ from otel_obs.postgres import schema
 from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.reading import reading
 from otel_obs.postgres.roles import check_reader
+from otel_obs.postgres.vault import vault_of
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.receiver.tls import certificates_of
 from otel_obs.settings import Settings
-from otel_obs.web import api, budgets, dashboard, flags, keeping, stream, tenants
+from otel_obs.tenancy import limits_of
+from otel_obs.web import api, audit, budgets, dashboard, flags, keeping, stream, tenants
 from otel_obs.web.access import Api, by_nothing
 from otel_obs.web.app import create_app
 from otel_obs.web.dashboard import files
@@ -45,7 +46,7 @@ class ApiServer:
         database_url: str,
         *,
         authenticator: Authenticator | None = None,
-        registry: CollectorRegistry | None = None,
+        measure: Callable[[], bytes] = bytes,
         also_check: Callable[[], None] = lambda: None,
         routes: Sequence[BaseRoute] = (),
     ) -> None:
@@ -72,13 +73,15 @@ class ApiServer:
             delete=lambda subject, caller, why: tenancy.delete(self._pool, subject, why=why, actor=caller.actor),
             private_webhooks=settings.webhook_private,
             grace=timedelta(days=settings.retention_grace_days),
+            vault=vault_of(settings),
         )
-        health = health_routes(self.check, registry or CollectorRegistry(), may_measure(settings, authenticator))
+        health = health_routes(self.check, measure, may_measure(settings, authenticator))
         self._live = Live(access.read)
         app = create_app(
             access,
             [
                 api.router,
+                audit.router,
                 budgets.router,
                 keeping.router,
                 flags.router,
@@ -96,9 +99,10 @@ class ApiServer:
             sessions=sessions,
             otlp=lambda: self.otlp,
             retention_grace=timedelta(days=settings.retention_grace_days),
+            limits=limits_of(settings),
             paths=dashboard.paths(),
         )
-        self._listener = HttpListener(app, settings.api_endpoint, certificates)
+        self._listener = HttpListener(app, settings.api_endpoint, certificates, settings.trusted_proxies)
 
     def start(self) -> str:
         """Listen, and return where.

@@ -32,8 +32,9 @@ def folder() -> Iterator[Path]:
 def start(folder: Path) -> Iterator[Start]:
     running: list[Running] = []
 
-    def begin(url: str, **more: str) -> tuple[Running, dict[str, str]]:
-        arguments = ("gateway", "--data-dir", str(folder), "--database-url", url, *PORTS)
+    def begin(url: str, command: str = "gateway", **more: str) -> tuple[Running, dict[str, str]]:
+        api = ("--api", "127.0.0.1:0") if command == "up" else ()
+        arguments = (command, "--data-dir", str(folder), "--database-url", url, *PORTS, *api)
         running.append(Running(*arguments, OTEL_OBS_WORKERS="2", **more))
         running[-1].ready()
         return running[-1], json.loads((folder / "run.json").read_text())
@@ -63,7 +64,8 @@ def metrics(address: str) -> str:
 
 
 def total(address: str, name: str) -> float:
-    return sum(map(float, re.findall(rf"^{name}\{{[^}}]*\}} (\S+)$", metrics(address), re.MULTILINE)))
+    """Return what one line, or all labels, of a metric say: workers have no lines of their own."""
+    return sum(map(float, re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", metrics(address), re.MULTILINE)))
 
 
 def is_gone(pid: int) -> bool:
@@ -78,8 +80,9 @@ def test_workers_are_one_gateway(start: Start, database: str) -> None:
 
     assert all(ledger.send_all(range(5)) for ledger in ledgers)
 
-    assert set(re.findall(r'worker="(\d)"', metrics(told["http"]))) == {"0", "1"}
-    assert total(told["http"], "otel_obs_records_stored_total") == 6 * 5 * 20
+    for _ in range(6):  # each on a connection of its own, which either worker may get
+        assert re.findall(r"^otel_obs_records_stored_total (\S+)$", metrics(told["http"]), re.MULTILINE) == ["600.0"]
+    assert total(told["http"], "otel_obs_workers") == 2
     pids = workers(running)
     code, errors = running.stop(signal.SIGINT)
     assert (code, "Traceback" in errors) == (0, False), errors
@@ -114,6 +117,28 @@ def test_a_worker_that_falls_is_started_again_and_its_spool_is_drained(start: St
             assert adds_up(connection, ledger)["committed"] == 300
     finally:
         proxy.close()
+
+
+def test_each_port_shows_the_same_sums_and_they_never_fall(start: Start, database: str) -> None:
+    running, told = start(database, "up")
+    ledgers = [Ledger(told["http"], seed=n) for n in range(8)]
+    assert all(ledger.send_all(range(3)) for ledger in ledgers)
+    names = ("otel_obs_records_stored_total", "otel_obs_records_received_total", "otel_obs_commit_seconds_count",
+             "otel_obs_workers", "otel_obs_database_up")  # fmt: skip
+
+    seen = {port: [total(told[port], name) for name in names] for port in ("api", "http")}
+
+    assert seen["api"] == seen["http"]
+    assert seen["api"][:2] == [480.0, 480.0]
+    assert seen["api"][3:] == [2.0, 1.0]
+    assert "otel_obs_maintenance_failing" in metrics(told["http"])
+    before = workers(running)
+    os.kill(before[0], signal.SIGKILL)
+    eventually(lambda: len(set(workers(running)) - set(before)) == 1)
+    assert total(told["api"], "otel_obs_records_stored_total") == 480.0
+    assert all(Ledger(told["http"], seed=n).insist(3) for n in range(8))
+    eventually(lambda: total(told["api"], "otel_obs_records_stored_total") == 640.0)
+    assert running.stop()[0] == 0
 
 
 def test_workers_end_with_their_parent(start: Start, database: str) -> None:
