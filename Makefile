@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench
+.PHONY: install demo test browser faults otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench
 
 install: .venv/installed
 
@@ -25,6 +25,12 @@ test: install
 browser:
 	test -x /usr/bin/chromium || test "$$(id -u)" -ne 0 || \
 	    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium)
+
+# Debian's libraries for processes with another clock and for system calls that fail; without them, and without the
+# right to install them, those tests are skipped.
+faults:
+	test -n "$$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)" -a -x /usr/bin/fiu-run || test "$$(id -u)" -ne 0 || \
+	    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends faketime fiu-utils)
 
 # The Collector of collector/, with Go 1.26 or newer from the official modules; for the tests a foreign sender and a broker.
 # builder/go.sum pins every module that goes into it.  Go caches downloads and compiled packages in places of its own.
@@ -70,8 +76,9 @@ chaos: install
 soak: install
 	$(BIN)/python -m tests.chaos.soak $(MINUTES)
 
-# Damaged requests into both decoders: make fuzz MINUTES=1
+# Damaged requests into both decoders: make fuzz MINUTES=1; guided by coverage where atheris has a wheel.
 fuzz: install
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: 'atheris>=2.3'
 	$(BIN)/python -m tests.chaos.fuzz $(MINUTES)
 
 # Our gateway, PostgreSQL's limit, MLflow and Phoenix side by side: the peers are installed into build/ first.

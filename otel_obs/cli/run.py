@@ -75,8 +75,7 @@ def _serve(
             click.echo(f"ready grpc={listening.grpc} http={listening.http}{also}")
             say(settings, listening)
             search_seldom()
-            registry = server.metrics.registry if isinstance(server, Gateway) else None
-            with _maintained(settings, url, registry) if everything else nullcontext():
+            with _maintained(settings, url, _registry_of(server)) if everything else nullcontext():
                 stop.wait()
     finally:
         click.echo("stopping: finishing what was accepted", err=True)
@@ -87,12 +86,12 @@ def _serve(
 
 
 def _api_of(server: Gateway | Workers, settings: Settings, url: str) -> ApiServer:
-    """Return the API beside a gateway: it knows the same keys, and counts in the same place.
+    """Return the API beside a gateway: it knows the same keys, and shows the same metrics.
 
-    Beside several workers it has a memory of keys of its own, and they count on the port of OTLP/HTTP.
+    Beside several workers it has a memory of keys of its own.
     """
     if isinstance(server, Workers):
-        return ApiServer(settings, url, also_check=server.can_take)
+        return ApiServer(settings, url, registry=server.registry, also_check=server.can_take)
     return ApiServer(
         settings,
         url,
@@ -102,13 +101,16 @@ def _api_of(server: Gateway | Workers, settings: Settings, url: str) -> ApiServe
     )
 
 
+def _registry_of(server: Gateway | Workers) -> CollectorRegistry:
+    return server.registry if isinstance(server, Workers) else server.metrics.registry
+
+
 @contextmanager
-def _maintained(settings: Settings, url: str, registry: CollectorRegistry | None) -> Iterator[None]:
+def _maintained(settings: Settings, url: str, registry: CollectorRegistry) -> Iterator[None]:
     """Run the jobs of maintenance meanwhile; the gateway settles what it writes itself."""
     pool = maintenance_pool(url)
     scheduler = scheduler_of(settings, pool, settles=False)
-    if registry is not None:
-        registry.register(MaintenanceMetrics(pool))
+    registry.register(MaintenanceMetrics(pool))
     scheduler.start()
     try:
         yield

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import add
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from otel_obs.errors import ObsError
 from otel_obs.rows.batch import Quarantined, Written
@@ -26,25 +28,49 @@ class _Counts(Collector):
         yield family
 
 
-class _Merged(Collector):
-    def __init__(self, found: Mapping[str, Sequence[Metric]]) -> None:
-        self._found = found
+class Collected(Collector):
+    """Metrics that somebody else gathers."""
+
+    def __init__(self, gather: Callable[[], Iterable[Metric]]) -> None:
+        self._gather = gather
+
+    def describe(self) -> list[Metric]:
+        """Return no names: registering gathers nothing."""
+        return []
 
     def collect(self) -> Iterator[Metric]:
-        merged: dict[str, Metric] = {}
-        for worker, families in self._found.items():
-            for family in families:
-                known = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                for sample in family.samples:
-                    known.samples.append(sample._replace(labels={**sample.labels, "worker": worker}))
-        yield from merged.values()
+        """Return what they are now."""
+        yield from self._gather()
 
 
-def merged_exposition(found: Mapping[str, Sequence[Metric]]) -> bytes:
-    """Return the metrics of several workers in Prometheus' text format, each with the label ``worker``."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Merged(found))
-    return generate_latest(registry)
+_COMBINED: Mapping[str, Callable[[float, float], float]] = {"otel_obs_database_up": min, "otel_obs_lag_seconds": max}
+"""What several processes say is added, but for these."""
+
+
+def summed(found: Iterable[Iterable[Metric]]) -> list[Metric]:
+    """Return the metrics of several processes as if they were one."""
+    merged: dict[str, Metric] = {}
+    samples: dict[str, dict[tuple[object, ...], Sample]] = {}
+    for families in found:
+        for family in families:
+            merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            known = samples.setdefault(family.name, {})
+            for sample in family.samples:
+                key = (sample.name, *sorted(sample.labels.items()))
+                known[key] = sample if key not in known else _combined(known[key], sample)
+    for name, family in merged.items():
+        family.samples = list(samples[name].values())
+    return list(merged.values())
+
+
+def _combined(one: Sample, other: Sample) -> Sample:
+    combine = _COMBINED.get(one.name, min if one.name.endswith("_created") else add)
+    return one._replace(value=combine(one.value, other.value))
+
+
+def lasting(families: Iterable[Metric]) -> list[Metric]:
+    """Return what stays true of a process that is no more: what it has counted."""
+    return [family for family in families if family.type in {"counter", "histogram"}]
 
 
 class GatewayMetrics:
