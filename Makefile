@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install demo test browser faults otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench
+.PHONY: install demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench
 
 install: .venv/installed
 
@@ -75,6 +75,10 @@ chaos: install
 # A steady load with a fault every minute, and a balance by id: make soak MINUTES=10
 soak: install
 	$(BIN)/python -m tests.chaos.soak $(MINUTES)
+
+# PostgreSQL away for as long, more than the machine can take, prompts of 200 KB: make outage MINUTES=10
+outage overload large: install
+	$(BIN)/python -m tests.chaos.loads $@ $(MINUTES)
 
 # Damaged requests into both decoders: make fuzz MINUTES=1; guided by coverage where atheris has a wheel.
 fuzz: install

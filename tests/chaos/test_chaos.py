@@ -25,7 +25,7 @@ from typing_extensions import Self
 
 from tests.fault_proxy import FaultProxy, Trap, eventually
 from tests.gateway_process import GatewayProcess
-from tests.ledger import EXPORT, Ledger, adds_up
+from tests.ledger import EXPORT, Ledger, adds_up, roll_up_now
 from tests.private_postgres import PrivatePostgres, private_postgres
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
@@ -120,6 +120,8 @@ def test_a_server_that_is_killed_twenty_times_under_load(server: PrivatePostgres
                 load.wait_for(5)
                 server.start()
                 server.ready()
+                with server.connect() as connection:
+                    roll_up_now(connection)
         gateway.until_drained()
 
         with server.connect() as connection:
