@@ -60,6 +60,12 @@ class KeyStoreUnavailableError(ObsError):
     retryable = True
 
 
+class KeysUnavailableError(ObsError):
+    """The keys that content is sealed with cannot be had now; send it again later."""
+
+    retryable = True
+
+
 class QueueFullError(ObsError):
     """More is waiting to be stored than this process may hold; send it again later."""
 

@@ -34,6 +34,7 @@ from otel_obs.postgres.embedded import running_dsn
 from otel_obs.postgres.pool import conninfo, open_pool
 from otel_obs.postgres.prices import Current
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.postgres.vault import vault_of
 from otel_obs.postgres.workflows import bindings
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
@@ -192,7 +193,7 @@ class _Writer:
         self._mapping = _mapping(settings, prices)
         self._pool: ConnectionPool = open_pool(database_url, max_size=2, writes=True)
         repriced = partial(reprice, price=self._mapping.price)
-        self._store = PostgresStore(self._pool, prices.row, current=Current(prices, repriced))
+        self._store = PostgresStore(self._pool, prices.row, current=Current(prices, repriced), vault=vault_of(settings))
         self._queue = CommitQueue(self._store, self._mapping.price)
         self._settling = settling(repriced)
         self._settler = Settler(self._settle_some)

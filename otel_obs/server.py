@@ -38,6 +38,7 @@ from otel_obs.postgres.pool import fingerprint, open_pool, translated
 from otel_obs.postgres.prices import Current
 from otel_obs.postgres.roles import check_reader
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.postgres.vault import vault_of
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
 from otel_obs.receiver.auth import ADMIN, READ, Authenticator
@@ -79,7 +80,9 @@ class Gateway:
         self._mapping = mapping_of(settings, self._prices)
         self._pool: ConnectionPool = open_pool(database_url, writes=True)
         repriced = partial(reprice, price=self._mapping.price)
-        self._store = PostgresStore(self._pool, self._prices.row, current=Current(self._prices, repriced))
+        self._store = PostgresStore(
+            self._pool, self._prices.row, current=Current(self._prices, repriced), vault=vault_of(settings)
+        )
         self.metrics = GatewayMetrics()
         self.exposition: Callable[[], bytes] = self.metrics.exposition
         """What ``/metrics`` shows."""

@@ -70,6 +70,9 @@ SETTINGS = (
         "SPOOL_MAX_BYTES", str(1024 * 1024 * 1024), "how much is kept on disk while PostgreSQL is away; 0 keeps nothing"
     ),
     Setting("ENCRYPTION_KEYS", "", "`kid:base64` of 32 bytes or more, several by commas: the first writes, all read"),
+    Setting(
+        "KMS_HOOK", "", "`module:factory` of a key service that wraps data keys, in place of OTEL_OBS_ENCRYPTION_KEYS"
+    ),
     Setting("MAX_MEMORY_BYTES", "0", "at 80 % of it senders are told to come again; 0: half of what there is"),
     Setting("RETENTION_SCHEDULE", "0 2 * * *", "when jobs run: five fields of cron, in UTC"),
     Setting("RETENTION_GRACE_DAYS", "7", "days before fewer days of retention count"),
@@ -111,6 +114,7 @@ class Settings:
     """Read where they run, by ``instrumentation.configuration``."""
     spool_max_bytes: int
     encryption_keys: tuple[tuple[str, bytes], ...] = field(repr=False)
+    kms_hook: str | None
     max_memory_bytes: int
     retention_schedule: str
     retention_grace_days: int
@@ -163,6 +167,7 @@ class Settings:
             executors=value("EXECUTORS") or None,
             spool_max_bytes=_bytes("SPOOL_MAX_BYTES", value("SPOOL_MAX_BYTES")),
             encryption_keys=_keys("ENCRYPTION_KEYS", value("ENCRYPTION_KEYS")),
+            kms_hook=_hook(value("KMS_HOOK"), value("ENCRYPTION_KEYS")),
             max_memory_bytes=_bytes("MAX_MEMORY_BYTES", value("MAX_MEMORY_BYTES")),
             retention_schedule=value("RETENTION_SCHEDULE"),
             retention_grace_days=_days("RETENTION_GRACE_DAYS", value("RETENTION_GRACE_DAYS")),
@@ -237,6 +242,12 @@ def _patterns(name: str, value: str) -> frozenset[str]:
     return frozenset(_choice(name, part.strip(), REDACTED) for part in value.split(","))
 
 
+def _hook(value: str, keys: str) -> str | None:
+    if value and not keys:
+        raise ConfigurationError(f"{PREFIX}KMS_HOOK needs {PREFIX}ENCRYPTION_KEYS too, which the spool is sealed with")
+    return value or None
+
+
 def _file(value: str) -> Path | None:
     return Path(value).expanduser().absolute() if value else None
 
@@ -294,6 +305,8 @@ def _days_or_none(name: str, value: str) -> int | None:
 
 def is_identifier(value: str) -> bool:
     """Tell whether *value* may be the id of an organization, a workspace or a user."""
+    if 0 < len(value) <= MAX_ID_BYTES and value.isascii() and value.isprintable():
+        return True
     return 0 < len(value.encode(errors="surrogatepass")) <= MAX_ID_BYTES and not NO_IDENTIFIER.search(value)
 
 

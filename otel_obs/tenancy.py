@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from otel_obs.frozen import dataclass
 from otel_obs.model import Attributes
 from otel_obs.semconv import ORGANIZATION_ID, WORKSPACE_ID
 from otel_obs.settings import is_identifier

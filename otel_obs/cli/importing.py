@@ -30,6 +30,7 @@ from otel_obs.postgres import schema
 from otel_obs.postgres.pool import conninfo, open_pool, translated
 from otel_obs.postgres.prices import operator_prices
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.postgres.vault import vault_of
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
 from otel_obs.tenancy import Sender
@@ -74,7 +75,7 @@ def import_file(file: str, org: str | None, workspace: str | None, as_json: bool
             prices.set_own(operator_prices(connection))
         pool = open_pool(url, max_size=2, statement_timeout_s=60, wait_s=15)
         mapping = mapping_of(settings, prices)
-        store = PostgresStore(pool, prices.row)
+        store = PostgresStore(pool, prices.row, vault=vault_of(settings))
         queue = CommitQueue(store, mapping.price)
         try:
             sender = Sender(organization_id=org, workspace_id=workspace)

@@ -24,7 +24,7 @@ from otel_obs.maintenance.export import export as export_files
 from otel_obs.maintenance.policy import Policy, policies, time_of
 from otel_obs.maintenance.sweeping import Subject
 from otel_obs.maintenance.tenancy import PLANS, Organization
-from otel_obs.postgres import schema
+from otel_obs.postgres import audit, schema
 from otel_obs.postgres.pool import conninfo, open_pool, translated
 from otel_obs.settings import MAX_DAYS, is_identifier
 from otel_obs.tenancy import DEFAULT
@@ -310,6 +310,7 @@ def _delete(subject: Subject, *, folder: Path | None, why: str | None, as_json: 
             with translated(), pool.connection() as connection:
                 connection.autocommit = True
                 files = export_files(connection, subject, folder)
+                _tell(connection, subject, files, why)
                 connection.autocommit = False
         rows = tenancy.delete(pool, subject, why=why)
         with translated(), pool.connection() as connection:
@@ -325,8 +326,22 @@ def _export(subject: Subject, *, folder: Path | None, kind: str, as_json: bool, 
     with _connected(**options) as connection:
         connection.autocommit = True
         counts = export_files(connection, subject, folder, kind=kind, progress=_progress)
+        _tell(connection, subject, counts, None)
     found = {**subject.names(), "folder": str(folder), "format": kind, "files": counts}
     _said(found, f"{sum(counts.values()):,} rows in {len(counts)} files in {folder}", as_json=as_json)
+
+
+def _tell(connection: psycopg.Connection, subject: Subject, counts: dict[str, int], why: str | None) -> None:
+    """Write down that somebody took it out."""
+    names = subject.names()
+    audit.append(
+        connection,
+        action="data.export",
+        subject=next(reversed(names.values())),
+        organization_id=subject.organization_id,
+        after={**names, "rows": sum(counts.values())},
+        why=why,
+    )
 
 
 def _progress(table: str, rows: int) -> None:

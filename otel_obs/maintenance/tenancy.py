@@ -189,7 +189,8 @@ def _finish(
     if kind == "trace":
         connection.execute(_TENANCY["delete_unsettled_trace"], names)
     else:
-        connection.execute(_TENANCY[f"delete_{kind}"], names)
+        with audit.speaking(connection, actor=actor, why=why):
+            connection.execute(_TENANCY[f"delete_{kind}"], names)
     action = {"organization": "org.delete"}.get(kind, f"{kind}.delete")
     audit.append(
         connection,

@@ -47,6 +47,8 @@ class Mapping:
     """Counts the tokens of calls that come without usage; None: nobody does."""
     genai_only: bool = False
     """Drop spans that have nothing to do with GenAI, and count them."""
+    is_mere: Callable[[Span], bool] = lambda _: False
+    """Tells of some of those spans that they are, before they are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,9 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
     dropped = 0
     senders = _Senders(mapping.policy)
     for span in decoded.spans:
+        if mapping.genai_only and mapping.is_mere(span):
+            dropped += 1
+            continue
         reading = mapping.read(span)
         if mapping.genai_only and not reading.dialect:
             dropped += 1
@@ -84,7 +89,7 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
         who = senders.of(span.resource)
         stored = _redacted(reading, mapping.policy)
         rows = span_rows(span, stored, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
-        if sum(min(row.bytes, mapping.policy.max_bytes) for row in rows.contents) > MAX_SPAN_BYTES:
+        if rows.contents and _bytes_of(rows, mapping.policy) > MAX_SPAN_BYTES:
             refused.append(_refused(_as_read("span_too_large", "traces", span), sender, received_at, mapping, "read"))
         else:
             records.append(_with_estimate(_cleaned(rows, mapping.policy), reading, mapping))
@@ -101,6 +106,10 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
         rows = log_rows(record, stored, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
         records.append(_with_estimate(_cleaned(rows, mapping.policy), reading, mapping))
     return Received(records=records, quarantined=refused, dropped=dropped)
+
+
+def _bytes_of(rows: RecordRows, policy: ContentPolicy) -> int:
+    return sum([min(row.bytes, policy.max_bytes) for row in rows.contents])
 
 
 def _redacted(reading: Reading, policy: ContentPolicy) -> Reading:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from otel_obs.dialects.reading import read, read_log
+from otel_obs.dialects.reading import is_mere, read, read_log
 from otel_obs.model import Call, Content, Cost
 from otel_obs.pipeline.hook import hook_named
 from otel_obs.pipeline.ingest import Mapping, Price
@@ -23,6 +23,7 @@ def mapping_of(settings: Settings, prices: Catalog) -> Mapping:
     return Mapping(
         read=read,
         read_log=read_log,
+        is_mere=is_mere,
         price=price_by(prices),
         defaults=TenantDefaults(organization_id=settings.organization_id, workspace_id=settings.workspace_id),
         policy=ContentPolicy(

@@ -147,39 +147,27 @@ def create(
         if workspace_id is not None:
             connection.execute(_KEYS["register_workspace"], tenant)
         said = {**tenant, "scopes": sorted(set(scopes)), "name": name}
-        connection.execute(
-            _KEYS["create_key"],
-            {
-                **said,
-                "id": held.id,
-                "hash": held.hash,
-                "created_at": now,
-                "created_by": audit.account(),
-                "expires_at": expires_at,
-            },
-        )
-        after = {**said, "expires_at": None if expires_at is None else expires_at.isoformat()}
-        audit.append(
-            connection, action="keys.create", subject=held.id, organization_id=organization_id, after=after, why=why
-        )
+        with audit.speaking(connection, why=why):
+            connection.execute(
+                _KEYS["create_key"],
+                {
+                    **said,
+                    "id": held.id,
+                    "hash": held.hash,
+                    "created_at": now,
+                    "created_by": audit.account(),
+                    "expires_at": expires_at,
+                },
+            )
     return key
 
 
 def revoke(connection: psycopg.Connection, key_id: str, *, now: datetime, why: str | None = None) -> KeyRow | None:
     """Revoke a key and return it; None if there is no such key. One that was revoked before stays as it was."""
     with connection.transaction():
-        changed = connection.execute(_KEYS["revoke_key"], {"id": key_id, "now": now}).rowcount
+        with audit.speaking(connection, why=why):
+            connection.execute(_KEYS["revoke_key"], {"id": key_id, "now": now})
         found = listed(connection, key_id=key_id, limit=1)
-        if changed:
-            audit.append(
-                connection,
-                action="keys.revoke",
-                subject=key_id,
-                organization_id=found[0].organization_id,
-                before={"revoked_at": None},
-                after={"revoked_at": now.isoformat()},
-                why=why,
-            )
     return found[0] if found else None
 
 

@@ -9,15 +9,19 @@ from typing import Any, NamedTuple, TypeVar
 import psycopg
 
 from otel_obs.postgres.arrays import arrays, recordset
+from otel_obs.postgres.contents import opened_contents, sealed_run
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports, kept_report
 from otel_obs.postgres.rollups import touch_days
+from otel_obs.postgres.vault import Vault
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
 from otel_obs.rows.batch import Changes, Settling, StateChange, TraceRows
 from otel_obs.rows.report import EventKey, Report, report_of
 
 _SETTLE = load("settle")
 _WRITE = load("write")
+_SAID = ("input_context", "output_summary", "input_context_encrypted", "output_summary_encrypted")
+"""What settling never changes of a run."""
 _T = TypeVar("_T", bound=NamedTuple)
 _Keys = tuple[str, Any, str, str]
 
@@ -37,7 +41,11 @@ def claim(
 
 
 def read(
-    connection: psycopg.Connection, organization_id: str, trace_ids: frozenset[str], settling: Settling
+    connection: psycopg.Connection,
+    organization_id: str,
+    trace_ids: frozenset[str],
+    settling: Settling,
+    vault: Vault | None = None,
 ) -> TraceRows:
     """Return what is known of these traces; calls that several reports share are locked."""
     asked = {"organization_id": organization_id, "trace_ids": sorted(trace_ids)}
@@ -62,7 +70,7 @@ def read(
             [event for event in events if event.event_type == "guardrail"],
             CheckRow,
         ),
-        run_contents=lost,
+        run_contents=opened_contents(connection, lost, vault),
     )
 
 
@@ -197,8 +205,12 @@ def _of_events(
     return _rows(connection, name, parameters, kind)
 
 
-def apply(connection: psycopg.Connection, organization_id: str, changes: Changes) -> None:
-    """Write *changes*."""
+def apply(connection: psycopg.Connection, organization_id: str, changes: Changes, vault: Vault | None = None) -> None:
+    """Write *changes*; what was said in new runs is sealed."""
+    new_runs = changes.new_runs
+    if vault is not None and new_runs:
+        keys = vault.in_force(connection, [organization_id])[organization_id]
+        new_runs = [sealed_run(run, keys) for run in new_runs]
     _forget(connection, "forget_calls", changes.dropped_calls)
     _forget(connection, "forget_agent_runs", changes.dropped_runs)
     for name, rows, without in (
@@ -208,8 +220,8 @@ def apply(connection: psycopg.Connection, organization_id: str, changes: Changes
         ("update_events", changes.events, ("context",)),
         ("update_contents", changes.events, ("context",)),
         ("update_contexts", changes.contexts, ()),
-        ("insert_agent_runs", changes.new_runs, ()),
-        ("update_agent_runs", changes.runs, ("input_context", "output_summary")),
+        ("insert_agent_runs", new_runs, ()),
+        ("update_agent_runs", changes.runs, _SAID),
         ("update_checks", changes.checks, ()),
     ):
         if rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from threading import Lock
@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from otel_obs.postgres import partitions
 from otel_obs.postgres.arrays import arrays
+from otel_obs.postgres.contents import hashed, organizations_of, sealed
 from otel_obs.postgres.copying import copy_batch
 from otel_obs.postgres.merging import merge
 from otel_obs.postgres.pool import translated, writing
@@ -24,6 +25,7 @@ from otel_obs.postgres.reporting import keep_reports
 from otel_obs.postgres.rollups import touch_days
 from otel_obs.postgres.settling import apply, claim, read
 from otel_obs.postgres.tenants import Admitted, Tenants
+from otel_obs.postgres.vault import Vault
 from otel_obs.pricing.rows import PriceRow
 from otel_obs.rows import CallRow
 from otel_obs.rows.batch import Batch, Settling, Written
@@ -39,7 +41,7 @@ class PostgresStore:
     """Rows in PostgreSQL.
 
     *price* returns the price that has an id, for those that calls were priced with. With *current* nothing is written
-    at prices that operators have replaced before.
+    at prices that operators have replaced before. With *vault* content is sealed before it is written.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class PostgresStore:
         price: Callable[[str], PriceRow | None] = lambda _: None,
         *,
         current: Current | None = None,
+        vault: Vault | None = None,
     ) -> None:
         self._pool = pool
         self._price = price
         self._current = current
+        self._vault = vault
         self._prices: set[str] = set()
         self._tenants = Tenants()
         self._resources: set[tuple[str, str]] = set()
@@ -65,7 +69,7 @@ class PostgresStore:
         unfinished one. Rows of deleted tenants go to quarantine.
 
         Raises:
-            StorageUnavailableError: nothing was stored; the same batch may be sent again.
+            StorageUnavailableError, KeysUnavailableError: nothing was stored; the same batch may be sent again.
             StorageRejectedError: nothing was stored; sending it again will not help.
         """
         with translated():
@@ -77,11 +81,14 @@ class PostgresStore:
             if self._current is not None and batch.calls:
                 batch = replace(batch, calls=self._current.repriced(connection, batch.calls))
             admitted = self._tenants.admit(connection, batch)
-            written = self._write(connection, admitted.batch)
+            rows, messages = self._sealed(connection, admitted.batch)
+            written = self._write(connection, rows)
             touch_days(connection, admitted.batch.events)
             prices = self._store_prices(connection, admitted.batch.calls)
         self._committed(admitted)
         self._prices |= prices
+        if self._vault is not None:
+            self._vault.count(self._pool, messages)
         return Written(
             stored=written.stored,
             duplicates=written.duplicates + batch.repeated,
@@ -89,6 +96,11 @@ class PostgresStore:
             conflicts=written.conflicts,
             refused=admitted.refused,
         )
+
+    def _sealed(self, connection: psycopg.Connection, batch: Batch) -> tuple[Batch, Mapping[tuple[str, str], int]]:
+        if self._vault is None:
+            return batch, {}
+        return sealed(batch, self._vault.in_force(connection, organizations_of(batch)))
 
     def _committed(self, admitted: Admitted) -> None:
         self._tenants.committed(admitted)
@@ -154,9 +166,9 @@ class PostgresStore:
             if claimed and self._current is not None:
                 self._current.refresh(connection)
             for organization_id, trace_ids in claimed.items():
-                rows = read(connection, organization_id, trace_ids, settling)
+                rows = read(connection, organization_id, trace_ids, settling, self._vault)
                 changes = settling.settle(rows)
-                apply(connection, organization_id, changes)
+                apply(connection, organization_id, changes, self._vault)
                 prices |= self._store_prices(connection, (*changes.new_calls, *changes.changed_calls))
                 connection.execute(
                     _SETTLE["claimed"],
@@ -189,11 +201,11 @@ def _store_quarantined(connection: psycopg.Connection, batch: Batch) -> None:
         return
     names = (
         "organization_ids", "workspace_ids", "received_at", "signals", "reasons", "details", "payloads",
-        "formats",
+        "formats", "encrypted", "hashes",
     )  # fmt: skip
     rows = [
         (item.organization_id, item.workspace_id, item.received_at, item.signal, item.reason, item.detail,
-         item.payload, item.format)
+         item.payload, item.format, item.payload_encrypted, hashed(item))
         for item in batch.quarantined
     ]  # fmt: skip
     connection.execute(_WRITE["store_quarantined"], arrays(names, rows))

@@ -28,6 +28,10 @@ class Quarantined:
     format: str = ""
     """How the payload is to be read: ``sent`` (one OTLP message), ``read`` (JSON of what was decoded), ``rows``,
     ``request/...`` (a whole request); empty where there is none."""
+    payload_encrypted: bytes | None = None
+    """The payload sealed, where it may not rest readable; *payload* is empty then."""
+    sha256: str | None = None
+    """Hash of the payload; None: not made yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from otel_obs.errors import InvalidQueryError, PermissionDeniedError
 from otel_obs.maintenance.sweeping import Subject
 from otel_obs.postgres.reading import Reader
+from otel_obs.postgres.vault import Vault
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.settings import is_identifier, is_loopback
 from otel_obs.tenancy import DEFAULT
@@ -73,6 +74,8 @@ class Api:
     """Whether alerts may be posted inside private networks."""
     grace: timedelta = timedelta(days=7)
     """How long more days than a plan says still count."""
+    vault: Vault | None = None
+    """Opens what is encrypted; None: nobody does here."""
 
 
 def by_keys(authenticator: Authenticator) -> Authenticate:

@@ -17,6 +17,7 @@ from otel_obs.analytics.traces import MAX_NODES
 from otel_obs.web import export
 from otel_obs.web.access import Api
 from otel_obs.web.asked import Asked, Asking, Cursor, Limit
+from otel_obs.web.exporting import ExportingRoute
 from otel_obs.web.shapes import as_json, model_of, page_of_model
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -40,7 +41,7 @@ AS_TEXT: dict[int | str, dict[str, Any]] = {
 }
 """Lists come in other formats too."""
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=ExportingRoute)
 
 
 def api_of(request: Request) -> Api:
@@ -109,7 +110,11 @@ def get_event(request: Request, caller: Asking, trace_id: str, event_id: str) ->
     """Return all that is known of one event."""
     with api_of(request).read(caller) as connection:
         found = traces.event_detail(
-            connection, caller.reader.organization_id, identifier_in(trace_id), identifier_in(event_id)
+            connection,
+            caller.reader.organization_id,
+            identifier_in(trace_id),
+            identifier_in(event_id),
+            api_of(request).vault,
         )
     return JSONResponse(as_json(found))
 

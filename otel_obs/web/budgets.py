@@ -18,9 +18,10 @@ from otel_obs.web import export
 from otel_obs.web.access import Api, Caller
 from otel_obs.web.api import AS_TEXT, PROBLEMS, Format, api_of, identifier_in
 from otel_obs.web.asked import Administering, Asked, Asking, Cursor, Limit, checked_word
+from otel_obs.web.exporting import ExportingRoute
 from otel_obs.web.shapes import as_json, model_of, page_of_model
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=ExportingRoute)
 
 Id = Annotated[str | None, Field(max_length=200)]
 

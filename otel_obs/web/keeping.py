@@ -16,9 +16,10 @@ from otel_obs.maintenance.policy import Policy, policies
 from otel_obs.web import export
 from otel_obs.web.api import AS_TEXT, PROBLEMS, Format, api_of
 from otel_obs.web.asked import Asked, Asking, Cursor, Limit
+from otel_obs.web.exporting import ExportingRoute
 from otel_obs.web.shapes import as_json, model_of, page_of_model
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=ExportingRoute)
 
 _POLICY: Any = model_of(Policy)
 _RUN: Any = model_of(keeping.RetentionRun)

@@ -8,6 +8,7 @@ from psycopg_pool import ConnectionPool
 from starlette.requests import Request
 from starlette.routing import Route
 
+from otel_obs.errors import ObsError, PermissionDeniedError, UnauthenticatedError
 from otel_obs.flags import ofrep
 from otel_obs.flags.asked import anyone, by_key
 from otel_obs.flags.snapshot import Snapshot
@@ -28,7 +29,7 @@ class FlagLookups:
         else:
             keys = authenticator
             authenticate = by_key(lambda headers: keys.authenticate(headers, FLAGS))
-        self.routes: list[Route] = ofrep.routes(self._snapshot, authenticate)
+        self.routes: list[Route] = ofrep.routes(self._snapshot, authenticate, still_may=may_listen(authenticator))
 
     def start(self) -> None:
         """Begin to follow the flags."""
@@ -37,6 +38,23 @@ class FlagLookups:
     def close(self) -> None:
         """Stop following them, and end streams."""
         self._snapshot.close()
+
+
+def may_listen(authenticator: Authenticator | None) -> Callable[[str], bool]:
+    """Return what tells whether the holder of a key may go on following flags: not once it is revoked, or expires."""
+
+    def still_may(key_id: str) -> bool:
+        if authenticator is None:
+            return True
+        try:
+            authenticator.holder(key_id, FLAGS)
+        except (UnauthenticatedError, PermissionDeniedError):
+            return False
+        except ObsError:  # nobody can tell now
+            return True
+        return True
+
+    return still_may
 
 
 def authenticator_of(settings: Settings, pool: ConnectionPool) -> Authenticator | None:

@@ -111,12 +111,12 @@ LEFT JOIN resources AS r ON r.organization_id = e.organization_id AND r.hash = e
 WHERE e.organization_id = %(organization_id)s AND e.trace_id = %(trace_id)s AND e.event_id = %(event_id)s;
 
 -- name: contents_of_event
-SELECT part, body, bytes, truncated, body IS NULL AND body_encrypted IS NOT NULL AS is_sealed
+SELECT part, body, bytes, truncated, "timestamp", body_encrypted
 FROM span_contents
 WHERE organization_id = %(organization_id)s AND trace_id = %(trace_id)s AND event_id = %(event_id)s
 ORDER BY array_position(ARRAY['system', 'tools', 'input', 'tool_arguments', 'output', 'tool_result', 'reference'], part);
 
 -- name: checks_of_event
-SELECT guardrail_name, similarity_score, flagged_reference, action_taken
+SELECT guardrail_name, similarity_score, flagged_reference, action_taken, "timestamp", flagged_reference_encrypted
 FROM prompt_similarity_logs
 WHERE organization_id = %(organization_id)s AND trace_id = %(trace_id)s AND event_id = %(event_id)s;

@@ -179,17 +179,20 @@ WHERE e.organization_id = n.organization_id AND e."timestamp" = n."timestamp" AN
 
 -- name: store_quarantined
 -- Keep what was refused. What comes again from the spool, after a crash between commit and note, is known by its time.
-INSERT INTO quarantine (organization_id, workspace_id, received_at, signal, reason, detail, payload, sha256, format)
-SELECT organization_id, workspace_id, received_at, signal, reason, detail, payload, encode(sha256(payload), 'hex'), format
+INSERT INTO quarantine (
+    organization_id, workspace_id, received_at, signal, reason, detail, payload, sha256, format, payload_encrypted)
+SELECT organization_id, workspace_id, received_at, signal, reason, detail, payload, sha256, format, payload_encrypted
 FROM unnest(
     %(organization_ids)s::text[], %(workspace_ids)s::text[], %(received_at)s::timestamptz[], %(signals)s::text[],
-    %(reasons)s::text[], %(details)s::text[], %(payloads)s::bytea[], %(formats)s::text[]
-) AS new (organization_id, workspace_id, received_at, signal, reason, detail, payload, format)
+    %(reasons)s::text[], %(details)s::text[], %(payloads)s::bytea[], %(formats)s::text[], %(encrypted)s::bytea[],
+    %(hashes)s::text[]
+) AS new (
+    organization_id, workspace_id, received_at, signal, reason, detail, payload, format, payload_encrypted, sha256)
 WHERE NOT EXISTS (
     SELECT FROM quarantine AS old
     WHERE old.organization_id = new.organization_id AND old.received_at = new.received_at
         AND old.signal = new.signal AND old.reason = new.reason AND old.detail = new.detail
-        AND old.sha256 = encode(sha256(new.payload), 'hex')
+        AND old.sha256 = new.sha256
 );
 
 -- name: copy_registry

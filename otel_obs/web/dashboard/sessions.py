@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from otel_obs.errors import PermissionDeniedError, UnauthenticatedError
-from otel_obs.postgres import sessions
+from otel_obs.flags.limits import RateLimit
+from otel_obs.postgres import audit, sessions
+from otel_obs.postgres.keys import presented
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.reading import Reader
 from otel_obs.receiver.auth import READ, Authenticator
@@ -22,6 +24,8 @@ from otel_obs.web.access import Authenticate, Caller, by_keys
 _NAME = "otel_obs_session"
 _CREDENTIALS = ("authorization", "x-api-key")
 MAX_TOKEN = 200
+FAILURES_PER_S, FAILURES_AT_ONCE = 0.1, 20
+"""How many failed sign-ins a process writes down."""
 
 
 class Sessions:
@@ -30,6 +34,7 @@ class Sessions:
     def __init__(self, pool: ConnectionPool, authenticator: Authenticator) -> None:
         self._pool = pool
         self._authenticator = authenticator
+        self._failures = RateLimit(FAILURES_PER_S, FAILURES_AT_ONCE)
 
     def sign_in(self, key: str, replaces: str | None) -> str:
         """Begin a session for the holder of *key* and return its token; the session *replaces* ends.
@@ -37,7 +42,11 @@ class Sessions:
         Raises:
             ObsError: it is no valid key, lacks the scope ``read``, or nobody can tell now.
         """
-        principal = self._authenticator.authenticate([("x-api-key", key)], READ)
+        try:
+            principal = self._authenticator.authenticate([("x-api-key", key)], READ)
+        except (UnauthenticatedError, PermissionDeniedError):
+            self._tell_failure(key)
+            raise
         with translated(), self._pool.connection() as connection:
             return sessions.open_session(
                 connection,
@@ -45,6 +54,19 @@ class Sessions:
                 organization_id=principal.organization_id,
                 now=datetime.now(tz=timezone.utc),
                 replaces=replaces,
+            )
+
+    def _tell_failure(self, key: str) -> None:
+        """Write down that somebody could not sign in, unless that happens all the time."""
+        if self._failures.wait_s("sign-in"):
+            return
+        found = presented(key)
+        with translated(), self._pool.connection() as connection:
+            audit.append(
+                connection,
+                action="dashboard.sign_in_failed",
+                subject="no key of ours" if found is None else found.id,
+                actor="nobody",
             )
 
     def sign_out(self, token: str) -> None:
