@@ -5,12 +5,14 @@ Run by ``make chaos``; each scenario is bounded, starts its own processes and en
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -23,9 +25,11 @@ import psycopg
 import pytest
 from typing_extensions import Self
 
+from otel_obs.postgres import audit
+from tests.command import environment
 from tests.fault_proxy import FaultProxy, Trap, eventually
 from tests.gateway_process import GatewayProcess
-from tests.ledger import EXPORT, Ledger, adds_up, roll_up_now
+from tests.ledger import EXPORT, Ledger, adds_up, present, roll_up_now
 from tests.private_postgres import PrivatePostgres, private_postgres
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
@@ -297,6 +301,90 @@ def test_a_file_that_may_not_grow_refuses_and_leaves_no_half_record(server: Priv
         gateway.kill()
 
 
+FIU = Path("/usr/lib/fiu")
+
+
+def test_a_disk_whose_fsync_fails_is_not_believed_again(server: PrivatePostgres, folder: Path) -> None:
+    """After a failed fsync nobody knows what is on disk: no acknowledgement, and another segment."""
+    if not (FIU / "fiu_posix_preload.so").exists():
+        pytest.skip("libfiu is not installed: make faults")
+    fifo = folder.with_name("fiu")
+    libraries = f"{FIU}/fiu_run_preload.so {FIU}/fiu_posix_preload.so"
+    gateway = GatewayProcess(server.url, folder, {"LD_PRELOAD": libraries, "FIU_CTRL_FIFO": str(fifo)})
+    gateway.start()
+    try:
+        gateway.ready()
+        server.kill()
+        ledger = gateway.ledger()
+        assert ledger.send_all(range(3))
+
+        fiu(gateway, fifo, "enable name=posix/io/sync/fsync,failinfo=5")
+        for number in range(3, 6):
+            assert not ledger.send(number)
+        segments = list(folder.rglob("*.spool"))
+        fiu(gateway, fifo, "disable name=posix/io/sync/fsync")
+
+        assert ledger.refused == {3: 503, 4: 503, 5: 503}
+        assert len(segments) >= 3
+        sizes = {path: path.stat().st_size for path in segments}
+        assert ledger.send_all(range(6, 9))
+        assert {path: path.stat().st_size for path in segments} == sizes
+        server.start()
+        server.ready()
+        gateway.until_drained()
+        assert ledger.send_all(range(3, 6))
+        with server.connect() as connection:
+            balance = adds_up(connection, ledger)
+        assert balance["committed"] == 9 * 20
+        told("fsync failed", balance, [ledger])
+    finally:
+        gateway.kill()
+
+
+def fiu(gateway: GatewayProcess, fifo: Path, order: str) -> None:
+    assert gateway.process is not None
+    subprocess.run(["fiu-ctrl", "-f", str(fifo), "-c", order, str(gateway.process.pid)], check=True)
+
+
+def test_a_server_that_is_restored_to_an_earlier_moment_is_filled_in_by_senders(
+    server: PrivatePostgres, folder: Path
+) -> None:
+    """A base backup taken under load; what came after it is told by the audit chain, and sent again."""
+    backup = server.folder / "backup"
+    with gateway_of(server.url, folder) as gateway:
+        gateway.ready()
+        ledgers = senders(gateway)
+        seal = [sys.executable, "-m", "otel_obs", "org", "set"]
+        with Load(ledgers) as load:
+            load.wait_for(10)
+            server.run("pg_basebackup", "-h", "127.0.0.1", "-p", str(server.port), "-U", "test", "-D", str(backup),
+                       "-c", "fast", "-X", "stream")  # fmt: skip
+            subprocess.run([*seal, "late", "--plan", "free", "--database-url", server.url], check=True,
+                           env=environment(), stdout=subprocess.DEVNULL)  # fmt: skip
+            with server.connect() as connection:
+                before = audit.verify(connection)
+            load.wait_for(10)
+            server.kill()
+            load.wait_for(5)
+            server.restore(backup)
+            server.start()
+            server.ready()
+            load.wait_for(10)
+        gateway.until_drained()
+
+        with server.connect() as connection:
+            missing = set().union(*(ledger.keys(ledger.acked) for ledger in ledgers)) - set(present(connection))
+            assert missing, "the backup was taken before something was acknowledged"
+            after = audit.verify(connection)
+            cut = audit.verify(connection, before.heads)
+            for ledger in ledgers:
+                assert ledger.send_all(sorted(ledger.sent))
+            told("restored to an earlier moment", adds_up(connection, *ledgers), ledgers)
+    assert (before.first_bad, after.first_bad) == (None, None)
+    assert after.rows < before.rows
+    assert cut.first_bad is not None
+
+
 def test_a_database_whose_disk_is_full_sends_requests_to_the_spool(server: PrivatePostgres, folder: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting a small tmpfs needs root")
@@ -318,7 +406,11 @@ def test_a_database_whose_disk_is_full_sends_requests_to_the_spool(server: Priva
 
             assert ledger.send_all(range(1, 30))
             assert gateway.metric("otel_obs_records_spooled_total") > 0
-            assert admin.execute("SELECT count(*) FROM event_logs").fetchone() is not None
+            costs = subprocess.run(
+                [sys.executable, "-m", "otel_obs", "costs", "--by", "model", "--json", "--database-url", server.url],
+                env=environment(), check=True, capture_output=True,
+            )  # fmt: skip
+            assert json.loads(costs.stdout)["total"]["calls"] == 10
 
             (space / "ballast").unlink()
             gateway.until_drained()

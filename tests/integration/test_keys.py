@@ -275,6 +275,9 @@ def test_the_organization_of_the_key_holds_whatever_the_span_says(way: str, gate
     assert answer.code == OK
     assert gateway.spans() == {("acme", "w")}
     assert gateway.connection.execute("SELECT id FROM organizations").fetchall() == [("acme",)]
+    assert gateway.connection.execute("SELECT context->'flags' FROM event_logs").fetchall() == [
+        (["organization_ignored"],)
+    ]
 
 
 @pytest.mark.parametrize("way", WAYS)
