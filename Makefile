@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install lock vulnerabilities sbom demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench
+.PHONY: install lock vulnerabilities sbom demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench bench-neighbour clock
 
 install: .venv/installed
 
@@ -44,11 +44,15 @@ browser:
 	test -x /usr/bin/chromium || test "$$(id -u)" -ne 0 || \
 	    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium)
 
-# Debian's libraries for processes with another clock and for system calls that fail; without them, and without the
-# right to install them, those tests are skipped.
+# Debian's libfaketime, for the tests of hosts with another time; without it, and without that right, they are skipped.
+clock:
+	ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || test "$$(id -u)" -ne 0 || \
+	    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends faketime)
+
+# Debian's libfiu, for the scenario of `make chaos` in which fsync fails; the same holds for it.
 faults:
-	test -n "$$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)" -a -x /usr/bin/fiu-run || test "$$(id -u)" -ne 0 || \
-	    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends faketime fiu-utils)
+	test -x /usr/bin/fiu-ctrl || test "$$(id -u)" -ne 0 || \
+	    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends fiu-utils)
 
 # The Collector of collector/, with Go 1.26 or newer from the official modules; for the tests a foreign sender and a broker.
 # builder/go.sum pins every module that goes into it.  Go caches downloads and compiled packages in places of its own.
@@ -87,7 +91,7 @@ imports: install
 check: lint types imports test
 
 # Servers and gateways killed, frozen and starved under load: some minutes, own processes only.
-chaos: install
+chaos: install faults
 	$(BIN)/python -m pytest -m chaos tests/chaos -s
 
 # A steady load with a fault every minute, and a balance by id: make soak MINUTES=10
@@ -116,6 +120,10 @@ bench-app: install
 
 bench-reads: install
 	$(BIN)/python -m benchmarks.reads $(CALLS) --write
+
+# One tenant sends ten times what it may: what does another notice?
+bench-neighbour: install
+	$(BIN)/python -m benchmarks.neighbour --write
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -22,6 +22,8 @@ MAX_DAYS = 300_000
 """Longer than that is for ever."""
 REDACTED = ("private_key", "api_key", "token", "email", "card", "phone")
 """What ``OTEL_OBS_REDACT`` can take out."""
+CONTENT_RULE = r"store|drop|mask|sample:(?:100|[0-9]{1,2}(?:\.[0-9]{1,4})?)"
+"""What may happen to content."""
 NO_IDENTIFIER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What no id may hold: control characters, line ends of Unicode, halves of characters."""
 
@@ -58,7 +60,11 @@ SETTINGS = (
     Setting("TLS_CLIENT_CA_FILE", "", "authorities (PEM): only clients with a certificate of theirs get in"),
     Setting("ORGANIZATION_ID", "default", "organization of spans that name none"),
     Setting("WORKSPACE_ID", "default", "workspace of spans that name none, nor any span above them"),
-    Setting("CONTENT", "store", "`store` or `drop`: what happens to prompts, answers, tool arguments and results"),
+    Setting(
+        "CONTENT",
+        "store",
+        "prompts, answers, tool arguments, results: `store`, `drop`, `mask`, or `sample:PERCENT` of traces",
+    ),
     Setting(
         "REDACT", "off", "`on`, or some of private_key, api_key, token, email, card, phone: taken out before storing"
     ),
@@ -78,6 +84,11 @@ SETTINGS = (
     Setting("RETENTION_GRACE_DAYS", "7", "days before fewer days of retention count"),
     Setting("ROLLUP_RETENTION_DAYS", "", "days that roll-ups are kept at least; default: as long as rows"),
     Setting("WEBHOOK_PRIVATE", "off", "`on` lets alerts of budgets be posted inside private networks, and without TLS"),
+    Setting("MAX_SPANS_PER_SECOND", "0", "spans and log records of an organization, to one gateway; 0: no limit"),
+    Setting("MAX_BYTES_PER_SECOND", "0", "of an organization's requests, decompressed, to one gateway; 0: no limit"),
+    Setting("MAX_BYTES_PER_DAY", "0", "of an organization's rows accepted in a day (UTC); 0: no limit"),
+    Setting("MAX_STORED_BYTES", "0", "of an organization's rows that its plan still keeps; 0: no limit"),
+    Setting("TRUSTED_PROXIES", "", "addresses or networks whose X-Forwarded-For tells who asks, by commas"),
     Setting("MAX_REQUEST_BYTES", str(64 * 1024 * 1024), "largest request, before and after decompression"),
     Setting("MAX_CONTENT_BYTES", str(4 * 1024 * 1024), "largest part of a span's content; longer ones are cut"),
 )
@@ -120,6 +131,12 @@ class Settings:
     retention_grace_days: int
     rollup_retention_days: int | None
     webhook_private: bool
+    max_spans_per_second: int
+    max_bytes_per_second: int
+    max_bytes_per_day: int
+    max_stored_bytes: int
+    trusted_proxies: tuple[str, ...]
+    """Networks, such as 10.0.0.0/8 or 127.0.0.1/32."""
     max_request_bytes: int
     max_content_bytes: int
 
@@ -159,7 +176,7 @@ class Settings:
             tls_client_ca_file=authorities,
             organization_id=_identifier("ORGANIZATION_ID", value("ORGANIZATION_ID")),
             workspace_id=_identifier("WORKSPACE_ID", value("WORKSPACE_ID")),
-            content=_choice("CONTENT", value("CONTENT"), ("store", "drop")),
+            content=_content("CONTENT", value("CONTENT")),
             redact=_patterns("REDACT", value("REDACT")),
             redact_hook=value("REDACT_HOOK") or None,
             spans=_choice("SPANS", value("SPANS"), ("all", "genai")),
@@ -173,6 +190,11 @@ class Settings:
             retention_grace_days=_days("RETENTION_GRACE_DAYS", value("RETENTION_GRACE_DAYS")),
             rollup_retention_days=_days_or_none("ROLLUP_RETENTION_DAYS", value("ROLLUP_RETENTION_DAYS")),
             webhook_private=_choice("WEBHOOK_PRIVATE", value("WEBHOOK_PRIVATE"), ("off", "on")) == "on",
+            max_spans_per_second=_bytes("MAX_SPANS_PER_SECOND", value("MAX_SPANS_PER_SECOND")),
+            max_bytes_per_second=_bytes("MAX_BYTES_PER_SECOND", value("MAX_BYTES_PER_SECOND")),
+            max_bytes_per_day=_bytes("MAX_BYTES_PER_DAY", value("MAX_BYTES_PER_DAY")),
+            max_stored_bytes=_bytes("MAX_STORED_BYTES", value("MAX_STORED_BYTES")),
+            trusted_proxies=_networks("TRUSTED_PROXIES", value("TRUSTED_PROXIES")),
             max_request_bytes=_positive("MAX_REQUEST_BYTES", value("MAX_REQUEST_BYTES")),
             max_content_bytes=_positive("MAX_CONTENT_BYTES", value("MAX_CONTENT_BYTES")),
         )
@@ -252,6 +274,12 @@ def _file(value: str) -> Path | None:
     return Path(value).expanduser().absolute() if value else None
 
 
+def _content(name: str, value: str) -> str:
+    if not re.fullmatch(CONTENT_RULE, value):
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: store, drop, mask or sample:PERCENT is expected")
+    return value
+
+
 def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise ConfigurationError(f"{PREFIX}{name}={value!r}: one of {', '.join(choices)} is expected")
@@ -271,8 +299,9 @@ def _count(name: str, value: str) -> int:
 
 
 def _bytes(name: str, value: str) -> int:
-    if not value.isdecimal():
-        raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number of bytes is expected")
+    if not value.isdecimal() or int(value) >= 2**63:
+        unit = "spans" if "SPANS" in name else "bytes"
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number of {unit} is expected")
     return int(value)
 
 
@@ -291,6 +320,13 @@ def _keys(name: str, value: str) -> tuple[tuple[str, bytes], ...]:
             raise ConfigurationError(f"{PREFIX}{name}: there are two keys {kid!r}")
         found[kid] = key
     return tuple(found.items())
+
+
+def _networks(name: str, value: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: addresses or networks are expected") from None
 
 
 def _days(name: str, value: str) -> int:

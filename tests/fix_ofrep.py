@@ -73,7 +73,7 @@ def ofrep_server(database: str, ofrep_limit: RateLimit) -> Iterator[Ofrep]:
     pool = open_pool(database, max_size=1)
     authenticator = Authenticator(KnownKeys(PostgresKeys(pool)))
     authenticator.start()
-    authenticate = ofrep.by_key(lambda headers: authenticator.authenticate(headers, FLAGS))
+    authenticate = ofrep.by_key(lambda headers, _: authenticator.authenticate(headers, FLAGS))
     routes = ofrep.routes(
         snapshot, authenticate, limit=ofrep_limit, max_body_bytes=20_000, still_may=may_listen(authenticator)
     )

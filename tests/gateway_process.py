@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.command import environment
@@ -20,10 +20,10 @@ from tests.private_postgres import free_port
 class GatewayProcess:
     """One gateway; after ``kill`` or ``stop`` it can be started again."""
 
-    def __init__(self, url: str, data_dir: Path, variables: Mapping[str, str] | None = None, **settings: str) -> None:
+    def __init__(self, url: str, data_dir: Path, **settings: str) -> None:
         self._url = url
         self._data_dir = data_dir
-        self._variables = {**(variables or {}), **{f"OTEL_OBS_{name}": value for name, value in settings.items()}}
+        self.environment = environment(**{f"OTEL_OBS_{name}": value for name, value in settings.items()})
         self.grpc = f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
         self.log = data_dir.parent / f"{data_dir.name}.log"
@@ -34,7 +34,7 @@ class GatewayProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "otel_obs", "gateway", "--database-url", self._url,
                  "--data-dir", str(self._data_dir), "--grpc", self.grpc, "--http", self.http],
-                env=environment(**self._variables), stdout=log, stderr=log, preexec_fn=limits,  # noqa: PLW1509  # a limit
+                env=self.environment, stdout=log, stderr=log, preexec_fn=limits,  # noqa: PLW1509  # a limit
             )  # fmt: skip
 
     def healthy(self) -> None:
@@ -65,9 +65,6 @@ class GatewayProcess:
             return response.status, response.read().decode()
         finally:
             connection.close()
-
-    def exposition(self) -> str:
-        return self._get("/metrics")[1]
 
     def metric(self, name: str) -> float:
         try:

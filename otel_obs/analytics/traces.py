@@ -21,6 +21,12 @@ from otel_obs.postgres.vault import Vault
 from otel_obs.sealing import SealedError
 
 _TRACES = load("traces")
+_OCCURS = ("conversation_id", "user_id", "error_type", "agent_id")
+"""Filters that an index of events serves, those that fewest events have first."""
+_FEW = 5000
+"""Events."""
+_UNDER_WAY = timedelta(minutes=15)
+"""The span that a trace begins with comes last, when it ends."""
 _MS = timedelta(milliseconds=1)
 
 
@@ -224,9 +230,40 @@ def search(
         "limit": checked_limit(limit),
         "after_time": time,
         "after_trace": trace_id,
+        "trace_ids": _few(connection, filters),
     }
     found = rows(connection, _TRACES["search_traces"], asked, Trace)
     return page_of(found, limit, lambda row: (row.started_at, row.trace_id))
+
+
+def _few(connection: psycopg.Connection, filters: Filters) -> list[str] | None:
+    """Return the only traces that can be meant; None where they are many, and the newest of all are soon found.
+
+    Else somebody's three traces of three months would be looked for in each of a million.
+    """
+    for name in _OCCURS:
+        if getattr(filters, name) is None:
+            continue
+        asked = {**filters.parameters, **dict.fromkeys(_OCCURS), name: getattr(filters, name), "limit": _FEW}
+        found = connection.execute(_TRACES["traces_with"], asked).fetchall()
+        if len(found) < _FEW:
+            return sorted({row[0] for row in found})
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """How many of the newest thousand traces came without their beginning: sampled away, or lost on the way."""
+
+    traces: int
+    incomplete: int
+
+
+def completeness(connection: psycopg.Connection, filters: Filters, now: datetime) -> Completeness:
+    """Return how complete the newest traces are, but for those that may still be under way at *now*."""
+    until = max(min(filters.until, now - _UNDER_WAY), filters.since)
+    asked = replace(filters, until=until).parameters
+    return rows(connection, _TRACES["incomplete_traces"], asked, Completeness)[0]
 
 
 def trace(

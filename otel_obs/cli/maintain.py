@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import click
 import psycopg
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from psycopg_pool import ConnectionPool
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -198,8 +198,11 @@ def _until_told(settings: Settings, url: str) -> None:
     settings.check_listener(settings.api_endpoint)
     authenticator = authenticator_of(settings, pool)
     lookups = FlagLookups(settings, url, authenticator)
-    routes = [*health_routes(lambda: _check(pool), registry, may_measure(settings, authenticator)), *lookups.routes]
-    listener = HttpListener(routes, settings.api_endpoint, certificates_of(settings))
+    health = health_routes(
+        lambda: _check(pool), lambda: generate_latest(registry), may_measure(settings, authenticator)
+    )
+    routes = [*health, *lookups.routes]
+    listener = HttpListener(routes, settings.api_endpoint, certificates_of(settings), settings.trusted_proxies)
     started = False
     try:
         if authenticator is not None:

@@ -22,6 +22,7 @@ from otel_obs.pipeline.replay import NotReplayableError, replayable
 from otel_obs.postgres import quarantine as kept
 from otel_obs.postgres import schema
 from otel_obs.postgres.contents import place_of_payload
+from otel_obs.postgres.policies import read_policies
 from otel_obs.postgres.pool import conninfo, open_pool, translated
 from otel_obs.postgres.prices import operator_prices
 from otel_obs.postgres.quarantine import Chosen, Entry
@@ -30,6 +31,7 @@ from otel_obs.postgres.vault import Vault, vault_of
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
 from otel_obs.rows.batch import Quarantined
+from otel_obs.rows.policy import Rules, rule_of
 from otel_obs.sealing import SealedError
 
 REPLAYED, REFUSED, NOTHING_KEPT = "replayed", "refused", "not_replayable"
@@ -132,11 +134,11 @@ def replay(
     with database(settings) as url, translated(), psycopg.connect(conninfo(url), autocommit=True) as connection:
         schema.check(connection)
         book.set_own(operator_prices(connection))
+        rules = Rules(read_policies(connection), rule_of(settings.content))
         pool = open_pool(url, max_size=1, statement_timeout_s=60)
         try:
-            tried = _Replay(
-                connection, pool, mapping_of(settings, book), book, vault_of(settings), dry_run=dry_run
-            ).all(chosen)
+            mapping = mapping_of(settings, book, lambda: rules)
+            tried = _Replay(connection, pool, mapping, book, vault_of(settings), dry_run=dry_run).all(chosen)
         finally:
             pool.close(1.0)
     counts = Counter(outcome["outcome"] for outcome in tried)

@@ -75,7 +75,8 @@ def _serve(
             click.echo(f"ready grpc={listening.grpc} http={listening.http}{also}")
             say(settings, listening)
             search_seldom()
-            with _maintained(settings, url, _registry_of(server)) if everything else nullcontext():
+            registry = server.metrics.registry if isinstance(server, Gateway) else server.registry
+            with _maintained(settings, url, registry) if everything else nullcontext():
                 stop.wait()
     finally:
         click.echo("stopping: finishing what was accepted", err=True)
@@ -91,18 +92,14 @@ def _api_of(server: Gateway | Workers, settings: Settings, url: str) -> ApiServe
     Beside several workers it has a memory of keys of its own.
     """
     if isinstance(server, Workers):
-        return ApiServer(settings, url, registry=server.registry, also_check=server.can_take)
+        return ApiServer(settings, url, measure=server.exposition, also_check=server.can_take)
     return ApiServer(
         settings,
         url,
         authenticator=server.authenticator,
-        registry=server.metrics.registry,
+        measure=server.metrics.exposition,
         also_check=server.check,
     )
-
-
-def _registry_of(server: Gateway | Workers) -> CollectorRegistry:
-    return server.registry if isinstance(server, Workers) else server.metrics.registry
 
 
 @contextmanager

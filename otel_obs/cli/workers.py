@@ -2,8 +2,7 @@
 
 The kernel spreads connections over the processes (``SO_REUSEPORT``). The parent holds the addresses without listening,
 so that a free port stays theirs. Each worker has a pipe to the parent: what it says there is how it starts and what it
-counts; where the pipe ends, the parent is gone, and the worker finishes what it accepted and ends as well. Whichever of
-them is asked for metrics, the parent adds up what all of them count.
+counts; where the pipe ends, the parent is gone, and the worker finishes what it accepted and ends as well.
 """
 
 from __future__ import annotations
@@ -20,14 +19,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
+from prometheus_client import CollectorRegistry
 
 from otel_obs.cli.garbage import search_seldom
 from otel_obs.cli.logs import log_to_stderr
 from otel_obs.errors import ConfigurationError, ObsError, SchemaTooNewError
 from otel_obs.receiver.memory import available_bytes
-from otel_obs.receiver.metrics import Collected, lasting, summed
+from otel_obs.receiver.summed import Summed, exposition
 from otel_obs.receiver.tls import certificates_of
 from otel_obs.server import Gateway, Listening
 from otel_obs.settings import Settings, host_and_port
@@ -64,11 +62,10 @@ class Workers:
         )
         self._url = database_url
         self._workers = [_Worker(number) for number in range(count)]
+        self._summed = Summed()
+        self._hearing = threading.Lock()
         self.registry = CollectorRegistry()
-        """What the workers count, together."""
-        self.registry.register(Collected(self._families))
-        self._gone: list[Metric] = []
-        self._hearing = threading.RLock()
+        """What the parent itself counts: it is shown beside the sums."""
         self._error: ObsError | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="otel-obs-workers", daemon=True)
@@ -91,6 +88,11 @@ class Workers:
         if not all(worker.is_ready for worker in self._workers):
             raise ObsError("workers are starting")
 
+    def exposition(self) -> bytes:
+        """Return what all workers count, and the parent, in Prometheus' text format."""
+        with self._hearing:
+            return self._metrics()
+
     def stop(self) -> None:
         """Let all workers finish what they accepted, and end."""
         self._stopping.set()
@@ -107,25 +109,21 @@ class Workers:
     def _run(self) -> None:
         while not self._stopping.is_set():
             pipes = {worker.pipe: worker for worker in self._workers if worker.pipe is not None}
-            for pipe in wait(list(pipes), LOOK_EVERY_S):
-                self._hear(pipes[pipe])  # type: ignore[index]
-            for worker in self._workers:
-                while worker.later:
-                    self._hear(worker)
-            for worker in self._workers:
-                if not worker.is_alive and not self._stopping.is_set() and worker.may_start:
-                    _log.warning("worker %s ended, it is started again", worker.number)
-                    self._start_again(worker)
-
-    def _start_again(self, worker: _Worker) -> None:
-        """Start a worker that fell; what it is known to have counted stays counted, or a sum would fall."""
-        with self._hearing:
-            self._gone = summed([self._gone, lasting(worker.told)])
-            worker.start(self._settings, self._url)
+            talking = wait(list(pipes), LOOK_EVERY_S)
+            with self._hearing:
+                for pipe in talking:
+                    self._hear(pipes[pipe])  # type: ignore[index]
+                for worker in self._workers:
+                    while worker.later:
+                        self._hear(worker)
+                for worker in self._workers:
+                    if not worker.is_alive and not self._stopping.is_set() and worker.may_start:
+                        _log.warning("worker %s ended, it is started again", worker.number)
+                        self._summed.ended(worker.number)
+                        worker.start(self._settings, self._url)
 
     def _hear(self, worker: _Worker) -> None:
-        with self._hearing:
-            said = worker.heard()
+        said = worker.heard()
         if said is None:
             return
         what, content = said
@@ -133,25 +131,28 @@ class Workers:
             worker.is_ready = content is None
             if isinstance(content, SchemaTooNewError | ConfigurationError):
                 self._error = content
+        elif what == TELL:
+            self._summed.heard(worker.number, content)
         elif what == METRICS:
-            worker.tell(TELL, generate_latest(self.registry))
+            self._summed.heard(worker.number, content)
+            worker.tell(TELL, self._metrics(worker))
 
-    def _families(self) -> list[Metric]:
-        """Return what all workers count, and have counted; of one that does not answer, what it said before."""
-        with self._hearing:
-            for worker in self._workers:
-                worker.tell(METRICS)
-            until = time.monotonic() + ANSWER_WITHIN_S
-            for worker in self._workers:
-                while worker.is_alive and (left_s := until - time.monotonic()) > 0:
-                    said = worker.heard(left_s)
-                    if said is None:
-                        break
-                    if said[0] == TELL:
-                        worker.told = said[1]
-                        break
-                    worker.later.append(said)
-            return summed([self._gone, *(worker.told for worker in self._workers)])
+    def _metrics(self, asking: _Worker | None = None) -> bytes:
+        """Return what all workers count; what the *asking* one does is known."""
+        others = [worker for worker in self._workers if worker is not asking and worker.is_alive]
+        for worker in others:
+            worker.tell(METRICS)
+        until = time.monotonic() + ANSWER_WITHIN_S
+        for worker in others:
+            while (left_s := until - time.monotonic()) > 0:
+                said = worker.heard(left_s)
+                if said is None:
+                    break
+                if said[0] == TELL:
+                    self._summed.heard(worker.number, said[1])
+                    break
+                worker.later.append(said)
+        return exposition(self._summed.families(), self.registry)
 
 
 class _Worker:
@@ -162,8 +163,6 @@ class _Worker:
         self.is_ready = False
         self.pipe: Connection | None = None
         self.later: list[tuple[str, Any]] = []
-        self.told: list[Metric] = []
-        """What it counted when it was last asked."""
         self._process: BaseProcess | None = None
         self._started_at = 0.0
 
@@ -172,7 +171,7 @@ class _Worker:
         if self.pipe is not None:
             self.pipe.close()
         self.pipe, theirs = context.Pipe()
-        self.is_ready, self.later, self.told = False, [], []
+        self.is_ready, self.later = False, []
         self._started_at = time.monotonic()
         self._process = context.Process(
             target=work, args=(settings, database_url, theirs), name=f"otel-obs-worker-{self.number}"
@@ -306,9 +305,10 @@ class _Talk:
 
     def exposition(self) -> bytes:
         """Return what all workers count; what this one does, if the parent does not answer."""
+        own = self._gateway.metrics.families()
         with self._asking, self._answered:
             self._answers = []
-            self._say(METRICS, None)
+            self._say(METRICS, own)
             if not self._answered.wait_for(lambda: bool(self._answers), 2 * ANSWER_WITHIN_S):
                 return self._gateway.metrics.exposition()
             return self._answers[0]

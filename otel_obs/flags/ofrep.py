@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from otel_obs.errors import ObsError, PermissionDeniedError, UnauthenticatedError
+from otel_obs.errors import ObsError, PermissionDeniedError, TooManyAttemptsError, UnauthenticatedError
 from otel_obs.flags.asked import Asked, Authenticate, BadRequestError, Caller, anyone, asked, by_key
 from otel_obs.flags.evaluate import evaluate
 from otel_obs.flags.limits import RateLimit
@@ -93,6 +93,8 @@ class _Server:
                 return await handler(request, caller)
             except UnauthenticatedError:
                 return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
+            except TooManyAttemptsError:
+                return Response(status_code=429)
             except PermissionDeniedError:
                 return Response(status_code=403)
             except ObsError as error:

@@ -38,12 +38,13 @@ LOOK_EVERY_S = 10.0
 BUDGETS = "budgets"
 HOURLY = ("rollups", "reprice")
 """Jobs that run between the times of the schedule too."""
+CLOCK_EVERY_S = 1.0
+CLOCK_JUMP_S = 2.0
+"""More than a clock is slewed by in that time."""
 PRICES_FOR_S = 10.0
 """How long the operators' prices are believed."""
 BUDGETS_EVERY_S = 20.0
 """How often budgets are looked at; they have a lease of their own, for retention may take hours."""
-CLOCK_EVERY_S = 2.0
-"""How often it is looked whether the clock was set."""
 SAY_AGAIN_S = 600.0
 """How often the same failure is logged."""
 
@@ -73,8 +74,8 @@ class Scheduler:
         self._vault = vault
         self._jobs = jobs
         self._stopping = threading.Event()
-        self._clock_watch = threading.Thread(target=self._watch_clock, name="otel-obs-clock", daemon=True)
         self._said: dict[str, float] = {}
+        self._clock_thread = threading.Thread(target=self._mind_the_clock, name="otel-obs-clock", daemon=True)
         self._prices_until = 0.0
         self._scheduler = BackgroundScheduler(
             timezone=timezone.utc,
@@ -95,25 +96,25 @@ class Scheduler:
         # Its own log tells of each round.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler.start()
-        self._clock_watch.start()
+        self._clock_thread.start()
 
     def stop(self) -> None:
         """End; a job that is under way stops after its transaction, and is gone on with by whoever comes next."""
         self._stopping.set()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
-            self._clock_watch.join()
+            self._clock_thread.join()
 
-    def _watch_clock(self) -> None:
-        """Let all rounds begin anew when the clock was set back, or the next ones would wait for the old time."""
-        ahead_s = time.time() - time.monotonic()
+    def _mind_the_clock(self) -> None:
+        """Begin all rounds anew when somebody set the clock: one set back would let them wait for it to catch up."""
+        known = time.time() - time.monotonic()
         while not self._stopping.wait(CLOCK_EVERY_S):
-            now_ahead_s = time.time() - time.monotonic()
-            if now_ahead_s < ahead_s - CLOCK_EVERY_S:
-                _log.warning("the clock was set back by %.0f seconds", ahead_s - now_ahead_s)
+            found = time.time() - time.monotonic()
+            if abs(found - known) > CLOCK_JUMP_S:
+                _log.warning("the clock of this host was set by %+.0f s", found - known)
                 for job in self._scheduler.get_jobs():
                     job.modify(next_run_time=datetime.now(tz=timezone.utc))
-            ahead_s = now_ahead_s
+            known = found
 
     def _settle(self) -> None:
         with self._tolerant("settle"):

@@ -32,10 +32,13 @@ class SegmentFile:
     path: Path
     owner: OwnedFolder
     size: int
+    begun_ns: int = field(init=False)
+    """By its writer's clock, since 1970."""
     marker: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.marker = bytes.fromhex(self.path.stem.partition("-")[2])
+        begun, _, marker = self.path.stem.partition("-")
+        self.begun_ns, self.marker = int(begun), bytes.fromhex(marker)
 
     @property
     def position_path(self) -> Path:

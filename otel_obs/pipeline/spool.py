@@ -269,6 +269,8 @@ class Spool:
             if found:
                 self._seal()
                 self._segments = sorted([*self._segments, *found], key=lambda segment: segment.path.name)
+                # What comes now is younger, also where the clock went back meanwhile.
+                self._last_ns = max(self._last_ns, *(segment.begun_ns for segment in found))
                 self._reading = None
             return len(found)
 

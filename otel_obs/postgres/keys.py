@@ -85,6 +85,21 @@ class KeyRow(NamedTuple):
         return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
 
 
+class Attempted(NamedTuple):
+    """That too many requests with invalid keys came."""
+
+    kind: str
+    """``address`` or ``key``: what they have in common ..."""
+    name: str
+    """... and which it is."""
+    address: str
+    """Where the last of them came from."""
+    organization_id: str | None
+    """Whose key it is; None where there is no such key."""
+    failures: int
+    since: datetime
+
+
 def new_key() -> tuple[str, PresentedKey]:
     """Return a key nobody else has, 256 random bits of the operating system, and what is stored of it."""
     key_id = "".join(secrets.choice(_BASE36) for _ in range(_ID_LENGTH))
@@ -223,6 +238,26 @@ class PostgresKeys:
             )
             for row in rows
         }
+
+    def note(self, attempts: Iterable[Attempted]) -> None:
+        """Write into the audit log that somebody guesses.
+
+        Raises:
+            ObsError: the database cannot be asked.
+        """
+        with translated(), self._pool.connection() as connection:
+            for found in attempts:
+                audit.append(
+                    connection,
+                    action="keys.guessed",
+                    subject=found.name,
+                    organization_id=found.organization_id,
+                    after={
+                        "by": found.kind, "address": found.address, "failures": found.failures,
+                        "since": found.since.isoformat(),
+                    },
+                    actor=f"address:{found.address or 'unknown'}",
+                )  # fmt: skip
 
     def touch(self, used_at: Mapping[str, datetime]) -> None:
         """Write when keys were last used, unless that was written for less than a minute before.

@@ -26,18 +26,44 @@ _T = TypeVar("_T", bound=NamedTuple)
 _Keys = tuple[str, Any, str, str]
 
 
+class Claimed(NamedTuple):
+    """Traces that were due, as (organization, trace)."""
+
+    traces: Sequence[tuple[str, str]]
+    open: Mapping[str, frozenset[str]]
+    """Those of them that have to be settled, by organization; the others are final as they were written."""
+
+
 def claim(
     connection: psycopg.Connection, *, limit: int, all_now: bool, quiet: timedelta, patience: timedelta
-) -> dict[str, frozenset[str]]:
-    """Return the traces that are due, by organization; they are this transaction's until it ends."""
+) -> Claimed:
+    """Return the traces that are due; they are this transaction's until it ends."""
     rows = connection.execute(
         _SETTLE["claim_traces"],
         {"limit": limit, "all_now": all_now, "quiet": quiet, "patience": patience},
     ).fetchall()
+    final = _final(connection, {(row[0], row[1]): row[2] for row in rows if row[2] is not None})
+    traces = [(row[0], row[1]) for row in rows]
     found: dict[str, set[str]] = {}
-    for organization_id, trace_id in rows:
-        found.setdefault(organization_id, set()).add(trace_id)
-    return {organization_id: frozenset(found[organization_id]) for organization_id in sorted(found)}
+    for organization_id, trace_id in traces:
+        if (organization_id, trace_id) not in final:
+            found.setdefault(organization_id, set()).add(trace_id)
+    return Claimed(traces, {organization_id: frozenset(found[organization_id]) for organization_id in sorted(found)})
+
+
+def _final(connection: psycopg.Connection, whole: Mapping[tuple[str, str], int]) -> set[tuple[str, str]]:
+    """Return, of traces that the batch of so many events settled, those that have no more events than these."""
+    if not whole:
+        return set()
+    stored = connection.execute(_SETTLE["stored_events"], arrays(("organization_ids", "trace_ids"), whole)).fetchall()
+    return {trace for (trace, events), (count,) in zip(whole.items(), stored, strict=True) if events == count}
+
+
+def release(connection: psycopg.Connection, claimed: Claimed) -> None:
+    """Take what was *claimed* from the list: it is in its final form."""
+    if claimed.traces:
+        names = ("organization_ids", "trace_ids")
+        connection.execute(_SETTLE["claimed"], arrays(names, sorted(claimed.traces)))
 
 
 def read(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from threading import Lock
@@ -23,7 +23,7 @@ from otel_obs.postgres.prices import Current, store_prices
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports
 from otel_obs.postgres.rollups import touch_days
-from otel_obs.postgres.settling import apply, claim, read
+from otel_obs.postgres.settling import apply, claim, read, release
 from otel_obs.postgres.tenants import Admitted, Tenants
 from otel_obs.postgres.vault import Vault
 from otel_obs.pricing.rows import PriceRow
@@ -79,7 +79,7 @@ class PostgresStore:
     def _write_once(self, batch: Batch) -> Written:
         with writing(self._pool) as connection, connection.transaction():
             if self._current is not None and batch.calls:
-                batch = replace(batch, calls=self._current.repriced(connection, batch.calls))
+                batch = _repriced(batch, self._current.repriced(connection, batch.calls))
             admitted = self._tenants.admit(connection, batch)
             rows, messages = self._sealed(connection, admitted.batch)
             written = self._write(connection, rows)
@@ -118,6 +118,7 @@ class PostgresStore:
         except psycopg.Error:
             if connection.closed or connection.broken:
                 raise
+            _mark_in_parts(connection, batch)
             written = merge(connection, batch)
         self._store_resources(connection, batch)
         _store_quarantined(connection, batch)
@@ -163,19 +164,16 @@ class PostgresStore:
             connection.execute(_SETTLE["mark_touched"])
         with self._pool.connection() as connection, connection.transaction():
             claimed = claim(connection, limit=limit, all_now=all_now, quiet=settling.quiet, patience=settling.patience)
-            if claimed and self._current is not None:
+            if claimed.open and self._current is not None:
                 self._current.refresh(connection)
-            for organization_id, trace_ids in claimed.items():
+            for organization_id, trace_ids in claimed.open.items():
                 rows = read(connection, organization_id, trace_ids, settling, self._vault)
                 changes = settling.settle(rows)
                 apply(connection, organization_id, changes, self._vault)
                 prices |= self._store_prices(connection, (*changes.new_calls, *changes.changed_calls))
-                connection.execute(
-                    _SETTLE["claimed"],
-                    {"organization_id": organization_id, "trace_ids": sorted(trace_ids)},
-                )
+            release(connection, claimed)
         self._prices |= prices
-        return sum(len(trace_ids) for trace_ids in claimed.values())
+        return len(claimed.traces)
 
 
 _giving_way = tenacity.Retrying(
@@ -193,7 +191,24 @@ def _mark_unsettled(connection: psycopg.Connection, batch: Batch) -> None:
         {(event.organization_id, event.trace_id) for event in batch.events if event.trace_id or event.cost_state}
     )
     if traces:
-        connection.execute(_WRITE["mark_unsettled"], arrays(("organization_ids", "trace_ids"), traces))
+        rows = [(*trace, batch.whole.get(trace)) for trace in traces]
+        connection.execute(_WRITE["mark_unsettled"], arrays(("organization_ids", "trace_ids", "events"), rows))
+
+
+def _mark_in_parts(connection: psycopg.Connection, batch: Batch) -> None:
+    """Have all traces of *batch* settled: it does not know all of them."""
+    if batch.whole:
+        connection.execute(_WRITE["not_whole"], arrays(("organization_ids", "trace_ids"), sorted(batch.whole)))
+
+
+def _repriced(batch: Batch, calls: Sequence[CallRow]) -> Batch:
+    """Return *batch* with *calls* at other prices: what runs cost in all is to be settled where one changed."""
+    changed = {
+        (call.organization_id, call.trace_id) for call, old in zip(calls, batch.calls, strict=True) if call != old
+    }
+    return replace(
+        batch, calls=calls, whole={trace: count for trace, count in batch.whole.items() if trace not in changed}
+    )
 
 
 def _store_quarantined(connection: psycopg.Connection, batch: Batch) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import add
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 
-from otel_obs.errors import ObsError
+from otel_obs.errors import ObsError, RateLimitedError
 from otel_obs.rows.batch import Quarantined, Written
 
 
@@ -26,51 +24,6 @@ class _Counts(Collector):
         for kind, value in self._values.items():
             family.add_metric([kind], value())
         yield family
-
-
-class Collected(Collector):
-    """Metrics that somebody else gathers."""
-
-    def __init__(self, gather: Callable[[], Iterable[Metric]]) -> None:
-        self._gather = gather
-
-    def describe(self) -> list[Metric]:
-        """Return no names: registering gathers nothing."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Return what they are now."""
-        yield from self._gather()
-
-
-_COMBINED: Mapping[str, Callable[[float, float], float]] = {"otel_obs_database_up": min, "otel_obs_lag_seconds": max}
-"""What several processes say is added, but for these."""
-
-
-def summed(found: Iterable[Iterable[Metric]]) -> list[Metric]:
-    """Return the metrics of several processes as if they were one."""
-    merged: dict[str, Metric] = {}
-    samples: dict[str, dict[tuple[object, ...], Sample]] = {}
-    for families in found:
-        for family in families:
-            merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-            known = samples.setdefault(family.name, {})
-            for sample in family.samples:
-                key = (sample.name, *sorted(sample.labels.items()))
-                known[key] = sample if key not in known else _combined(known[key], sample)
-    for name, family in merged.items():
-        family.samples = list(samples[name].values())
-    return list(merged.values())
-
-
-def _combined(one: Sample, other: Sample) -> Sample:
-    combine = _COMBINED.get(one.name, min if one.name.endswith("_created") else add)
-    return one._replace(value=combine(one.value, other.value))
-
-
-def lasting(families: Iterable[Metric]) -> list[Metric]:
-    """Return what stays true of a process that is no more: what it has counted."""
-    return [family for family in families if family.type in {"counter", "histogram"}]
 
 
 class GatewayMetrics:
@@ -116,6 +69,12 @@ class GatewayMetrics:
             ["error"],
             registry=self.registry,
         )
+        self.limited = Counter(
+            "otel_obs_requests_limited",
+            "Requests of organizations that sent too fast, by what there was too much of.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.commit_seconds = Histogram(
             "otel_obs_commit_seconds", "From rows to their commit, for those that were committed.",
             registry=self.registry,
@@ -156,6 +115,8 @@ class GatewayMetrics:
     def failed(self, error: ObsError) -> None:
         """Count a request of which nothing was stored."""
         self.refused.labels(type(error).__name__.removesuffix("Error")).inc()
+        if isinstance(error, RateLimitedError):
+            self.limited.labels(error.reason).inc()
 
     def families(self) -> list[Metric]:
         """Return all of them as they are now."""

@@ -46,6 +46,8 @@ class Batch:
     contents: Sequence[ContentRow] = ()
     reports: Mapping[EventKey, Report] = field(default_factory=dict)
     """Every report of the calls that the batch itself reports more than once."""
+    whole: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(organization, trace) -> its events, of traces whose rows are final unless more of them is stored."""
     resources: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """(organization, hash) -> attributes"""
     quarantined: Sequence[Quarantined] = ()

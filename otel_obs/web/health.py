@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -15,11 +14,11 @@ from otel_obs.receiver.status import answer_to
 
 
 def health_routes(
-    check: Callable[[], None], registry: CollectorRegistry, may_measure: Callable[[Request], object] = lambda _: None
+    check: Callable[[], None], measure: Callable[[], bytes], may_measure: Callable[[Request], object] = lambda _: None
 ) -> list[Route]:
     """Return the routes; *check* raises an ``ObsError`` while the process cannot do its work.
 
-    *may_measure* raises one for who may not see the metrics.
+    *measure* returns metrics in Prometheus' text format; *may_measure* raises an ``ObsError`` for who may not see them.
     """
 
     def healthz(_: Request) -> Response:
@@ -37,7 +36,7 @@ def health_routes(
             may_measure(request)
         except ObsError as error:
             return refusal(answer_to(error), json=True)
-        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
+        return Response(measure(), media_type="text/plain; version=0.0.4")
 
     return [
         Route("/healthz", healthz, methods=["GET"]),

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
-from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
 from otel_obs.maintenance import tenancy
@@ -20,6 +19,7 @@ from otel_obs.postgres.vault import vault_of
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.receiver.tls import certificates_of
 from otel_obs.settings import Settings
+from otel_obs.tenancy import limits_of
 from otel_obs.web import api, audit, budgets, dashboard, flags, keeping, stream, tenants
 from otel_obs.web.access import Api, by_nothing
 from otel_obs.web.app import create_app
@@ -46,7 +46,7 @@ class ApiServer:
         database_url: str,
         *,
         authenticator: Authenticator | None = None,
-        registry: CollectorRegistry | None = None,
+        measure: Callable[[], bytes] = bytes,
         also_check: Callable[[], None] = lambda: None,
         routes: Sequence[BaseRoute] = (),
     ) -> None:
@@ -75,7 +75,7 @@ class ApiServer:
             grace=timedelta(days=settings.retention_grace_days),
             vault=vault_of(settings),
         )
-        health = health_routes(self.check, registry or CollectorRegistry(), may_measure(settings, authenticator))
+        health = health_routes(self.check, measure, may_measure(settings, authenticator))
         self._live = Live(access.read)
         app = create_app(
             access,
@@ -99,9 +99,10 @@ class ApiServer:
             sessions=sessions,
             otlp=lambda: self.otlp,
             retention_grace=timedelta(days=settings.retention_grace_days),
+            limits=limits_of(settings),
             paths=dashboard.paths(),
         )
-        self._listener = HttpListener(app, settings.api_endpoint, certificates)
+        self._listener = HttpListener(app, settings.api_endpoint, certificates, settings.trusted_proxies)
 
     def start(self) -> str:
         """Listen, and return where.

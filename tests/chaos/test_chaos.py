@@ -310,7 +310,8 @@ def test_a_disk_whose_fsync_fails_is_not_believed_again(server: PrivatePostgres,
         pytest.skip("libfiu is not installed: make faults")
     fifo = folder.with_name("fiu")
     libraries = f"{FIU}/fiu_run_preload.so {FIU}/fiu_posix_preload.so"
-    gateway = GatewayProcess(server.url, folder, {"LD_PRELOAD": libraries, "FIU_CTRL_FIFO": str(fifo)})
+    gateway = GatewayProcess(server.url, folder)
+    gateway.environment |= {"LD_PRELOAD": libraries, "FIU_CTRL_FIFO": str(fifo)}
     gateway.start()
     try:
         gateway.ready()

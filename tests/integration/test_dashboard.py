@@ -423,3 +423,15 @@ def test_failures_are_pages_too(world: World) -> None:
         assert client.get("/static/../page.py").status_code == 404
         assert client.get("/static/nothing.js").status_code == 404
         assert client.get("/traces?q=%00").status_code == 400
+
+
+def test_costs_say_so_where_sampling_makes_them_partial(world: World) -> None:
+    at = showroom.now_ms() - 3_600_000
+    gone = make_span(agent("gone"), trace_id="5" * 32, start_ms=at)
+    call = make_span(chat(response_id="left"), trace_id="5" * 32, parent=gone, start_ms=at)
+    with world.signed_in("theirs") as client:
+        before = client.get("/costs").text
+        showroom.write(world.url, [call], "others")
+
+        assert "never came here" not in before
+        assert "1 of the newest 1 traces begin with a span that never came here" in client.get("/costs").text

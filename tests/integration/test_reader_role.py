@@ -151,6 +151,7 @@ def set_by_hand(connection: psycopg.Connection) -> None:
             connection.execute(budget, (organization, workspace, workspace))
             connection.execute(alert, (organization, workspace))
             connection.execute(rollup, (organization, workspace))
+            connection.execute("INSERT INTO tenant_usage VALUES (%s, now(), %s, 1, 1, 0)", (organization, workspace))
             connection.execute(
                 "INSERT INTO workflows (organization_id, id, workspace_id) VALUES (%s, %s, %s)",
                 (organization, f"flow of {workspace}", workspace),
@@ -180,9 +181,8 @@ def column(rows: Sequence[Mapping[str, Any]], table: str, name: str) -> set[Any]
 READ = (
     "agent_trace_history", "audit_log", "budget_alerts", "budgets", "data_keys", "event_logs", "feature_flags",
     "model_cost_logs", "model_costs", "model_prices", "organizations", "plan_changes", "prompt_similarity_logs",
-    "quarantine", "resources",
-    "retention_runs", "span_contents", "touched_days", "unsettled_traces", "usage_rollups", "users", "workflows",
-    "workspaces",
+    "quarantine", "resources", "retention_runs", "span_contents", "tenant_usage", "touched_days", "unsettled_traces",
+    "usage_rollups", "users", "workflows", "workspaces",
 )  # fmt: skip
 """What a tenant is answered from."""
 OF_ORGANIZATIONS = (

@@ -45,11 +45,20 @@ ON CONFLICT DO NOTHING;
 
 -- name: mark_unsettled
 -- In one order for all writers, and before any row is touched, so that writers and settlers never wait in a circle.
-INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at)
-SELECT organization_id, trace_id, now(), now()
-FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) AS new (organization_id, trace_id)
+-- What came in two batches has to be settled, whatever each of them knew.
+INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at, events)
+SELECT organization_id, trace_id, now(), now(), events
+FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[], %(events)s::integer[])
+    AS new (organization_id, trace_id, events)
 ORDER BY organization_id, trace_id
-ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = EXCLUDED.last_at;
+ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = EXCLUDED.last_at, events = NULL;
+
+-- name: not_whole
+-- Some of the batch was stored before, or is counted elsewhere. Its marks are this transaction's already.
+UPDATE unsettled_traces AS u
+SET events = NULL
+FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) AS found (organization_id, trace_id)
+WHERE u.organization_id = found.organization_id AND u.trace_id = found.trace_id;
 
 -- name: stage_events
 CREATE TEMP TABLE staged_events (LIKE event_logs INCLUDING DEFAULTS) ON COMMIT DROP;

@@ -34,6 +34,7 @@ from otel_obs.errors import (
 from otel_obs.postgres.vault import Vault
 from otel_obs.receiver.auth import ADMIN
 from otel_obs.receiver.status import answer_to
+from otel_obs.tenancy import Limits
 from otel_obs.web.access import Api, Caller
 from otel_obs.web.asked import Asked, Asking
 from otel_obs.web.dashboard import figures
@@ -64,6 +65,8 @@ class Desk:
     otlp: Callable[[], tuple[str, str]]
     """Where OTLP is taken, over gRPC and over HTTP."""
     retention_grace: timedelta
+    limits: Limits
+    """Of organizations that have none of their own."""
     paths: frozenset[str]
     """Pages that are there: navigation shows no others."""
 

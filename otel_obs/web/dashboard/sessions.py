@@ -19,7 +19,7 @@ from otel_obs.postgres.keys import presented
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.reading import Reader
 from otel_obs.receiver.auth import READ, Authenticator
-from otel_obs.web.access import Authenticate, Caller, by_keys
+from otel_obs.web.access import Authenticate, Caller, by_keys, is_https
 
 _NAME = "otel_obs_session"
 _CREDENTIALS = ("authorization", "x-api-key")
@@ -36,14 +36,14 @@ class Sessions:
         self._authenticator = authenticator
         self._failures = RateLimit(FAILURES_PER_S, FAILURES_AT_ONCE)
 
-    def sign_in(self, key: str, replaces: str | None) -> str:
+    def sign_in(self, key: str, replaces: str | None, address: str = "") -> str:
         """Begin a session for the holder of *key* and return its token; the session *replaces* ends.
 
         Raises:
             ObsError: it is no valid key, lacks the scope ``read``, or nobody can tell now.
         """
         try:
-            principal = self._authenticator.authenticate([("x-api-key", key)], READ)
+            principal = self._authenticator.authenticate([("x-api-key", key)], READ, address=address)
         except (UnauthenticatedError, PermissionDeniedError):
             self._tell_failure(key)
             raise
@@ -122,18 +122,14 @@ def keep(request: Request, response: Response, token: str) -> None:
         max_age=int(sessions.LASTS.total_seconds()),
         httponly=True,
         samesite="strict",
-        secure=_is_https(request),
+        secure=is_https(request),
     )
 
 
 def forget(request: Request, response: Response) -> None:
     """Let the browser forget its token."""
-    response.delete_cookie(_name(request), httponly=True, samesite="strict", secure=_is_https(request))
+    response.delete_cookie(_name(request), httponly=True, samesite="strict", secure=is_https(request))
 
 
 def _name(request: Request) -> str:
-    return f"__Host-{_NAME}" if _is_https(request) else _NAME
-
-
-def _is_https(request: Request) -> bool:
-    return request.url.scheme == "https"
+    return f"__Host-{_NAME}" if is_https(request) else _NAME

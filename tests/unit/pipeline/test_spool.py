@@ -212,6 +212,21 @@ def test_what_a_dead_process_left_is_older_than_what_is_written_now(tmp_path: Pa
     assert names(spool) == ["old", "new"]
 
 
+def test_what_a_dead_process_left_is_older_also_when_the_clock_went_back_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 3_600_000_000_000)
+    leave_behind(tmp_path, [record("old")])
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    spool = Spool(tmp_path)
+    spool.adopt()
+
+    spool.append([record("new")])
+
+    assert names(spool) == ["old", "new"]
+
+
 def test_a_living_process_keeps_its_folder(tmp_path: Path) -> None:
     owner, other = Spool(tmp_path), Spool(tmp_path)
     owner.append([record("one")])
