@@ -5,8 +5,10 @@ Run by ``make chaos``; each scenario is bounded, starts its own processes and en
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -19,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psycopg
@@ -26,6 +29,7 @@ import pytest
 from typing_extensions import Self
 
 from otel_obs.postgres import audit
+from tests.chaos import fuzz
 from tests.command import environment
 from tests.fault_proxy import FaultProxy, Trap, eventually
 from tests.gateway_process import GatewayProcess
@@ -588,3 +592,75 @@ def closed(one: socket.socket) -> bool:
         return False
     except OSError:
         return True
+
+
+def test_noise_on_each_way_is_answered_as_the_contract_says(server: PrivatePostgres, folder: Path) -> None:
+    """Damaged captures for half a minute: no other answer, no hang, no growth, each record accounted for."""
+    with gateway_of(server.url, folder) as gateway:
+        gateway.ready()
+        chance, bodies, resident = random.Random(), fuzz.seeds(), list[int]()
+        ledger = gateway.ledger()
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            way, body = chance.choice(WAYS), fuzz.damaged(chance, bodies)
+            began = time.monotonic()
+            assert answered(gateway, way, body) in {200, 400, 413, 0, 3, 8}, body[:2000]
+            assert time.monotonic() - began < 3, body[:2000]
+            resident.append(gateway.resident_bytes())
+            assert ledger.send(0)
+        half = len(resident) // 2
+        assert max(resident[half:]) < max(resident[:half]) + 50 * MIB
+        became = ("stored", "duplicate", "replaced", "rejected", "dropped")
+        counts = {name: gateway.metric(f"otel_obs_records_{name}_total") for name in ("received", *became)}
+        assert counts["received"] == sum(max(0.0, counts[name]) for name in became), counts
+        print(f"\n{len(resident)} damaged requests: {counts}, at most {max(resident) // MIB} MiB")  # noqa: T201
+
+
+def answered(gateway: GatewayProcess, way: str, body: bytes) -> int:
+    """Return the status of HTTP, or the code of gRPC."""
+    if way == "grpc":
+        with grpc.insecure_channel(gateway.grpc) as channel:
+            try:
+                channel.unary_unary(EXPORT, None, None)(body, timeout=10)
+            except grpc.RpcError as error:
+                failed: Any = error
+                return int(failed.code().value[0])
+            return 0
+    connection = http.client.HTTPConnection(gateway.http, timeout=10)
+    try:
+        kind = "application/json" if way == "json" else "application/x-protobuf"
+        connection.request("POST", "/v1/traces", body, {"content-type": kind})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_session_whose_gateway_has_vanished_ends_on_the_server(
+    server: PrivatePostgres, proxy: FaultProxy, folder: Path
+) -> None:
+    """The wire falls silent in a transaction: the gateway answers in time, and the server lets go of its locks."""
+    with gateway_of(proxy.url(server.url), folder) as gateway, server.connect() as admin:
+
+        def open_transactions() -> int:
+            found = admin.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'otel_obs' "
+                "AND state LIKE 'idle in transaction%'"
+            ).fetchone()
+            return 0 if found is None else int(found[0])
+
+        gateway.ready()
+        ledger = gateway.ledger()
+        assert ledger.send(0)
+        trap = proxy.trap = Trap(b"COMMIT", passes=False, cuts=False)
+        number = 0
+        while not trap.sprung.is_set():
+            number += 1
+            assert ledger.send(number)
+        assert ledger.slowest_s < 3
+        assert open_transactions() > 0
+
+        eventually(lambda: open_transactions() == 0, 45)
+
+        proxy.speak()
+        gateway.until_drained()
+        told("silence in a transaction", adds_up(admin, ledger), [ledger])

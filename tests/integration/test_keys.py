@@ -292,6 +292,12 @@ def test_a_key_of_a_workspace_writes_there_and_nowhere_else(way: str, gateway: R
     assert told.rejected_spans == 1
     assert "workspace_not_allowed" in told.error_message
     assert gateway.spans() == {("acme", "bound")}
+    noted = "SELECT organization_id, actor, subject FROM audit_log WHERE action = 'ingest.refuse'"
+    gateway.ask(way, bearer(key), a_request({"otel_obs.workspace.id": "another"}))
+    eventually(lambda: gateway.connection.execute(noted).fetchall() != [])
+    assert gateway.connection.execute(noted).fetchall() == [
+        ("acme", f"key:{key.split('_')[1]}", "workspace_not_allowed")
+    ]
 
 
 def unknown(_: Running) -> str:
