@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install lock vulnerabilities sbom demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench bench-neighbour clock
+.PHONY: install lock vulnerabilities sbom demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench bench-sealed bench-neighbour clock
 
 install: .venv/installed
 
@@ -114,6 +114,10 @@ bench-reads: install
 # One tenant sends ten times what it may: what does another notice?
 bench-neighbour: install
 	$(BIN)/python -m benchmarks.neighbour --write
+
+# The same gateway with OTEL_OBS_ENCRYPTION_KEYS and without.
+bench-sealed: install
+	$(BIN)/python -m benchmarks.sealed --write
 
 clean:
 	rm -rf .venv build dist *.egg-info
