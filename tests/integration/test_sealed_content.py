@@ -499,7 +499,6 @@ def test_keys_that_nobody_used_for_long_leave_memory(world: World, monkeypatch: 
     write(PostgresStore(world.pool, vault=held), said(CANARY))
     assert len(held._remembered) == 2
     monkeypatch.setattr(vaults, "FORGOTTEN_S", 0.0)
-    monkeypatch.setattr(vaults, "REMEMBERED_S", 0.0)
     held._forget_at = 0.0
 
     write(PostgresStore(world.pool, vault=held), said("theirs"), "others")
