@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install demo test browser clock otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench
+.PHONY: install demo test browser clock otelcol lint types imports check chaos soak outage fuzz clean bench-flags bench-app bench-reads bench
 
 install: .venv/installed
 
@@ -74,6 +74,10 @@ chaos: install
 # A steady load with a fault every minute, and a balance by id: make soak MINUTES=10
 soak: install
 	$(BIN)/python -m tests.chaos.soak $(MINUTES)
+
+# PostgreSQL away at 500 spans a second; what waited, how fast and in which order it left: make outage MINUTES=3
+outage: install
+	nice $(BIN)/python -m tests.chaos.outage $(if $(filter command line,$(origin MINUTES)),$(MINUTES),3)
 
 # Damaged requests into both decoders: make fuzz MINUTES=1
 fuzz: install

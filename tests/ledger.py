@@ -39,6 +39,8 @@ class Ledger:
     spans: int = 20
     bad: bool = False
     padding: int = 0
+    prompt: int = 0
+    """Characters of what each span says that a model was asked."""
     sent: set[int] = field(default_factory=set)
     """Numbers of batches."""
     acked: set[int] = field(default_factory=set)
@@ -57,13 +59,18 @@ class Ledger:
         for index in range(self.spans):
             identity = number * self.spans + index
             is_bad = self.bad and identity % BAD_EVERY == BAD_EVERY - 1
-            part.spans.add(
+            span = part.spans.add(
                 trace_id=b"" if is_bad else self.trace_id(number),
                 span_id=(identity + 1).to_bytes(8, "big"),
                 name="x" * self.padding or f"span {identity}",
                 start_time_unix_nano=START_NS + identity * 1000,
                 end_time_unix_nano=START_NS + identity * 1000 + 1_000_000,
             )
+            if self.prompt:
+                span.attributes.add(key="gen_ai.operation.name").value.string_value = "chat"
+                span.attributes.add(key="gen_ai.input.messages").value.string_value = ("Why? " * self.prompt)[
+                    : self.prompt
+                ]
         return request
 
     def trace_id(self, number: int) -> bytes:

@@ -11,9 +11,11 @@ import importlib.util
 import random
 import resource
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from otel_obs.errors import DecodeError, RequestTooLargeError
 from otel_obs.model import Decoded
@@ -25,6 +27,8 @@ from tests.corpus import NAMES, capture
 from tests.rows import MAPPING, RECEIVED_AT
 
 DECODERS: tuple[Callable[[bytes], Decoded], ...] = (decode_traces, decode_logs, decode_traces_json, decode_logs_json)
+HANGS_S, MAX_MIB = 20, 2048
+"""What an instrumented request may take: it is many times slower than one that is not."""
 WORDS = (
     b'"',
     b"{",
@@ -110,18 +114,28 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     given = parser.parse_args()
     if importlib.util.find_spec("atheris") is not None:
-        _with_atheris(given.minutes)
+        _with_atheris(given.minutes, given.seed)
         return
     found = run(given.minutes * 60, given.seed)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"{found.total()} requests, seed {given.seed}: {dict(found)}; at most {most} MiB")  # noqa: T201
 
 
-def _with_atheris(minutes: float) -> None:
+def _with_atheris(minutes: float, seed: int) -> None:
+    """Let coverage lead the way from bodies of real senders; the process ends with it, and says what it found."""
     atheris = importlib.import_module("atheris")
     atheris.instrument_all()
-    atheris.Setup([sys.argv[0], f"-max_total_time={int(minutes * 60)}"], tried)
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory() as folder:
+        for number, body in enumerate(seeds()):
+            (Path(folder) / str(number)).write_bytes(body)
+        limits = [f"-max_total_time={round(minutes * 60)}", f"-seed={seed}", "-max_len=100000", f"-timeout={HANGS_S}",
+                  f"-rss_limit_mb={MAX_MIB}", "-artifact_prefix=build/fuzz-", "-print_final_stats=1"]  # fmt: skip
+        atheris.Setup([sys.argv[0], *limits, folder], _tried)
+        atheris.Fuzz()
+
+
+def _tried(data: bytes) -> None:
+    tried(data)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from tests.private_postgres import PrivatePostgres, private_postgres
 
 WAYS = ("protobuf", "json", "grpc")
 SPANS_IN_BATCH = 50
+LONG_PROMPT = 10_000
+"""From so many characters on, a batch has fewer spans."""
 MIB = 1024 * 1024
 
 
@@ -79,7 +81,7 @@ class Soak:
         self.descriptors.append(len(list(Path(f"/proc/{process.pid}/fd").iterdir())))
 
 
-def run(minutes: float, *, every_s: float = 60.0, rate: int = 300) -> dict[str, object]:
+def run(minutes: float, *, every_s: float = 60.0, rate: int = 300, prompt: int = 0) -> dict[str, object]:
     """Return the report; raises where something was lost."""
     folder = Path(tempfile.mkdtemp(prefix="oos", dir="/tmp"))
     try:
@@ -89,7 +91,7 @@ def run(minutes: float, *, every_s: float = 60.0, rate: int = 300) -> dict[str, 
             gateway.start()
             try:
                 gateway.ready()
-                return _soak(Soak(server, proxy, gateway, every_s), minutes, rate)
+                return _soak(Soak(server, proxy, gateway, every_s), minutes, rate, prompt)
             finally:
                 gateway.kill()
                 proxy.close()
@@ -97,11 +99,16 @@ def run(minutes: float, *, every_s: float = 60.0, rate: int = 300) -> dict[str, 
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _soak(soak: Soak, minutes: float, rate: int) -> dict[str, object]:
-    ledgers = [soak.gateway.ledger(way, seed=index + 1, spans=SPANS_IN_BATCH, bad=1) for index, way in enumerate(WAYS)]
+def _soak(soak: Soak, minutes: float, rate: int, prompt: int) -> dict[str, object]:
+    spans = SPANS_IN_BATCH if prompt < LONG_PROMPT else SPANS_IN_BATCH // 10
+    ledgers = [
+        soak.gateway.ledger(way, seed=index + 1, spans=spans, prompt=prompt, bad=1) for index, way in enumerate(WAYS)
+    ]
     stop = threading.Event()
-    pause_s = SPANS_IN_BATCH * len(WAYS) / rate
-    threads = [threading.Thread(target=_send, args=(ledger, stop, pause_s, soak.answers_s)) for ledger in ledgers]
+    pause_s = spans * len(WAYS) / rate
+    threads = [
+        threading.Thread(target=keep_sending, args=(ledger, stop, pause_s, soak.answers_s)) for ledger in ledgers
+    ]
     began = time.monotonic()
     for thread in threads:
         thread.start()
@@ -121,7 +128,7 @@ def _soak(soak: Soak, minutes: float, rate: int) -> dict[str, object]:
     return {
         "at": datetime.now(tz=timezone.utc).isoformat(timespec="seconds"),
         "minutes": round(took_s / 60, 1),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, everything on it",
+        "machine": machine(),
         "faults": soak.faults,
         "spans_a_second": round(balance["acknowledged"] / took_s),
         **balance,
@@ -133,7 +140,13 @@ def _soak(soak: Soak, minutes: float, rate: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _send(ledger: Ledger, stop: threading.Event, pause_s: float, answers_s: list[float]) -> None:
+def machine() -> str:
+    """Return what a reader of the report has to know of this machine."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, everything on it"
+
+
+def keep_sending(ledger: Ledger, stop: threading.Event, pause_s: float, answers_s: list[float]) -> None:
+    """Send batches at a steady rate, each until it is acknowledged; notes how long answers took."""
     number = 0
     while not stop.is_set():
         began = time.monotonic()
@@ -167,8 +180,9 @@ def main() -> None:
     parser.add_argument("minutes", type=float, nargs="?", default=10.0)
     parser.add_argument("--every", type=float, default=60.0, help="seconds between two faults")
     parser.add_argument("--rate", type=int, default=300, help="spans a second")
+    parser.add_argument("--prompt", type=int, default=0, help="characters of a prompt in each span")
     given = parser.parse_args()
-    report = run(given.minutes, every_s=given.every, rate=given.rate)
+    report = run(given.minutes, every_s=given.every, rate=given.rate, prompt=given.prompt)
     print(json.dumps(report, indent=2))  # noqa: T201  # that is what it is for
 
 
