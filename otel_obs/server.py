@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from otel_obs.pipeline.sealing import sealer_of
 from otel_obs.pipeline.spool import Spool
 from otel_obs.pipeline.stored import settling
 from otel_obs.pipeline.watch import Watch
-from otel_obs.postgres import schema
+from otel_obs.postgres import audit, schema
 from otel_obs.postgres.keys import PostgresKeys
 from otel_obs.postgres.pool import fingerprint, open_pool, translated
 from otel_obs.postgres.prices import Current
@@ -125,7 +126,14 @@ class Gateway:
         folder = settings.data_dir / "spool" / f"gateway-{fingerprint(database_url)}"
         spool = self._spool = Spool(folder, max_bytes=settings.spool_max_bytes)
         committer = Committer(self._store, self._mapping.price, self.metrics.committed, from_spool=True)
-        return Drain(spool, sealer_of(settings.encryption_keys), self._mapping, committer, lambda: self._watch.is_fit)
+        sealer, can_write = sealer_of(settings.encryption_keys), lambda: self._watch.is_fit
+        return Drain(spool, sealer, self._mapping, committer, can_write, partial(self._audit_damage, folder))
+
+    def _audit_damage(self, folder: Path, places: int) -> None:
+        """Write down that what stood in some places of the disk is lost."""
+        with translated(), self._pool.connection() as connection:
+            subject = f"{socket.gethostname()}:{folder}"
+            audit.append(connection, action="spool.damaged", subject=subject, after={"places": places}, actor="gateway")
 
     def _report(self) -> None:
         """Tell what others count."""

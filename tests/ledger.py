@@ -68,9 +68,7 @@ class Ledger:
             )
             if self.prompt:
                 span.attributes.add(key="gen_ai.operation.name").value.string_value = "chat"
-                span.attributes.add(key="gen_ai.input.messages").value.string_value = ("Why? " * self.prompt)[
-                    : self.prompt
-                ]
+                span.attributes.add(key="gen_ai.input.messages").value.string_value = "x" * self.prompt
         return request
 
     def trace_id(self, number: int) -> bytes:

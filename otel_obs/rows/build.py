@@ -94,7 +94,7 @@ def span_rows(
         latency_ms=latency_ms,
         parent_span_id=span.parent_span_id,
         sent_by=sent_by,
-        context=_span_context(span, reading, timestamp, latency_ms, received_at),
+        context=_span_context(span, reading, tenant, timestamp, latency_ms, received_at),
     )
     return _rows(event, reading, cost, policy, sent_by, span=span)
 
@@ -126,7 +126,7 @@ def log_rows(
         latency_ms=None,
         parent_span_id=record.span_id or None,
         sent_by=sent_by,
-        context=_log_context(record, reading, timestamp, received_at),
+        context=_log_context(record, reading, tenant, timestamp, received_at),
     )
     return _rows(event, reading, cost, policy, sent_by, span=None)
 
@@ -239,9 +239,9 @@ def _evaluations(event: EventRow, span: Span) -> tuple[EventRow, ...]:
 
 
 def _span_context(
-    span: Span, reading: Reading, timestamp: datetime, latency_ms: float | None, received_at: datetime
+    span: Span, reading: Reading, tenant: Tenant, timestamp: datetime, latency_ms: float | None, received_at: datetime
 ) -> dict[str, Any]:
-    flags = [*span.flags, *(flag for flag in reading.flags if flag not in span.flags)]
+    flags = _flags(span, reading, tenant)
     if not span.end_time_unix_nano:
         flags.append("unfinished")
     elif latency_ms is None:
@@ -260,8 +260,18 @@ def _span_context(
     )
 
 
-def _log_context(record: LogRecord, reading: Reading, timestamp: datetime, received_at: datetime) -> dict[str, Any]:
-    flags = [*record.flags, *(flag for flag in reading.flags if flag not in record.flags)]
+def _flags(sent: Span | LogRecord, reading: Reading, tenant: Tenant) -> list[str]:
+    """Return what is odd about what was sent, whenever it came."""
+    flags = [*sent.flags, *(flag for flag in reading.flags if flag not in sent.flags)]
+    if tenant.organization_ignored:
+        flags.append("organization_ignored")
+    return flags
+
+
+def _log_context(
+    record: LogRecord, reading: Reading, tenant: Tenant, timestamp: datetime, received_at: datetime
+) -> dict[str, Any]:
+    flags = _flags(record, reading, tenant)
     if not received_at - SKEW_PAST <= timestamp <= received_at + SKEW_FUTURE:
         flags.append("clock_skew")
     attributes = _context.attributes_without(record.attributes, reading.content_keys)

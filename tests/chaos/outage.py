@@ -53,10 +53,12 @@ class Outage:
 
     def waiting(self, after: Sequence[int]) -> list[list[str]]:
         """Return the traces that are on disk, oldest first, by sender: those acknowledged beyond *after* so many."""
-        return [
-            [ledger.trace_id(number).hex() for number in sorted(ledger.acked)[known + 1 :]]
-            for ledger, known in zip(self.ledgers, after, strict=True)
-        ]
+        found = []
+        for ledger, known in zip(self.ledgers, after, strict=True):
+            with ledger.lock:
+                numbers = sorted(ledger.acked)[known + 1 :]
+            found.append([ledger.trace_id(number).hex() for number in numbers])
+        return found
 
     def check_order(self, connection: psycopg.Connection, waiting: Sequence[Sequence[str]]) -> None:
         """See whether what has left the disk is what waited longest."""

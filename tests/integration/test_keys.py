@@ -275,6 +275,8 @@ def test_the_organization_of_the_key_holds_whatever_the_span_says(way: str, gate
     assert answer.code == OK
     assert gateway.spans() == {("acme", "w")}
     assert gateway.connection.execute("SELECT id FROM organizations").fetchall() == [("acme",)]
+    flags = "SELECT DISTINCT context -> 'flags' ->> 0 FROM event_logs"
+    assert gateway.connection.execute(flags).fetchall() == [("organization_ignored",)]
 
 
 @pytest.mark.parametrize("way", WAYS)
