@@ -4,15 +4,33 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install demo test browser clock otelcol lint types imports check chaos soak outage fuzz clean bench-flags bench-app bench-reads bench
+.PHONY: install lock vulnerabilities sbom demo test browser otelcol lint types imports check chaos soak outage fuzz clean bench-flags bench-app bench-reads bench bench-neighbour clock
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("otel_obs needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+# What `make install` installs, for every Python and system, with hashes: to be run when dependencies change.  Versions
+# stay as they are while they fit; `make lock UPGRADE=--upgrade` takes the newest.
+lock:
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+	    --no-header --quiet $(UPGRADE) --output-file requirements.lock
+
+vulnerabilities: install
+	$(BIN)/python .ci/known_vulnerabilities.py
+
+# What is in it, for whoever has to know: CycloneDX, from the lock.
+sbom: install
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library --output-reproducible --of JSON \
+	    -o build/sbom.cdx.json requirements.lock
 
 demo: install
 	$(BIN)/otel-obs demo
@@ -96,6 +114,10 @@ bench-app: install
 
 bench-reads: install
 	$(BIN)/python -m benchmarks.reads $(CALLS) --write
+
+# One tenant sends ten times what it may: what does another notice?
+bench-neighbour: install
+	$(BIN)/python -m benchmarks.neighbour --write
 
 clean:
 	rm -rf .venv build dist *.egg-info

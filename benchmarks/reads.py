@@ -3,7 +3,8 @@
 
 ``make bench-reads`` (``CALLS=10000000`` for the large run) fills a PostgreSQL of its own, or the empty database
 that ``--database-url`` names, asks each question as a tenant's reader and, beside it, the same of raw rows: without
-roll-ups, or without the index that serves it. Printed is the median; the table goes to ``docs/benchmarks.md``.
+roll-ups, or without the index that serves it. Printed is the quickest answer; the table goes to
+``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import secrets
@@ -18,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -28,16 +31,16 @@ from typing import Any
 
 import httpx
 import psycopg
+from psycopg import sql
 from psycopg_pool import ConnectionPool
 
-from otel_obs.analytics import agents, errors, metrics, spend, traces
+from otel_obs.analytics import agents, costs, errors, events, metrics, spend, traces
 from otel_obs.analytics.filters import Filters
 from otel_obs.maintenance.rollups import roll_up
 from otel_obs.postgres import partitions, schema
 from otel_obs.postgres.budgets import Budget, spending
 from otel_obs.postgres.embedded import EmbeddedPostgres
 from otel_obs.postgres.pool import conninfo, open_pool
-from otel_obs.postgres.queries import load
 from otel_obs.postgres.reading import Reader, reading
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.rows import EventRow
@@ -47,48 +50,66 @@ from otel_obs.web.server import ApiServer
 
 DAYS, WORKSPACES, CALLS_A_TRACE, CLIENTS = 90, 200, 10, 100
 AT_ONCE = 200_000
+PATIENCE_S = 60
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- reads: written by benchmarks/reads.py -->", "<!-- reads: end -->"
 
-_CALLS = """
+# Whose call it is: sizes of workspaces differ (the largest has 7 % of all), each has eight agents, each agent one
+# workflow and three models; traces of a conversation lie in one workspace.
+_WHO = """
+    LATERAL (SELECT n / 10 AS t, hashint8(n / 30) & 65535 AS h) AS x,
+    LATERAL (SELECT floor(200 * power(h / 65536.0::double precision, 2))::int AS w, hashint8(t) & 65535 AS k) AS y,
+    LATERAL (SELECT mod(w * 7 + mod(k, 8), 50) AS a) AS z,
+    LATERAL (SELECT %(since)s::timestamptz + %(step)s::interval * n AS at,
+        200 / (0.01 + (hashint8(n) & 1023) / 1024.0) AS took) AS s"""
+_CALLS = f"""
 INSERT INTO model_cost_logs (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp",
-    received_at, agent_id, flow_id, provider, model_name, operation, response_id, input_tokens, output_tokens, is_batch,
-    cost_usd, cost_source, usage_source, status, latency_ms)
-SELECT 'acme', 'ws' || mod(t, 200), 'user' || mod(t, 20000), md5(t::text), substr(md5('c' || n), 1, 16),
-    substr(md5('c' || n), 1, 16), at, at, 'agent' || mod(t, 50), 'flow' || mod(t, 20), 'openai',
-    'model' || mod(t, 4) * 3 + mod(n, 3), 'chat', NULL, 200 + mod(n, 4000),
-    20 + mod(n, 300), false,
-    0.01 + mod(n, 97) / 100.0, CASE WHEN mod(n, 200) = 0 THEN 'unpriced' ELSE 'computed' END, 'reported', 'unset',
-    300 + mod(n, 9000)
-FROM generate_series(%(first)s::bigint, %(last)s) AS n, LATERAL (SELECT n / 10 AS t) AS x,
-    LATERAL (SELECT %(since)s::timestamptz + %(step)s::interval * n AS at) AS y
-"""
-_EVENTS = """
+    received_at, agent_id, flow_id, conversation_id, provider, model_name, operation, response_id, input_tokens,
+    output_tokens, is_batch, cost_usd, cost_source, usage_source, status, latency_ms)
+SELECT 'acme', 'ws' || w, 'user' || mod(h * 31 + w, 20000), md5(t::text), substr(md5('llm' || n), 1, 16),
+    substr(md5('llm' || n), 1, 16), at, at, 'agent' || a, 'flow' || mod(a, 20), 'conversation' || t / 3, 'openai',
+    'model' || mod(a * 3 + mod(n, 3), 12), 'chat', 'answer' || n, 200 + mod(n, 4000), 20 + mod(n, 300), false,
+    CASE WHEN mod(n, 200) > 0 THEN 0.01 + mod(n, 97) / 100.0 END,
+    CASE WHEN mod(n, 200) = 0 THEN 'unpriced' ELSE 'computed' END, 'reported', 'unset', took
+FROM generate_series(%(first)s::bigint, %(last)s) AS n, {_WHO}
+"""  # noqa: S608
+_EVENTS = f"""
 INSERT INTO event_logs (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp", received_at,
-    event_type, name, status, error_type, latency_ms, parent_span_id, agent_id, flow_id, inherited, context)
-SELECT 'acme', 'ws' || mod(t, 200), 'user' || mod(t, 20000), md5(t::text), substr(md5(kind || n), 1, 16),
+    event_type, name, status, error_type, latency_ms, parent_span_id, service_name, environment, agent_id, flow_id,
+    conversation_id, inherited, context)
+SELECT 'acme', 'ws' || w, 'user' || mod(h * 31 + w, 20000), md5(t::text), substr(md5(kind || n), 1, 16),
     substr(md5(kind || n), 1, 16), at, at, kind, kind || ' ' || mod(n, 30),
-    CASE WHEN kind = 'llm' AND mod(n, 50) = 0 THEN 'error' ELSE 'unset' END,
-    CASE WHEN kind = 'llm' AND mod(n, 50) = 0 THEN 'error' || mod(n, 7) END, 300 + mod(n, 9000),
-    CASE WHEN kind = 'llm' THEN substr(md5('workflow' || t * 10), 1, 16) END, 'agent' || mod(t, 50),
-    'flow' || mod(t, 20), CASE WHEN kind = 'workflow' THEN 256 ELSE 0 END,
-    '{"attributes": {"gen_ai.operation.name": "chat", "server.address": "api.example.com"}}'
-FROM generate_series(%(first)s::bigint, %(last)s) AS n, LATERAL (SELECT n / 10 AS t) AS x,
-    LATERAL (SELECT %(since)s::timestamptz + %(step)s::interval * n AS at) AS y,
+    CASE WHEN kind = 'llm' AND mod(n, 50) = 7 OR kind = 'workflow' AND mod(t, 60) = 0 THEN 'error' ELSE 'unset' END,
+    CASE WHEN kind = 'llm' AND mod(n, 50) = 7 THEN 'error' || mod(n / 50, 7) END,
+    CASE WHEN kind = 'llm' THEN took ELSE took * 8 END,
+    CASE WHEN kind = 'llm' THEN substr(md5('workflow' || t * 10), 1, 16) END, 'assistant',
+    CASE WHEN mod(t, 10) = 0 THEN 'staging' ELSE 'production' END, 'agent' || a, 'flow' || mod(a, 20),
+    'conversation' || t / 3, CASE WHEN kind = 'workflow' THEN 256 ELSE 0 END,
+    '{{"attributes": {{"gen_ai.operation.name": "chat", "server.address": "api.example.com"}}}}'
+FROM generate_series(%(first)s::bigint, %(last)s) AS n, {_WHO},
     unnest(CASE WHEN mod(n, 10) = 0 THEN ARRAY['workflow', 'llm'] ELSE ARRAY['llm'] END) AS kind
-"""
-_RUNS = """
+"""  # noqa: S608
+_RUNS = f"""
 INSERT INTO agent_trace_history (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp",
     received_at, agent_id, agent_name, flow_id, status, latency_ms, execution_nodes, input_tokens, output_tokens,
     cost_cents)
-SELECT 'acme', 'ws' || mod(t, 200), 'user' || mod(t, 20000), md5(t::text), substr(md5('workflow' || t * 10), 1, 16),
-    substr(md5('workflow' || t * 10), 1, 16), at, at, 'agent' || mod(t, 50), 'Agent', 'flow' || mod(t, 20),
-    CASE WHEN mod(t, 60) = 0 THEN 'error' ELSE 'unset' END, 1000 + mod(t, 60000), '[]', 20000, 1500, 4
-FROM generate_series(%(first)s::bigint / 10 + 1, %(last)s / 10) AS t,
-    LATERAL (SELECT %(since)s::timestamptz + %(step)s::interval * t * 10 AS at) AS y
+SELECT 'acme', 'ws' || w, 'user' || mod(h * 31 + w, 20000), md5(t::text), substr(md5('workflow' || n), 1, 16),
+    substr(md5('workflow' || n), 1, 16), at, at, 'agent' || a, 'Agent', 'flow' || mod(a, 20),
+    CASE WHEN mod(t, 60) = 0 THEN 'error' ELSE 'unset' END, took * 8, '[]', 20000, 1500, 4
+FROM generate_series((%(first)s::bigint + 9) / 10 * 10, %(last)s, 10) AS n, {_WHO}
+"""  # noqa: S608
+_TENANTS = """
+WITH registered AS (INSERT INTO organizations (id) VALUES ('acme') RETURNING id)
+INSERT INTO workspaces (organization_id, id) SELECT id, 'ws' || n FROM registered, generate_series(0, 199) AS n
 """
-_SIZE = "SELECT current_setting('server_version'), pg_database_size(current_database())"
-_NO_INDEX = "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+_INDEXES = """
+SELECT indexname, replace(indexdef, ' ON ONLY ', ' ON ') FROM pg_indexes
+WHERE schemaname = 'otel_obs' AND tablename = ANY(%s) AND indexdef NOT LIKE '%% UNIQUE %%'
+"""
+_NO_INDEX = """
+SELECT set_config(name, 'off', true)
+FROM unnest('{enable_indexscan,enable_indexonlyscan,enable_bitmapscan}'::text[]) AS name
+"""
 
 
 @dataclass(frozen=True)
@@ -106,17 +127,27 @@ class World:
 
 
 def fill(url: str, calls: int, now: datetime) -> None:
-    """Store *calls* calls, evenly over the days."""
+    """Store *calls* calls, evenly over the days; indexes are made afterwards, which takes half the time."""
     since = now - timedelta(days=DAYS)
-    step = timedelta(days=DAYS) / calls
+    asked = {"since": since, "step": timedelta(days=DAYS) / calls}
+
+    def store(first: int) -> None:
+        with psycopg.connect(conninfo(url), autocommit=True) as connection:
+            for statement in (_CALLS, _EVENTS, _RUNS):
+                connection.execute(statement, {**asked, "first": first, "last": min(first + AT_ONCE - 1, calls)})
+        print(f"\r{first:,} calls stored", end="", flush=True)
+
     with psycopg.connect(conninfo(url), autocommit=True) as connection:
         partitions.ensure(connection, [since, now], now)
-        connection.execute("INSERT INTO organizations (id) VALUES ('acme') ON CONFLICT DO NOTHING")
-        for first in range(1, calls + 1, AT_ONCE):
-            asked = {"first": first, "last": min(first + AT_ONCE - 1, calls), "since": since, "step": step}
-            for statement in (_CALLS, _EVENTS, _RUNS):
-                connection.execute(statement, asked)
-            print(f"\r{asked['last']:,} calls stored", end="", flush=True)
+        connection.execute(_TENANTS)
+        indexes = connection.execute(_INDEXES, (list(partitions.HOT_TABLES),)).fetchall()
+        for name, _ in indexes:
+            connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(store, range(1, calls + 1, AT_ONCE)))
+        connection.execute("SET maintenance_work_mem = '512MB'")
+        for _, definition in indexes:
+            connection.execute(definition)
         connection.execute(
             "INSERT INTO touched_days SELECT 'acme', (%s::timestamptz AT TIME ZONE 'UTC')::date + n "
             "FROM generate_series(0, %s) AS n",
@@ -127,28 +158,34 @@ def fill(url: str, calls: int, now: datetime) -> None:
 
 
 @contextmanager
-def world(url: str | None, calls: int) -> Iterator[World]:
-    """Give a filled database, one of its own unless *url* names one."""
+def world(url: str | None, calls: int, folder: Path | None = None) -> Iterator[World]:
+    """Give a filled database: *url*, or one of its own; one in *folder* is left there, and filled once."""
     with ExitStack() as stack:
         if url is None:
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(
-                    prefix="oo", dir="/tmp", ignore_cleanup_errors=True
-                )  # sockets want short paths
-            )
-            Path(folder).chmod(0o711)
-            url = stack.enter_context(EmbeddedPostgres(Path(folder), durable=False))
+            if folder is None:
+                made = tempfile.TemporaryDirectory(prefix="oo", dir="/tmp", ignore_cleanup_errors=True)
+                folder = Path(stack.enter_context(made))  # sockets want short paths
+                folder.chmod(0o711)
+            url = stack.enter_context(EmbeddedPostgres(folder, durable=False))
         schema.migrate(url)
-        now = datetime.now(tz=timezone.utc)
-        fill(url, calls, now)
+        if (now := _filled(url)) is None:
+            now = datetime.now(tz=timezone.utc)
+            fill(url, calls, now)
         pool = open_pool(url, max_size=8, statement_timeout_s=600)
         stack.callback(pool.close, 2.0)
         began = time.monotonic()
-        roll_up(pool, now)
-        print(f"rolled up in {time.monotonic() - began:.1f} s")
+        rolled = roll_up(pool, now)
+        print(f"{rolled['days']} days rolled up in {time.monotonic() - began:.1f} s")
         with pool.connection() as connection:
             connection.execute("ANALYZE usage_rollups")
         yield World(url, pool, now, calls)
+
+
+def _filled(url: str) -> datetime | None:
+    """Return when the newest call of a filled database began."""
+    with psycopg.connect(conninfo(url)) as connection:
+        row = connection.execute("""SELECT max("timestamp") FROM model_cost_logs""").fetchone()
+    return None if row is None else row[0]
 
 
 Question = Callable[[psycopg.Connection], Any]
@@ -156,62 +193,58 @@ Question = Callable[[psycopg.Connection], Any]
 
 def questions(found: World) -> dict[str, tuple[Question, Question]]:
     """Return what is asked, and the same of raw rows."""
-    month, workspace = found.filters(30), found.filters(30, workspace_id="ws7")
+    month, largest = found.filters(30), found.filters(30, workspace_id="ws0")
+    midnight = found.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    whole_days = replace(largest, since=midnight - timedelta(days=30), until=midnight)
     trace_id = _trace(found)
     budgets = [
         Budget(organization_id="acme", id=f"b{n}", workspace_id=f"ws{n}", period="month", amount_cents=Decimal(1))
         for n in range(WORKSPACES)
     ]
-    rows = load("tenant_costs")["costs_from_rows"]
 
-    def of_rows(asked: Filters, *by: str) -> Question:
-        given = {**asked.parameters, "by": list(by), "flag": None, "limit": spend.MAX_GROUPS}
-        return lambda connection: connection.execute(rows, given).fetchall()
+    def costs_of(asked: Filters, *by: str) -> tuple[Question, Question]:
+        of_rows = {**asked.parameters, "flag": None, "limit": spend.MAX_GROUPS, "rolled_days": [],
+                   "starts": [asked.since], "ends": [asked.until]}  # fmt: skip
+        return lambda connection: spend.spend(connection, asked, by), lambda connection: costs.ask(
+            connection, by, of_rows
+        )
 
-    def unindexed(question: Question) -> Question:
-        def ask(connection: psycopg.Connection) -> Any:
+    def indexed(question: Question) -> tuple[Question, Question]:
+        def unindexed(connection: psycopg.Connection) -> Any:
             connection.execute(_NO_INDEX)
             return question(connection)
 
-        return ask
-
-    def error_page(connection: psycopg.Connection) -> Any:
-        return errors.get_error_logs(connection, found.filters(7))
-
-    def one_trace(connection: psycopg.Connection) -> Any:
-        return traces.trace(connection, "acme", trace_id)
-
-    def metrics_of_workspace(connection: psycopg.Connection) -> Any:
-        return metrics.get_system_metrics(connection, workspace)
-
-    def list_of_traces(connection: psycopg.Connection) -> Any:
-        return traces.search(connection, workspace)
+        return question, unindexed
 
     return {
-        "month of a workspace, by day and model": (
-            lambda connection: spend.spend(connection, workspace, ["day", "model"]),
-            of_rows(workspace, "day", "model"),
-        ),
-        "month of the organization, by workspace": (
-            lambda connection: spend.spend(connection, month, ["workspace"]),
-            of_rows(month, "workspace"),
-        ),
-        "top agents of a month, by cost": (
-            lambda connection: spend.spend(connection, month, ["agent"]),
-            of_rows(month, "agent"),
-        ),
+        "month of the largest workspace, whole days, by day and model": costs_of(whole_days, "day", "model"),
+        "the same until now": costs_of(largest, "day", "model"),
+        "month of the organization, by workspace": costs_of(month, "workspace"),
+        "top agents of a month, by cost": costs_of(month, "agent"),
         "what is spent of 200 budgets of a month": (
             lambda connection: spending(connection, budgets, found.now),
-            of_rows(replace(month, since=budgets[0].starts(found.now)), "workspace"),
+            costs_of(replace(month, since=budgets[0].starts(found.now)), "workspace")[1],
         ),
-        "runs of agents of a week, with latency": (
-            lambda connection: agents.agents(connection, found.filters(7)),
-            unindexed(lambda connection: agents.agents(connection, found.filters(7))),
+        "what is spent of one of them": indexed(lambda connection: spending(connection, budgets[:1], found.now)),
+        "executions, latency, calls, cost: month of the largest workspace": indexed(
+            lambda connection: metrics.get_system_metrics(connection, largest)
         ),
-        "month of a workspace, executions and latency": (metrics_of_workspace, unindexed(metrics_of_workspace)),
-        "errors of a week, by type and node": (error_page, unindexed(error_page)),
-        "newest traces of a workspace": (list_of_traces, unindexed(list_of_traces)),
-        "one trace by its id": (one_trace, unindexed(one_trace)),
+        "the same of the organization": indexed(lambda connection: metrics.get_system_metrics(connection, month)),
+        "runs of agents of a week, with latency": indexed(
+            lambda connection: agents.agents(connection, found.filters(7))
+        ),
+        "errors of a week, by type and node": indexed(
+            lambda connection: errors.get_error_logs(connection, found.filters(7))
+        ),
+        "newest errors of the largest workspace": indexed(
+            lambda connection: events.events(connection, replace(largest, status="error"))
+        ),
+        "newest traces of a workspace": indexed(lambda connection: traces.search(connection, largest)),
+        "traces of a user of 90 days": indexed(
+            lambda connection: traces.search(connection, found.filters(DAYS, user_id="user7"))
+        ),
+        "newest conversations of a month": indexed(lambda connection: agents.conversations(connection, month)),
+        "one trace by its id": indexed(lambda connection: traces.trace(connection, "acme", trace_id)),
     }
 
 
@@ -222,14 +255,28 @@ def _trace(found: World) -> str:
 
 
 def timed(found: World, question: Question, rounds: int) -> float:
-    """Return the median of some answers, in milliseconds, as a tenant's reader gets them."""
+    """Return the quickest of some answers, in milliseconds, as a tenant's reader gets it; infinity where none comes."""
     took = []
-    for _ in range(rounds + 1):
-        with reading(found.pool, Reader(organization_id="acme"), timeout_s=600) as connection:
+    for _ in range(rounds):
+        with reading(found.pool, Reader(organization_id="acme"), timeout_s=PATIENCE_S) as connection:
             began = time.perf_counter()
-            question(connection)
+            try:
+                question(connection)
+            except psycopg.errors.QueryCanceled:
+                return math.inf
             took.append((time.perf_counter() - began) * 1000)
-    return statistics.median(took[1:])
+    return min(took)
+
+
+def compared(found: World, name: str, pair: tuple[Question, Question], rounds: int) -> str:
+    """Return a line of the table."""
+    ours, raw = pair
+    timed(found, ours, 1)
+    took, on_rows = timed(found, ours, rounds), timed(found, raw, 1)
+    if math.isinf(on_rows):
+        limit = PATIENCE_S * 1000
+        return f"| {name} | {took:,.1f} | more than {limit:,} | more than {limit / took:,.0f} |"
+    return f"| {name} | {took:,.1f} | {on_rows:,.1f} | {on_rows / took:,.1f} |"
 
 
 async def _listen(url: str, opened: asyncio.Semaphore, arrivals: list[float], wanted: int) -> None:
@@ -306,13 +353,14 @@ def report(found: World, lines: Sequence[str]) -> str:
         row = connection.execute(
             "SELECT current_setting('server_version'), pg_database_size(current_database())"
         ).fetchone()
-        rollups = connection.execute("SELECT count(*) FROM usage_rollups").fetchone()
+        rollups = connection.execute("SELECT count(*), count(hour) FROM usage_rollups").fetchone()
     assert row is not None  # noqa: S101
     assert rollups is not None  # noqa: S101
     load_1m = os.getloadavg()[0]
     what = (
         f"{found.now:%Y-%m-%d}: {found.calls:,} calls of {DAYS} days and {WORKSPACES} workspaces "
-        f"({row[1] / 1e9:.1f} GB, {rollups[0]:,} roll-ups)."
+        f"({row[1] / 1e9:.1f} GB); "
+        f"{rollups[0]:,} roll-ups, {rollups[1]:,} of them by hour; the largest workspace has 7 % of the calls."
     )
     where = (
         f"PostgreSQL {row[0]}, Python {platform.python_version()}, otel_obs {version('otel-obs')}, {os.cpu_count()} "
@@ -352,8 +400,8 @@ def write_down(section: str) -> None:
 
 
 _EXPLAINED = (
-    "Medians, asked as a tenant's reader under row-level security. On raw rows: costs without roll-ups, the rest "
-    "without\nthe index that serves it (the scan that a schema without it would do)."
+    "The quickest of five answers to a tenant's reader, under row-level security. On raw rows, once: costs without "
+    "roll-ups, the rest\nwithout indexes (the scan that a schema without them would do)."
 )
 
 
@@ -362,14 +410,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("calls", type=int, nargs="?", default=1_000_000)
     parser.add_argument("--database-url", help="an empty database; without it one of its own")
+    parser.add_argument("--folder", type=Path, help="keep the database here, and ask the one that is there")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     asked = parser.parse_args()
-    with world(asked.database_url, asked.calls) as found:
+    with world(asked.database_url, asked.calls, asked.folder) as found:
         lines = []
-        for name, (ours, raw) in questions(found).items():
-            took, on_rows = timed(found, ours, asked.rounds), timed(found, raw, max(1, asked.rounds // 2))
-            lines.append(f"| {name} | {took:,.1f} | {on_rows:,.1f} | {on_rows / took:,.1f} |")
+        for name, pair in questions(found).items():
+            lines.append(compared(found, name, pair, asked.rounds))
             print(lines[-1], flush=True)
         lines.extend(streamed(found))
         section = report(found, lines)

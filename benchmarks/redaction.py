@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 
-from otel_obs.rows.redaction import PATTERNS, redact_by
+from otel_obs.rows.redaction import PATTERNS, Redaction
 
 SIZE = 64 * 1024
 ROUNDS = 40
@@ -24,7 +24,7 @@ TEXTS = {
 
 def main() -> None:
     """Print a row for each kind of text: all patterns, then each alone."""
-    ways = {"all": redact_by(PATTERNS), **{name: redact_by([name]) for name in PATTERNS}}
+    ways = {"all": Redaction(PATTERNS), **{name: Redaction([name]) for name in PATTERNS}}
     print(f"{'us of CPU a KB':<18}" + "".join(f"{name:>12}" for name in ways))
     for kind, sample in TEXTS.items():
         text = (sample * (SIZE // len(sample) + 1))[:SIZE]

@@ -66,7 +66,7 @@ def ours(way: str, workers: int) -> System:
     named = "gRPC" if way == "grpc" else f"HTTP {way}"
 
     def start(url: str, log: Path) -> Iterator[Running]:
-        key = _otel_obs("keys", "create", "--org", "default", "--scope", "ingest", "--name", "bench", url=url).strip()
+        key = otel_obs("keys", "create", "--org", "default", "--scope", "ingest", "--name", "bench", url=url).strip()
         ports = {"OTEL_OBS_GRPC_ENDPOINT": f"127.0.0.1:{_free()}", "OTEL_OBS_HTTP_ENDPOINT": f"127.0.0.1:{_free()}"}
         environment = {
             "OTEL_OBS_DATABASE_URL": url,
@@ -163,7 +163,8 @@ def _version_in(environment: str, package: str) -> str:
     return subprocess.check_output([PEERS / environment / "bin" / "python", "-c", code], text=True).strip()
 
 
-def _otel_obs(*arguments: str, url: str) -> str:
+def otel_obs(*arguments: str, url: str) -> str:
+    """Run a command of ours on the database at *url*, and return what it prints."""
     environment = {**_clean(), "OTEL_OBS_DATABASE_URL": url}
     return subprocess.check_output([sys.executable, "-m", "otel_obs", *arguments], env=environment, text=True)
 

@@ -40,6 +40,7 @@ from otel_obs.postgres.store import PostgresStore
 from otel_obs.rows import EventRow
 from otel_obs.rows import context as rows_context
 from otel_obs.rows.batch import Batch
+from otel_obs.rows.redaction import Redaction
 from otel_obs.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Client(FlagLookup):
     ) -> None:
         """Make a client; *record_evaluations* writes each answer about a flag on the current span as an event."""
         self._settings = Settings.from_env(os.environ, {"DATABASE_URL": database_url})
+        self._redaction = Redaction(self._settings.redact)
         snapshot = Snapshot(self._direct_url, organization_id=organization_id)
         super().__init__(
             snapshot, organization_id, workspace_id, evaluated=self._record if record_evaluations else None
@@ -373,7 +375,7 @@ class Client(FlagLookup):
         def identifier(part: str) -> str | None:
             return None if said[part] is None else rows_context.identifier(text(said[part]))
 
-        attributes = _clean(dict(said["context"] or {}), flags)
+        attributes = self._redaction.of_values(_clean(dict(said["context"] or {}), flags))
         context = {"attributes": attributes, "flags": list(flags.all)}
         return EventRow(
             organization_id=self._organization_id,
@@ -385,7 +387,7 @@ class Client(FlagLookup):
             timestamp=at if at is not None else now,
             received_at=now,
             event_type=rows_context.cut(text(event_type), 1024) or "log",
-            name=rows_context.cut(text(name), 1024),
+            name=rows_context.cut(self._redaction(text(name)), 1024),
             status=said["status"] if said["status"] in _STATUSES else "unset",
             error_type=None if said["error_type"] is None else rows_context.cut(text(said["error_type"]), 1024),
             latency_ms=None if said["latency_ms"] is None else float(said["latency_ms"]),

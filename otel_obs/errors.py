@@ -60,10 +60,32 @@ class KeyStoreUnavailableError(ObsError):
     retryable = True
 
 
+class KeysUnavailableError(ObsError):
+    """The keys that content is sealed with cannot be had now; send it again later."""
+
+    retryable = True
+
+
 class QueueFullError(ObsError):
     """More is waiting to be stored than this process may hold; send it again later."""
 
     retryable = True
+
+
+class RateLimitedError(ObsError):
+    """The organization sends more than it may; send it again later."""
+
+    retryable = True
+
+    def __init__(self, message: str | None = None, *, reason: str = "", retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """Of what there was too much: ``spans`` or ``bytes``."""
+        self.retry_after_s = retry_after_s
+
+
+class TooManyAttemptsError(ObsError):
+    """Too many requests with invalid API keys came from this address, or for this key; wait a while."""
 
 
 class StorageUnavailableError(ObsError):

@@ -10,7 +10,8 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -29,16 +30,20 @@ from otel_obs.otlp.sdk import read_span
 from otel_obs.pipeline.ingest import Mapping, Received, receive, reprice
 from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.queue import CommitQueue, Settler
+from otel_obs.pipeline.standing import Standing
 from otel_obs.pipeline.stored import settling
 from otel_obs.postgres.embedded import running_dsn
-from otel_obs.postgres.pool import conninfo, open_pool
+from otel_obs.postgres.policies import read_policies
+from otel_obs.postgres.pool import conninfo, open_pool, translated
 from otel_obs.postgres.prices import Current
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.postgres.vault import vault_of
 from otel_obs.postgres.workflows import bindings
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
+from otel_obs.rows.policy import Rules, rule_of
 from otel_obs.settings import Settings
-from otel_obs.tenancy import Sender
+from otel_obs.tenancy import Limits, Sender
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +52,8 @@ RETRY_FOR_S = 20.0
 WARN_EVERY_S = 20.0
 """How often a log line says that spans are dropped."""
 SETTLE_AT_ONCE = 200
+RULES_EVERY_S = 5.0
+"""How often it is asked what tenants have decided about their content."""
 
 
 @dataclass(slots=True)
@@ -189,10 +196,12 @@ class _Writer:
     def __init__(self, settings: Settings, database_url: str) -> None:
         self.pid = os.getpid()
         prices = PriceBook(default_catalog())
-        self._mapping = _mapping(settings, prices)
+        self._standing = Standing(rule_of(settings.content), Limits())
+        self._asked_at = -RULES_EVERY_S
+        self._mapping = _mapping(settings, prices, self._standing.rules)
         self._pool: ConnectionPool = open_pool(database_url, max_size=2, writes=True)
         repriced = partial(reprice, price=self._mapping.price)
-        self._store = PostgresStore(self._pool, prices.row, current=Current(prices, repriced))
+        self._store = PostgresStore(self._pool, prices.row, current=Current(prices, repriced), vault=vault_of(settings))
         self._queue = CommitQueue(self._store, self._mapping.price)
         self._settling = settling(repriced)
         self._settler = Settler(self._settle_some)
@@ -200,6 +209,7 @@ class _Writer:
 
     def write(self, decoded: Decoded) -> ExportCounts:
         """Return what became of *decoded* once it is committed."""
+        self._learn()
         received = receive(decoded, Sender(), datetime.now(tz=timezone.utc), self._mapping)
         counts = ExportCounts(rejected=len(received.quarantined))
         if received.dropped:
@@ -209,6 +219,26 @@ class _Writer:
             counts.rejected += sum(key in written.refused for key in _keys(received))
             counts.stored, counts.duplicate = written.stored, written.duplicates
         return counts
+
+    def _learn(self) -> None:
+        """Hear what tenants have decided about their content; nothing is written before that was heard once.
+
+        Raises:
+            StorageUnavailableError: it never was, and the database is away.
+        """
+        now = time.monotonic()
+        if now - self._asked_at < RULES_EVERY_S:
+            return
+        if not self._standing.is_known:
+            _retrying(self._ask)
+        else:
+            with suppress(ObsError):
+                self._ask()
+        self._asked_at = now
+
+    def _ask(self) -> None:
+        with translated(), self._pool.connection() as connection:
+            self._standing.learn(read_policies(connection))
 
     def settle_all(self, until: float) -> bool:
         """Settle every trace now; return False if that took longer than *until*."""
@@ -246,13 +276,13 @@ def bound_workflows() -> dict[tuple[str, str], str] | None:
     return {**found, **own}
 
 
-def _mapping(settings: Settings, prices: PriceBook) -> Mapping:
+def _mapping(settings: Settings, prices: PriceBook, rules: Callable[[], Rules]) -> Mapping:
     """Return the mapping in force; without a tokenizer nothing is estimated, but all the rest is stored."""
     try:
-        return mapping_of(settings, prices)
+        return mapping_of(settings, prices, rules)
     except ConfigurationError as error:
         _log.warning("%s", error)
-        return mapping_of(replace(settings, estimate_tokens=False), prices)
+        return mapping_of(replace(settings, estimate_tokens=False), prices, rules)
 
 
 def _keys(received: Received) -> list[tuple[str, str, str]]:

@@ -10,9 +10,11 @@ conventions (https://github.com/open-telemetry/semantic-conventions-genai).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import Literal, TypeAlias
+
+from otel_obs.frozen import dataclass
 
 AttributeValue: TypeAlias = (
     "bool | int | float | str | bytes | Sequence[AttributeValue] | Mapping[str, AttributeValue] | None"

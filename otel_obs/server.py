@@ -8,9 +8,10 @@ import os
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timezone
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from otel_obs.errors import ObsError, StorageUnavailableError
+from otel_obs.errors import ObsError, RateLimitedError, StorageUnavailableError
 from otel_obs.model import Decoded
 from otel_obs.pipeline import recorded
 from otel_obs.pipeline.accepted import JSON, PROTOBUF, ROWS, Accepted
@@ -31,27 +32,33 @@ from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.queue import CommitQueue, Settler
 from otel_obs.pipeline.sealing import sealer_of
 from otel_obs.pipeline.spool import Spool
+from otel_obs.pipeline.standing import Standing
 from otel_obs.pipeline.stored import settling
 from otel_obs.pipeline.watch import Watch
 from otel_obs.postgres import audit, schema
 from otel_obs.postgres.keys import PostgresKeys
+from otel_obs.postgres.policies import add_usage, read_policies, read_usage
 from otel_obs.postgres.pool import fingerprint, open_pool, translated
 from otel_obs.postgres.prices import Current
 from otel_obs.postgres.roles import check_reader
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.postgres.vault import vault_of
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
-from otel_obs.receiver.auth import ADMIN, READ, Authenticator
+from otel_obs.receiver.auth import ADMIN, READ, Authenticator, authenticator_by
 from otel_obs.receiver.export import Outcome, Sent
 from otel_obs.receiver.grpc import GrpcReceiver
-from otel_obs.receiver.http import HttpReceiver, refusal
-from otel_obs.receiver.known_keys import KnownKeys
+from otel_obs.receiver.http import HttpReceiver, address_of, refusal
+from otel_obs.receiver.limits import RateLimits
 from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.metrics import GatewayMetrics
 from otel_obs.receiver.status import answer_to
 from otel_obs.receiver.tls import certificates_of
 from otel_obs.rows.batch import Written
+from otel_obs.rows.policy import rule_of
+from otel_obs.rows.usage import Added, Used
 from otel_obs.settings import Settings, is_loopback
+from otel_obs.tenancy import limits_of
 
 _log = logging.getLogger(__name__)
 
@@ -77,10 +84,17 @@ class Gateway:
         certificates = certificates_of(settings)
         self._settings = settings
         self._prices = PriceBook(default_catalog())
-        self._mapping = mapping_of(settings, self._prices)
+        self._standing = Standing(
+            rule_of(settings.content),
+            limits_of(settings),
+            settings.data_dir / f"tenants-{fingerprint(database_url)}.json",
+        )
+        self._mapping = mapping_of(settings, self._prices, self._standing.rules)
         self._pool: ConnectionPool = open_pool(database_url, writes=True)
         repriced = partial(reprice, price=self._mapping.price)
-        self._store = PostgresStore(self._pool, self._prices.row, current=Current(self._prices, repriced))
+        self._store = PostgresStore(
+            self._pool, self._prices.row, current=Current(self._prices, repriced), vault=vault_of(settings)
+        )
         self.metrics = GatewayMetrics()
         self.exposition: Callable[[], bytes] = self.metrics.exposition
         """What ``/metrics`` shows."""
@@ -98,14 +112,19 @@ class Gateway:
         self._key_pool = open_pool(database_url, max_size=1) if settings.auth == "keys" else None
         self.authenticator = None if self._key_pool is None else _authenticator(self._key_pool, self.metrics)
         limit = settings.max_request_bytes
+        self._limits = RateLimits(
+            self._standing.limits, settings.organization_id, settings.workers, refused=self.metrics.failed
+        )
         self._grpc = GrpcReceiver(
             self.export,
             settings.grpc_endpoint,
             max_request_bytes=limit,
             authenticator=self.authenticator,
             memory=self._memory,
+            limits=self._limits,
             share_port=share_ports,
             certificates=certificates,
+            trusted_proxies=settings.trusted_proxies,
         )
         self._http = HttpReceiver(
             self.export,
@@ -113,8 +132,10 @@ class Gateway:
             max_request_bytes=limit,
             authenticator=self.authenticator,
             memory=self._memory,
+            limits=self._limits,
             share_port=share_ports,
             certificates=certificates,
+            trusted_proxies=settings.trusted_proxies,
             extra_routes=self._routes(),
         )
         self._report()
@@ -209,6 +230,20 @@ class Gateway:
             if not self._is_walled:
                 check_reader(connection)
                 self._is_walled = True
+            self._standing.learn(read_policies(connection))
+        try:
+            self._standing.exchange(self._exchange)
+        except ObsError as error:
+            # Whether rows can be written is not told by what is counted beside them.
+            _log.debug("usage is written later: %s", error)
+
+    def _exchange(self, added: Collection[Added], asked: Collection[str], today: date) -> Mapping[str, Used]:
+        """Write how much tenants used, and return what all gateways know of those that have quotas."""
+        if not added and not asked:
+            return {}
+        with translated(), self._pool.connection() as connection:
+            add_usage(connection, added)
+            return read_usage(connection, asked, today)
 
     def export(self, decoded: Decoded, sent: Sent) -> Outcome:
         """Store what was decoded; return once it is committed, or on disk while the database is away.
@@ -219,30 +254,70 @@ class Gateway:
         signals = Counter(item.signal for item in decoded.rejected)
         self.metrics.received.labels("traces").inc(len(decoded.spans) + signals["traces"])
         self.metrics.received.labels("logs").inc(len(decoded.logs) + signals["logs"])
+        count = len(decoded.spans) + len(decoded.logs)
+        if sent.sender.organization_id is not None:
+            self._limits.take(sent.sender.organization_id, spans=count, size=0)
+            quota = self._standing.used_up(sent.sender.organization_id)
+            if quota is not None:
+                self._leave_out(sent.sender.organization_id, count + len(decoded.rejected))
+                return Outcome(count + len(decoded.rejected), f"not stored: {quota}")
+        self._know_tenants()
         received_at = datetime.now(tz=timezone.utc)
         try:
             received = receive(decoded, sent.sender, received_at, self._mapping)
             extra = sum(len(found.extra_events) for found in received.records)
             self.metrics.received.labels("span_events").inc(extra)
+            told: Counter[str] = Counter()
+            if sent.sender.organization_id is None and self._standing.is_limited:
+                received, told = self._within_limits(received, len(sent.body))
             if received.dropped:
                 self.metrics.dropped.labels("not_genai").inc(received.dropped)
             if not received.records and not received.quarantined:
-                return Outcome(0, decoded.warning)
+                return _outcome(received, Written(), decoded.warning, told)
             count = len(received.records) + len(received.quarantined) + extra
             with self.metrics.request_seconds.time():
                 written = self._intake.take(received, lambda: self._accepted(sent, received, received_at, count))
+        except RateLimitedError:
+            raise
         except ObsError as error:
             self.metrics.failed(error)
             raise
         self.metrics.accepted.inc(count)
+        self._standing.took(received.records)
         if written is None:
             self.metrics.spooled.inc(count)
-            return _outcome(received, Written(), decoded.warning)
-        return _outcome(received, written, decoded.warning)
+        return _outcome(received, written or Written(), decoded.warning, told)
+
+    def _know_tenants(self) -> None:
+        """Wait until it was once heard what tenants have decided, if the database answers at all."""
+        if not self._standing.is_known:
+            with suppress(ObsError):
+                self._watch.check()
+
+    def _leave_out(self, organization_id: str, count: int) -> None:
+        """Count what is not stored, because a quota is used up."""
+        self.metrics.dropped.labels("quota").inc(count)
+        self._standing.dropped(organization_id, count)
+
+    def _within_limits(self, received: Received, size: int) -> tuple[Received, Counter[str]]:
+        """Return the part of *received*, a request without a key, whose organizations have not used up their quotas.
+
+        With it, how many records of others are left out, by what is told of them.
+        """
+        found = Counter(record.event.organization_id for record in received.records)
+        for organization_id, count in found.items():
+            self._limits.take(organization_id, spans=count, size=size * count // found.total())
+        told: Counter[str] = Counter()
+        over = {name: quota for name in found if (quota := self._standing.used_up(name)) is not None}
+        for organization_id, quota in over.items():
+            self._leave_out(organization_id, found[organization_id])
+            told[f"not stored: {quota}"] += found[organization_id]
+        kept = [record for record in received.records if record.event.organization_id not in over]
+        return replace(received, records=kept, keeps_as_sent=received.keeps_as_sent and not over), told
 
     def _accepted(self, sent: Sent, received: Received, received_at: datetime, count: int) -> Accepted:
         """Return what is kept on disk: the request as it came, or its rows where content is dropped or redacted."""
-        as_sent = self._mapping.policy.keeps_as_sent
+        as_sent = received.keeps_as_sent
         return Accepted(
             signal=sent.signal,
             encoding=(JSON if sent.is_json else PROTOBUF) if as_sent else ROWS,
@@ -282,6 +357,8 @@ class Gateway:
                 self.settle_all()
             except ObsError as error:
                 _log.warning("traces remain to be settled: %s", error)
+            with suppress(ObsError):
+                self._standing.exchange(self._exchange)
         self._watch.close()
         self._pool.close(1.0)
         if self.authenticator is not None and self._key_pool is not None:
@@ -310,24 +387,27 @@ class Gateway:
     def _metrics(self, request: Request) -> Response:
         if self.authenticator is not None and not is_loopback(self._settings.http_endpoint):
             try:
-                self.authenticator.authenticate(request.headers.items(), READ, ADMIN)
+                self.authenticator.authenticate(request.headers.items(), READ, ADMIN, address=address_of(request))
             except ObsError as error:
                 return refusal(answer_to(error), json=True)
         return Response(self.exposition(), media_type="text/plain; version=0.0.4")
 
 
 def _authenticator(pool: ConnectionPool, metrics: GatewayMetrics) -> Authenticator:
-    return Authenticator(KnownKeys(PostgresKeys(pool)), refused=metrics.failed)
+    return authenticator_by(PostgresKeys(pool), metrics.failed)
 
 
-def _outcome(received: Received, written: Written, warning: str) -> Outcome:
-    """Return what is told to the sender of *received*, which was written together with others' requests."""
+def _outcome(received: Received, written: Written, warning: str, left_out: Counter[str]) -> Outcome:
+    """Return what is told to the sender of *received*, which was written together with others' requests.
+
+    *left_out* counts what is not stored, by what is told of it.
+    """
     keys = {record.key for record in received.records}
     reasons = Counter(item.reason for item in received.quarantined)
     reasons.update(reason for key, reason in written.refused.items() if key in keys)
     told = ", ".join(f"{count} x {reason}" for reason, count in sorted(reasons.items()))
     message = f"rejected, kept in quarantine: {told}" if told else warning
-    return Outcome(reasons.total(), message)
+    return Outcome(reasons.total() + left_out.total(), "; ".join(filter(None, (message, *left_out))))
 
 
 def _with_port(endpoint: str, port: int) -> str:

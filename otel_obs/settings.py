@@ -22,6 +22,8 @@ MAX_DAYS = 300_000
 """Longer than that is for ever."""
 REDACTED = ("private_key", "api_key", "token", "email", "card", "phone")
 """What ``OTEL_OBS_REDACT`` can take out."""
+CONTENT_RULE = r"store|drop|mask|sample:(?:100|[0-9]{1,2}(?:\.[0-9]{1,4})?)"
+"""What may happen to content."""
 NO_IDENTIFIER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What no id may hold: control characters, line ends of Unicode, halves of characters."""
 
@@ -58,7 +60,11 @@ SETTINGS = (
     Setting("TLS_CLIENT_CA_FILE", "", "authorities (PEM): only clients with a certificate of theirs get in"),
     Setting("ORGANIZATION_ID", "default", "organization of spans that name none"),
     Setting("WORKSPACE_ID", "default", "workspace of spans that name none, nor any span above them"),
-    Setting("CONTENT", "store", "`store` or `drop`: what happens to prompts, answers, tool arguments and results"),
+    Setting(
+        "CONTENT",
+        "store",
+        "prompts, answers, tool arguments, results: `store`, `drop`, `mask`, or `sample:PERCENT` of traces",
+    ),
     Setting(
         "REDACT", "off", "`on`, or some of private_key, api_key, token, email, card, phone: taken out before storing"
     ),
@@ -70,11 +76,19 @@ SETTINGS = (
         "SPOOL_MAX_BYTES", str(1024 * 1024 * 1024), "how much is kept on disk while PostgreSQL is away; 0 keeps nothing"
     ),
     Setting("ENCRYPTION_KEYS", "", "`kid:base64` of 32 bytes or more, several by commas: the first writes, all read"),
+    Setting(
+        "KMS_HOOK", "", "`module:factory` of a key service that wraps data keys, in place of OTEL_OBS_ENCRYPTION_KEYS"
+    ),
     Setting("MAX_MEMORY_BYTES", "0", "at 80 % of it senders are told to come again; 0: half of what there is"),
     Setting("RETENTION_SCHEDULE", "0 2 * * *", "when jobs run: five fields of cron, in UTC"),
     Setting("RETENTION_GRACE_DAYS", "7", "days before fewer days of retention count"),
     Setting("ROLLUP_RETENTION_DAYS", "", "days that roll-ups are kept at least; default: as long as rows"),
     Setting("WEBHOOK_PRIVATE", "off", "`on` lets alerts of budgets be posted inside private networks, and without TLS"),
+    Setting("MAX_SPANS_PER_SECOND", "0", "spans and log records of an organization, to one gateway; 0: no limit"),
+    Setting("MAX_BYTES_PER_SECOND", "0", "of an organization's requests, decompressed, to one gateway; 0: no limit"),
+    Setting("MAX_BYTES_PER_DAY", "0", "of an organization's rows accepted in a day (UTC); 0: no limit"),
+    Setting("MAX_STORED_BYTES", "0", "of an organization's rows that its plan still keeps; 0: no limit"),
+    Setting("TRUSTED_PROXIES", "", "addresses or networks whose X-Forwarded-For tells who asks, by commas"),
     Setting("MAX_REQUEST_BYTES", str(64 * 1024 * 1024), "largest request, before and after decompression"),
     Setting("MAX_CONTENT_BYTES", str(4 * 1024 * 1024), "largest part of a span's content; longer ones are cut"),
 )
@@ -111,11 +125,18 @@ class Settings:
     """Read where they run, by ``instrumentation.configuration``."""
     spool_max_bytes: int
     encryption_keys: tuple[tuple[str, bytes], ...] = field(repr=False)
+    kms_hook: str | None
     max_memory_bytes: int
     retention_schedule: str
     retention_grace_days: int
     rollup_retention_days: int | None
     webhook_private: bool
+    max_spans_per_second: int
+    max_bytes_per_second: int
+    max_bytes_per_day: int
+    max_stored_bytes: int
+    trusted_proxies: tuple[str, ...]
+    """Networks, such as 10.0.0.0/8 or 127.0.0.1/32."""
     max_request_bytes: int
     max_content_bytes: int
 
@@ -155,7 +176,7 @@ class Settings:
             tls_client_ca_file=authorities,
             organization_id=_identifier("ORGANIZATION_ID", value("ORGANIZATION_ID")),
             workspace_id=_identifier("WORKSPACE_ID", value("WORKSPACE_ID")),
-            content=_choice("CONTENT", value("CONTENT"), ("store", "drop")),
+            content=_content("CONTENT", value("CONTENT")),
             redact=_patterns("REDACT", value("REDACT")),
             redact_hook=value("REDACT_HOOK") or None,
             spans=_choice("SPANS", value("SPANS"), ("all", "genai")),
@@ -163,11 +184,17 @@ class Settings:
             executors=value("EXECUTORS") or None,
             spool_max_bytes=_bytes("SPOOL_MAX_BYTES", value("SPOOL_MAX_BYTES")),
             encryption_keys=_keys("ENCRYPTION_KEYS", value("ENCRYPTION_KEYS")),
+            kms_hook=_hook(value("KMS_HOOK"), value("ENCRYPTION_KEYS")),
             max_memory_bytes=_bytes("MAX_MEMORY_BYTES", value("MAX_MEMORY_BYTES")),
             retention_schedule=value("RETENTION_SCHEDULE"),
             retention_grace_days=_days("RETENTION_GRACE_DAYS", value("RETENTION_GRACE_DAYS")),
             rollup_retention_days=_days_or_none("ROLLUP_RETENTION_DAYS", value("ROLLUP_RETENTION_DAYS")),
             webhook_private=_choice("WEBHOOK_PRIVATE", value("WEBHOOK_PRIVATE"), ("off", "on")) == "on",
+            max_spans_per_second=_bytes("MAX_SPANS_PER_SECOND", value("MAX_SPANS_PER_SECOND")),
+            max_bytes_per_second=_bytes("MAX_BYTES_PER_SECOND", value("MAX_BYTES_PER_SECOND")),
+            max_bytes_per_day=_bytes("MAX_BYTES_PER_DAY", value("MAX_BYTES_PER_DAY")),
+            max_stored_bytes=_bytes("MAX_STORED_BYTES", value("MAX_STORED_BYTES")),
+            trusted_proxies=_networks("TRUSTED_PROXIES", value("TRUSTED_PROXIES")),
             max_request_bytes=_positive("MAX_REQUEST_BYTES", value("MAX_REQUEST_BYTES")),
             max_content_bytes=_positive("MAX_CONTENT_BYTES", value("MAX_CONTENT_BYTES")),
         )
@@ -237,8 +264,20 @@ def _patterns(name: str, value: str) -> frozenset[str]:
     return frozenset(_choice(name, part.strip(), REDACTED) for part in value.split(","))
 
 
+def _hook(value: str, keys: str) -> str | None:
+    if value and not keys:
+        raise ConfigurationError(f"{PREFIX}KMS_HOOK needs {PREFIX}ENCRYPTION_KEYS too, which the spool is sealed with")
+    return value or None
+
+
 def _file(value: str) -> Path | None:
     return Path(value).expanduser().absolute() if value else None
+
+
+def _content(name: str, value: str) -> str:
+    if not re.fullmatch(CONTENT_RULE, value):
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: store, drop, mask or sample:PERCENT is expected")
+    return value
 
 
 def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
@@ -260,8 +299,9 @@ def _count(name: str, value: str) -> int:
 
 
 def _bytes(name: str, value: str) -> int:
-    if not value.isdecimal():
-        raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number of bytes is expected")
+    if not value.isdecimal() or int(value) >= 2**63:
+        unit = "spans" if "SPANS" in name else "bytes"
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number of {unit} is expected")
     return int(value)
 
 
@@ -282,6 +322,13 @@ def _keys(name: str, value: str) -> tuple[tuple[str, bytes], ...]:
     return tuple(found.items())
 
 
+def _networks(name: str, value: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: addresses or networks are expected") from None
+
+
 def _days(name: str, value: str) -> int:
     if not value.isdecimal() or int(value) > MAX_DAYS:
         raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number of days is expected")
@@ -294,6 +341,8 @@ def _days_or_none(name: str, value: str) -> int | None:
 
 def is_identifier(value: str) -> bool:
     """Tell whether *value* may be the id of an organization, a workspace or a user."""
+    if 0 < len(value) <= MAX_ID_BYTES and value.isascii() and value.isprintable():
+        return True
     return 0 < len(value.encode(errors="surrogatepass")) <= MAX_ID_BYTES and not NO_IDENTIFIER.search(value)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict
 
+from otel_obs.frozen import dataclass
 from otel_obs.model import Attributes
 from otel_obs.semconv import ORGANIZATION_ID, WORKSPACE_ID
-from otel_obs.settings import is_identifier
+from otel_obs.settings import Settings, is_identifier
 
 DEFAULT = "default"
 
@@ -43,6 +44,39 @@ class Tenant:
     """False where nobody named the workspace: one named by a span above then holds."""
     organization_ignored: bool = False
     """True where the span names another organization than its credential's, which holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much an organization may send; None leaves it to who is asked next, 0 is no limit."""
+
+    max_spans_per_second: int | None = None
+    """Spans and log records, to one gateway."""
+    max_bytes_per_second: int | None = None
+    """Of decompressed requests, to one gateway."""
+    max_bytes_per_day: int | None = None
+    """Of rows that are accepted in a day (UTC), by all gateways."""
+    max_stored_bytes: int | None = None
+    """Of rows that its plan still keeps."""
+
+    def over(self, others: Limits) -> Limits:
+        """Return these limits, and those of *others* that these leave open."""
+        own = self.as_json()
+        return Limits(**{name: theirs if own[name] is None else own[name] for name, theirs in others.as_json().items()})
+
+    def as_json(self) -> dict[str, int | None]:
+        """Return them by name."""
+        return asdict(self)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits of who has none of his own."""
+    return Limits(
+        max_spans_per_second=settings.max_spans_per_second,
+        max_bytes_per_second=settings.max_bytes_per_second,
+        max_bytes_per_day=settings.max_bytes_per_day,
+        max_stored_bytes=settings.max_stored_bytes,
+    )
 
 
 class TenantRefusedError(ValueError):

@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.fix_postgres",
     "tests.fix_schema",
     "tests.fix_kept",
+    "tests.fix_writers",
     "tests.fix_collector",
     "tests.fix_ofrep",
     "tests.fix_spans",

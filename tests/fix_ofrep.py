@@ -23,6 +23,7 @@ from otel_obs.postgres.keys import PostgresKeys
 from otel_obs.postgres.pool import conninfo, open_pool
 from otel_obs.receiver.auth import FLAGS, Authenticator
 from otel_obs.receiver.known_keys import KnownKeys
+from otel_obs.web.lookups import may_listen
 
 
 @dataclass
@@ -72,8 +73,11 @@ def ofrep_server(database: str, ofrep_limit: RateLimit) -> Iterator[Ofrep]:
     pool = open_pool(database, max_size=1)
     authenticator = Authenticator(KnownKeys(PostgresKeys(pool)))
     authenticator.start()
-    authenticate = ofrep.by_key(lambda headers: authenticator.authenticate(headers, FLAGS))
-    running = _Running(Starlette(routes=ofrep.routes(snapshot, authenticate, limit=ofrep_limit, max_body_bytes=20_000)))
+    authenticate = ofrep.by_key(lambda headers, _: authenticator.authenticate(headers, FLAGS))
+    routes = ofrep.routes(
+        snapshot, authenticate, limit=ofrep_limit, max_body_bytes=20_000, still_may=may_listen(authenticator)
+    )
+    running = _Running(Starlette(routes=routes))
     try:
         yield Ofrep(f"http://127.0.0.1:{running.socket.getsockname()[1]}", database, snapshot)
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from otel_obs.analytics.filters import Filters
 from otel_obs.postgres.queries import load
 
 KEYS = (
-    "day", "model", "provider", "operation", "agent", "flow", "run", "conversation", "user", "workspace",
+    "day", "hour", "model", "provider", "operation", "agent", "flow", "run", "conversation", "user", "workspace",
     "organization", "flag_variant",
 )  # fmt: skip
 """By what costs can be grouped; ``flag_variant`` needs a flag."""
 
-_COSTS = {**load("costs"), **load("flag_costs")}
+_COSTS = load("costs")
 
 
 class CostRow(NamedTuple):
@@ -35,6 +36,12 @@ class CostRow(NamedTuple):
     cost_cents: Decimal | None
     unpriced_calls: int
     estimated_calls: int
+    failed_calls: int
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Return what answers about costs tell, by name."""
+        return {name: value for name, value in self._asdict().items() if name not in ("keys", "failed_calls")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +67,19 @@ def costs(
     Without an organization those of all: this is for the operator. By ``flag_variant``, a call belongs to the
     variant of the last evaluation of *flag* in its trace before it began; to None where there was none.
     """
-    asked: dict[str, Any] = {"since": since, "until": until, "organization_id": organization_id}
-    statement = _COSTS["costs"]
-    if "flag_variant" in by:
-        statement, asked["flag"] = _COSTS["costs_by_flag_variant"], flag
-    rows = [CostRow(*row) for row in connection.execute(statement, {**asked, "by": list(by)}).fetchall()]
-    total = connection.execute(_COSTS["costs"], {**asked, "by": []}).fetchone()
-    empty = CostRow([], 0, 0, None, None, None, None, None, None, 0, 0)
-    return Costs(by=by, rows=rows, total=empty if total is None else CostRow(*total))
+    of_whoever = dict.fromkeys(Filters.__dataclass_fields__)
+    asked = {
+        **of_whoever, "since": since, "until": until, "organization_id": organization_id, "flag": flag, "limit": None,
+        "rolled_days": [], "starts": [since.isoformat() if since else "-infinity"],
+        "ends": [until.isoformat() if until else "infinity"],
+    }  # fmt: skip
+    return ask(connection, by, asked)
+
+
+def ask(connection: psycopg.Connection, by: Sequence[str], asked: Mapping[str, Any]) -> Costs:
+    """Return the groups and their total, which comes first and has no keys."""
+    rows = [CostRow(*row) for row in connection.execute(_COSTS["costs"], {**asked, "by": list(by)}).fetchall()]
+    if not rows or not rows[0].calls:
+        return Costs(by=by, rows=[], total=CostRow([], 0, 0, None, None, None, None, None, None, 0, 0, 0))
+    total = rows[0]._replace(keys=[])
+    return Costs(by=by, rows=rows[1:] if by else [total], total=total)

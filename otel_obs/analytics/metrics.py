@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, TypeVar
 
 import psycopg
 
+from otel_obs.analytics.costs import CostRow
 from otel_obs.analytics.filters import Filters
+from otel_obs.analytics.spend import spend
 from otel_obs.errors import InvalidQueryError
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reading import rows
@@ -74,24 +76,9 @@ class SystemMetrics:
 @dataclass(frozen=True, slots=True)
 class _Executions:
     starts: datetime | None
-    is_total: int
     executions: int
     failed: int
     latency_ms: list[float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Calls:
-    starts: datetime | None
-    is_total: int
-    calls: int
-    failed_calls: int
-    input_tokens: int | None
-    cache_read_tokens: int | None
-    output_tokens: int | None
-    cost_cents: Decimal | None
-    unpriced_calls: int
-    estimated_calls: int
 
 
 def get_system_metrics(connection: psycopg.Connection, filters: Filters, step: Step | None = None) -> SystemMetrics:
@@ -103,13 +90,16 @@ def get_system_metrics(connection: psycopg.Connection, filters: Filters, step: S
     step = step or step_for(filters.until - filters.since)
     if (filters.until - filters.since) / _SHORTEST[step] > MAX_PERIODS:
         raise InvalidQueryError(f"step: more than {MAX_PERIODS} periods between since and until")
-    total, found = _figures(connection, filters, step)
-    before, _ = _figures(connection, filters.before, step)
+    executions, calls = _executions(connection, filters, step), _calls(connection, filters, step)
+    before = _executions(connection, filters.before, None), spend(connection, filters.before, []).rows
     return SystemMetrics(
         step=step,
-        total=total,
-        before=before,
-        periods=[found.get(starts, Figures(starts=starts)) for starts in periods(filters.since, filters.until, step)],
+        total=_figures(None, executions.get(None), [row for found in calls.values() for row in found]),
+        before=_figures(None, before[0].get(None), before[1]),
+        periods=[
+            _figures(starts, executions.get(starts), calls.get(starts, []))
+            for starts in periods(filters.since, filters.until, step)
+        ],
     )
 
 
@@ -140,15 +130,24 @@ def _floor(at: datetime, step: Step) -> datetime:
     return day if step == "day" else day.replace(day=1)
 
 
-def _figures(connection: psycopg.Connection, filters: Filters, step: Step) -> tuple[Figures, dict[datetime, Figures]]:
+def _executions(
+    connection: psycopg.Connection, filters: Filters, step: Step | None
+) -> dict[datetime | None, _Executions]:
+    """Return executions by the beginnings of periods; of None those of all, which are the only ones without a step."""
     asked = {**filters.parameters, "step": step}
-    executions = {row.starts: row for row in rows(connection, _METRICS["executions"], asked, _Executions)}
-    calls = {row.starts: row for row in rows(connection, _METRICS["calls"], asked, _Calls)}
-    found = {starts: _joined(starts, executions.get(starts), calls.get(starts)) for starts in {*executions, *calls}}
-    return found.pop(None, Figures()), {starts: figures for starts, figures in found.items() if starts is not None}
+    return {row.starts: row for row in rows(connection, _METRICS["executions"], asked, _Executions)}
 
 
-def _joined(starts: datetime | None, executions: _Executions | None, calls: _Calls | None) -> Figures:
+def _calls(connection: psycopg.Connection, filters: Filters, step: Step) -> dict[datetime, list[CostRow]]:
+    """Return calls of hours or days by the beginnings of the periods that these belong to."""
+    found: dict[datetime, list[CostRow]] = {}
+    for row in spend(connection, filters, ["hour" if step == "hour" else "day"]).rows:
+        at = datetime.fromisoformat(str(row.keys[0]).replace("Z", "+00:00"))
+        found.setdefault(_floor(at.replace(tzinfo=timezone.utc), step), []).append(row)
+    return found
+
+
+def _figures(starts: datetime | None, executions: _Executions | None, calls: Sequence[CostRow]) -> Figures:
     latency: Sequence[float | None] = (executions.latency_ms if executions is not None else None) or (None, None, None)
     return Figures(
         starts=starts,
@@ -157,12 +156,24 @@ def _joined(starts: datetime | None, executions: _Executions | None, calls: _Cal
         latency_p50_ms=latency[0],
         latency_p95_ms=latency[1],
         latency_p99_ms=latency[2],
-        calls=0 if calls is None else calls.calls,
-        failed_calls=0 if calls is None else calls.failed_calls,
-        input_tokens=None if calls is None else calls.input_tokens,
-        cache_read_tokens=None if calls is None else calls.cache_read_tokens,
-        output_tokens=None if calls is None else calls.output_tokens,
-        cost_cents=None if calls is None else calls.cost_cents,
-        unpriced_calls=0 if calls is None else calls.unpriced_calls,
-        estimated_calls=0 if calls is None else calls.estimated_calls,
+        calls=sum(row.calls for row in calls),
+        failed_calls=sum(row.failed_calls for row in calls),
+        input_tokens=_sum(row.input_tokens for row in calls),
+        cache_read_tokens=_sum(row.cache_read_tokens for row in calls),
+        output_tokens=_sum(row.output_tokens for row in calls),
+        cost_cents=_sum(row.cost_cents for row in calls),
+        unpriced_calls=sum(row.unpriced_calls for row in calls),
+        estimated_calls=sum(row.estimated_calls for row in calls),
     )
+
+
+_T = TypeVar("_T", int, Decimal)
+
+
+def _sum(values: Iterable[_T | None]) -> _T | None:
+    """Return the sum of what is known; None where nothing is."""
+    total: _T | None = None
+    for value in values:
+        if value is not None:
+            total = value if total is None else total + value
+    return total

@@ -305,9 +305,10 @@ def _writes(connection: psycopg.Connection, asked: Mapping[str, Any], _: PriceBo
 def _unpriced(connection: psycopg.Connection, asked: Mapping[str, Any], _: PriceBook, __: Filters) -> Iterator[Finding]:
     for group in _groups(connection, "unpriced", asked):
         no_usage = group.reason == "no_usage"
+        calls = "1 call has" if group.calls == 1 else f"{group.calls:,} calls have"
         yield _finding(
             group, "unpriced_model", saving=None, confidence="high",
-            finding=f"{group.calls:,} calls have no cost ({group.reason}): every sum leaves them out.",
+            finding=f"{calls} no cost ({group.reason}): every sum leaves them out.",
             fix="Ask for usage in the stream (include_usage), or set OTEL_OBS_ESTIMATE_TOKENS=on." if no_usage
             else "Set the price: otel-obs prices set MODEL --input DOLLARS --output DOLLARS, then prices reprice.",
             check="otel-obs prices unpriced lists them.",

@@ -10,21 +10,17 @@ from datetime import date, datetime, timedelta, timezone
 
 import psycopg
 
-from otel_obs.analytics.costs import CostRow, Costs
+from otel_obs.analytics import costs
+from otel_obs.analytics.costs import Costs
 from otel_obs.analytics.filters import Filters
 from otel_obs.errors import InvalidQueryError
-from otel_obs.postgres.queries import load
 from otel_obs.postgres.rollups import DaysOfRows, days_of_rows
 
-KEYS = (
-    "day", "hour", "model", "provider", "operation", "agent", "flow", "run", "conversation", "user", "workspace",
-    "flag_variant",
-)  # fmt: skip
+KEYS = tuple(key for key in costs.KEYS if key != "organization")
 """By what it can be grouped; ``flag_variant`` needs a flag."""
-_ROLLED_UP = frozenset({"day", "model", "provider", "agent", "flow", "workspace"})
+_ROLLED_UP = frozenset({"day", "hour", "model", "provider", "agent", "flow", "workspace"})
 MAX_GROUPS = 10_000
 
-_COSTS = load("tenant_costs")
 _DAY = timedelta(days=1)
 
 
@@ -42,25 +38,22 @@ def spend(connection: psycopg.Connection, filters: Filters, by: Sequence[str], *
     if ("flag_variant" in by) != (flag is not None):
         raise InvalidQueryError("group_by: flag_variant and flag go together")
     by = list(dict.fromkeys(by))
-    asked = {**filters.parameters, "by": by, "flag": flag, "limit": MAX_GROUPS + 1}
-    if _ROLLED_UP.issuperset(by) and not (
+    days, stretches = _split(filters.since, filters.until, _days_of_rows(connection, filters, by))
+    asked = {
+        **filters.parameters, "flag": flag, "limit": MAX_GROUPS + 1, "rolled_days": days,
+        "starts": [starts for starts, _ in stretches], "ends": [ends for _, ends in stretches],
+    }  # fmt: skip
+    return costs.ask(connection, by, asked)
+
+
+def _days_of_rows(connection: psycopg.Connection, filters: Filters, by: Sequence[str]) -> DaysOfRows:
+    """Return the days whose roll-ups do not tell what is asked."""
+    if not _ROLLED_UP.issuperset(by) or (
         filters.user_id or filters.environment or filters.run_id or filters.conversation_id
     ):
-        days, stretches = _split(filters.since, filters.until, days_of_rows(connection, filters.organization_id))
-        asked.update(rolled_days=days, starts=[starts for starts, _ in stretches], ends=[ends for _, ends in stretches])
-        found = connection.execute(_COSTS["costs_from_rollups"], asked).fetchall()
-    else:
-        found = connection.execute(_COSTS["costs_from_rows"], asked).fetchall()
-    return _answer(by, [CostRow(*row) for row in found])
-
-
-def _answer(by: Sequence[str], rows: Sequence[CostRow]) -> Costs:
-    """Return the groups and their total, which comes first and has no keys."""
-    total = rows[0] if rows else None
-    empty = CostRow([], 0, 0, None, None, None, None, None, None, 0, 0)
-    if total is None or not total.calls:
-        return Costs(by=by, rows=[], total=empty)
-    return Costs(by=by, rows=rows[1:] if by else [total._replace(keys=[])], total=total._replace(keys=[]))
+        return DaysOfRows(after=date.min)
+    found = days_of_rows(connection, filters.organization_id)
+    return found.by_hour() if "hour" in by else found
 
 
 def _split(since: datetime, until: datetime, of_rows: DaysOfRows) -> tuple[list[date], list[tuple[datetime, datetime]]]:

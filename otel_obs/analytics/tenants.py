@@ -24,11 +24,29 @@ class Organization:
     retention_days: int | None
     legal_hold: bool
     created_at: datetime
+    content: str | None
+    """What is kept of content: ``store``, ``drop``, ``mask`` or ``sample:PERCENT``; None: what the settings say."""
+    max_spans_per_second: int | None
+    """None: what the settings say; 0: no limit. So for the other limits."""
+    max_bytes_per_second: int | None
+    max_bytes_per_day: int | None
+    max_stored_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """A workspace."""
+
+    id: str
+    created_at: datetime
+    """When it was first seen or set."""
+    content: str | None
+    """As of the organization; the strictest holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A workspace or a user."""
+    """A user."""
 
     id: str
     created_at: datetime
@@ -49,13 +67,14 @@ def organization(connection: psycopg.Connection, organization_id: str) -> Organi
 
 def workspaces(
     connection: psycopg.Connection, organization_id: str, *, limit: int = 100, cursor: str | None = None
-) -> Page[Named]:
+) -> Page[Workspace]:
     """Return the workspaces that the reader may see, by id.
 
     Raises:
         InvalidQueryError: *limit* or *cursor* makes no sense.
     """
-    return _named(connection, "workspaces_seen", organization_id, limit, cursor)
+    asked = _asked(organization_id, limit, cursor)
+    return page_of(rows(connection, _TENANTS["workspaces_seen"], asked, Workspace), limit, lambda row: (row.id,))
 
 
 def users(
@@ -66,12 +85,10 @@ def users(
     Raises:
         InvalidQueryError: *limit* or *cursor* makes no sense.
     """
-    return _named(connection, "users_seen", organization_id, limit, cursor)
+    asked = _asked(organization_id, limit, cursor)
+    return page_of(rows(connection, _TENANTS["users_seen"], asked, Named), limit, lambda row: (row.id,))
 
 
-def _named(
-    connection: psycopg.Connection, statement: str, organization_id: str, limit: int, cursor: str | None
-) -> Page[Named]:
+def _asked(organization_id: str, limit: int, cursor: str | None) -> dict[str, object]:
     (after,) = place(cursor, word)
-    asked = {"organization_id": organization_id, "limit": checked_limit(limit), "after": after}
-    return page_of(rows(connection, _TENANTS[statement], asked, Named), limit, lambda row: (row.id,))
+    return {"organization_id": organization_id, "limit": checked_limit(limit), "after": after}

@@ -14,10 +14,19 @@ from otel_obs.analytics.critical_path import Stretch, critical_path
 from otel_obs.analytics.filters import Filters, Page, checked_limit, count, moment, page_of, place, word
 from otel_obs.analytics.filters import cursor as next_after
 from otel_obs.errors import InvalidQueryError, NotFoundError
+from otel_obs.postgres.contents import place_of_value
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reading import rows
+from otel_obs.postgres.vault import Vault
+from otel_obs.sealing import SealedError
 
 _TRACES = load("traces")
+_OCCURS = ("conversation_id", "user_id", "error_type", "agent_id")
+"""Filters that an index of events serves, those that fewest events have first."""
+_FEW = 5000
+"""Events."""
+_UNDER_WAY = timedelta(minutes=15)
+"""The span that a trace begins with comes last, when it ends."""
 _MS = timedelta(milliseconds=1)
 
 
@@ -176,7 +185,9 @@ class Part:
     bytes: int
     truncated: bool
     is_sealed: bool
-    """It is encrypted, and was not opened."""
+    """It is encrypted, and was not opened: ``body`` is None."""
+    sealed_reason: str | None = None
+    """Why not: ``locked`` (the key is not here) or ``undecryptable`` (it is not what was sealed there)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +198,8 @@ class Check:
     similarity_score: float | None
     flagged_reference: str | None
     action_taken: str | None
+    is_sealed: bool = False
+    """The reference is encrypted, and was not opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,9 +230,40 @@ def search(
         "limit": checked_limit(limit),
         "after_time": time,
         "after_trace": trace_id,
+        "trace_ids": _few(connection, filters),
     }
     found = rows(connection, _TRACES["search_traces"], asked, Trace)
     return page_of(found, limit, lambda row: (row.started_at, row.trace_id))
+
+
+def _few(connection: psycopg.Connection, filters: Filters) -> list[str] | None:
+    """Return the only traces that can be meant; None where they are many, and the newest of all are soon found.
+
+    Else somebody's three traces of three months would be looked for in each of a million.
+    """
+    for name in _OCCURS:
+        if getattr(filters, name) is None:
+            continue
+        asked = {**filters.parameters, **dict.fromkeys(_OCCURS), name: getattr(filters, name), "limit": _FEW}
+        found = connection.execute(_TRACES["traces_with"], asked).fetchall()
+        if len(found) < _FEW:
+            return sorted({row[0] for row in found})
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """How many of the newest thousand traces came without their beginning: sampled away, or lost on the way."""
+
+    traces: int
+    incomplete: int
+
+
+def completeness(connection: psycopg.Connection, filters: Filters, now: datetime) -> Completeness:
+    """Return how complete the newest traces are, but for those that may still be under way at *now*."""
+    until = max(min(filters.until, now - _UNDER_WAY), filters.since)
+    asked = replace(filters, until=until).parameters
+    return rows(connection, _TRACES["incomplete_traces"], asked, Completeness)[0]
 
 
 def trace(
@@ -286,8 +330,10 @@ def _placed(found: Sequence[TraceNode]) -> list[TraceNode]:
     ]
 
 
-def event_detail(connection: psycopg.Connection, organization_id: str, trace_id: str, event_id: str) -> EventDetail:
-    """Return all that is known of one event, what was said included.
+def event_detail(
+    connection: psycopg.Connection, organization_id: str, trace_id: str, event_id: str, vault: Vault | None = None
+) -> EventDetail:
+    """Return all that is known of one event, what was said included; *vault* opens what is encrypted of it.
 
     Raises:
         NotFoundError: there is no such event, or none that the reader may see.
@@ -299,9 +345,64 @@ def event_detail(connection: psycopg.Connection, organization_id: str, trace_id:
     return EventDetail(
         context=row[0],
         resource=row[1],
-        checks=rows(connection, _TRACES["checks_of_event"], asked, Check),
-        contents=rows(connection, _TRACES["contents_of_event"], asked, Part),
+        checks=[
+            _check(connection, asked, found, vault)
+            for found in connection.execute(_TRACES["checks_of_event"], asked).fetchall()
+        ],
+        contents=[
+            _part(connection, asked, found, vault)
+            for found in connection.execute(_TRACES["contents_of_event"], asked).fetchall()
+        ],
     )
+
+
+def _part(
+    connection: psycopg.Connection, asked: Mapping[str, str], found: tuple[Any, ...], vault: Vault | None
+) -> Part:
+    part, body, size, truncated, timestamp, encrypted = found
+    reason = None
+    if encrypted is not None:
+        body, reason = _opened(connection, asked, ("span_contents", "body", part), timestamp, encrypted, vault)
+    return Part(
+        part=part, body=body, bytes=size, truncated=truncated, is_sealed=reason is not None, sealed_reason=reason
+    )
+
+
+def _check(
+    connection: psycopg.Connection, asked: Mapping[str, str], found: tuple[Any, ...], vault: Vault | None
+) -> Check:
+    name, score, reference, action, timestamp, encrypted = found
+    reason = None
+    if encrypted is not None:
+        where = ("prompt_similarity_logs", "flagged_reference")
+        reference, reason = _opened(connection, asked, where, timestamp, encrypted, vault)
+    return Check(
+        guardrail_name=name,
+        similarity_score=score,
+        flagged_reference=reference,
+        action_taken=action,
+        is_sealed=reason is not None,
+    )
+
+
+def _opened(
+    connection: psycopg.Connection,
+    asked: Mapping[str, str],
+    where: Sequence[str],
+    timestamp: datetime,
+    encrypted: bytes,
+    vault: Vault | None,
+) -> tuple[str | None, str | None]:
+    """Return what was *encrypted* in a column, *where*, or else the reason why it cannot be opened."""
+    if vault is None:
+        return None, "locked"
+    table, column, *part = where
+    organization_id = asked["organization_id"]
+    place = place_of_value(organization_id, table, column, timestamp, asked["trace_id"], asked["event_id"], *part)
+    try:
+        return vault.opened(connection, organization_id, bytes(encrypted), place).decode(errors="replace"), None
+    except SealedError as error:
+        return None, error.reason
 
 
 def _sum(values: Iterable[int | None]) -> int | None:

@@ -74,9 +74,7 @@ def as_object(found: Costs, since: datetime | None, until: datetime | None) -> d
 
 
 def _figures(row: CostRow) -> dict[str, Any]:
-    figures = row._asdict()
-    del figures["keys"]
-    return {name: float(value) if isinstance(value, Decimal) else value for name, value in figures.items()}
+    return {name: float(value) if isinstance(value, Decimal) else value for name, value in row.figures.items()}
 
 
 def as_table(found: Costs) -> Table:

@@ -23,6 +23,7 @@ from otel_obs.postgres.roles import reader_faults
 from otel_obs.settings import Settings, unknown_variables
 
 _HEALTH = load("health")
+_SEALING = load("sealing")
 _WARNING = "warning: "
 MAX_CLOCK_OFFSET = timedelta(seconds=5)
 MIN_AHEAD = timedelta(days=7)
@@ -68,7 +69,7 @@ def _examine(options: dict[str, str | None]) -> tuple[int, list[Finding]]:
     found = [Finding(name="configuration", ok=True, detail=_configuration(settings))]
     try:
         with database(settings) as url, translated(), psycopg.connect(conninfo(url), autocommit=True) as connection:
-            found += _checks(connection)
+            found += [*_checks(connection), _content(connection, settings)]
     except (StorageUnavailableError, EmbeddedPostgresError) as error:
         return 3, [*found, Finding(name="database", ok=False, detail=str(error))]
     return (0 if next(item.ok for item in found if item.name == "schema") else 4), found
@@ -153,6 +154,26 @@ def _plans(connection: psycopg.Connection) -> tuple[bool, str]:
         return True, "every organization has a plan"
     named = ", ".join(ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
     return True, f"{_WARNING}without a plan, so nothing of theirs is ever deleted: {named}"
+
+
+def _content(connection: psycopg.Connection, settings: Settings) -> Finding:
+    """Tell whether what was said rests sealed, and whether the keys for it are here."""
+    if settings.content == "drop":
+        return Finding(name="content", ok=True, detail="what was said is not stored")
+    try:
+        known: dict[str, int] = dict(connection.execute(_SEALING["wrapped_by"]).fetchall())
+    except psycopg.Error as error:
+        return Finding(name="content", ok=False, detail=str(error_of(error)))
+    mine = [name for name, _ in settings.encryption_keys]
+    strange = [] if settings.kms_hook else sorted(set(known) - set(mine))
+    if strange:
+        detail = f"data keys are wrapped by {', '.join(strange)}, not in OTEL_OBS_ENCRYPTION_KEYS: it cannot be opened"
+        return Finding(name="content", ok=False, detail=detail)
+    if not mine:
+        detail = f"{_WARNING}what was said rests readable: OTEL_OBS_ENCRYPTION_KEYS is not set"
+        return Finding(name="content", ok=True, detail=detail)
+    by = "a key service" if settings.kms_hook else mine[0]
+    return Finding(name="content", ok=True, detail=f"sealed with a key of each organization, wrapped by {by}")
 
 
 CHECKS: tuple[tuple[str, Look], ...] = (

@@ -27,11 +27,14 @@ from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.queue import CommitQueue
 from otel_obs.pipeline.stored import settling
 from otel_obs.postgres import schema
+from otel_obs.postgres.policies import read_policies
 from otel_obs.postgres.pool import conninfo, open_pool, translated
 from otel_obs.postgres.prices import operator_prices
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.postgres.vault import vault_of
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
+from otel_obs.rows.policy import Rules, rule_of
 from otel_obs.tenancy import Sender
 
 SETTLE_AT_ONCE = 500
@@ -72,9 +75,10 @@ def import_file(file: str, org: str | None, workspace: str | None, as_json: bool
         with translated(), psycopg.connect(conninfo(url)) as connection:
             schema.check(connection)
             prices.set_own(operator_prices(connection))
+            rules = Rules(read_policies(connection), rule_of(settings.content))
         pool = open_pool(url, max_size=2, statement_timeout_s=60, wait_s=15)
-        mapping = mapping_of(settings, prices)
-        store = PostgresStore(pool, prices.row)
+        mapping = mapping_of(settings, prices, lambda: rules)
+        store = PostgresStore(pool, prices.row, vault=vault_of(settings))
         queue = CommitQueue(store, mapping.price)
         try:
             sender = Sender(organization_id=org, workspace_id=workspace)

@@ -7,12 +7,14 @@ import binascii
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import click
 import psycopg
 from rich.box import SIMPLE_HEAD
+from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from otel_obs.cli.options import (
@@ -24,10 +26,12 @@ from otel_obs.cli.options import (
     settings_from,
     time_option,
 )
+from otel_obs.maintenance.resealing import reseal
+from otel_obs.postgres import audit, schema
 from otel_obs.postgres import keys as stored
-from otel_obs.postgres import schema
 from otel_obs.postgres.keys import SCOPES, KeyRow
-from otel_obs.postgres.pool import conninfo, translated
+from otel_obs.postgres.pool import conninfo, open_pool, translated
+from otel_obs.postgres.vault import vault_of
 from otel_obs.settings import is_identifier
 
 
@@ -167,6 +171,63 @@ def revoke_key(key_id: str, why: str | None, as_json: bool, **options: str | Non
         click.echo(json.dumps(_object(row, now)))
     else:
         click.echo(f"{row.id}: revoked since {rfc3339(row.revoked_at)}")
+
+
+@keys.command("rotate-encryption")
+@click.option("--org", metavar="ID", callback=_id, help="One organization.")
+@database_options
+@json_option
+def rotate_encryption(org: str | None, as_json: bool, **options: str | None) -> int:
+    """Seal all content anew: with new data keys, wrapped by the first of OTEL_OBS_ENCRYPTION_KEYS.
+
+    What rests readable is sealed too. Senders and readers go on meanwhile; a rotation that was interrupted is simply
+    done again. To replace one of OTEL_OBS_ENCRYPTION_KEYS put the new one first everywhere, rotate, then take the old
+    one away.
+    """
+    settings = settings_from(**options)
+    vault = vault_of(settings)
+    if vault is None:
+        raise click.UsageError("OTEL_OBS_ENCRYPTION_KEYS is not set: there is nothing to seal with")
+    with database(settings) as url:
+        with translated(), psycopg.connect(conninfo(url)) as connection:
+            schema.check(connection)
+        pool = open_pool(url, max_size=2, statement_timeout_s=60)
+        try:
+            with Progress(
+                SpinnerColumn(), TextColumn("{task.description}"), transient=True, disable=as_json
+            ) as progress:
+                task = progress.add_task("sealing ...")
+                done = reseal(
+                    pool, vault, organization_id=org,
+                    progress=lambda so_far: progress.update(
+                        task, description=f"{so_far.values_sealed + so_far.values_resealed:,} values sealed"
+                    ),
+                )  # fmt: skip
+            with translated(), pool.connection() as connection:
+                audit.append(
+                    connection,
+                    action="encryption.rotate",
+                    organization_id=org,
+                    subject=vault.wrapper.name,
+                    after={name: value for name, value in asdict(done).items() if name != "unreadable"},
+                )
+        finally:
+            pool.close(1.0)
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+    else:
+        click.echo(
+            f"{done.organizations:,} organizations: {done.values_resealed:,} values sealed anew, "
+            f"{done.values_sealed:,} that were readable; {done.keys_wrapped:,} data keys wrapped anew, "
+            f"{done.keys_destroyed:,} destroyed"
+        )
+        if done.values_unreadable or done.unreadable:
+            click.echo(
+                f"{done.values_unreadable:,} values cannot be opened with these keys"
+                + "".join(f"; data key {name} neither" for name in done.unreadable[:10]),
+                err=True,
+            )
+    return 1 if done.values_unreadable or done.unreadable else 0
 
 
 def _object(row: KeyRow, now: datetime) -> dict[str, Any]:

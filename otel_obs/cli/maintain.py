@@ -31,6 +31,7 @@ from otel_obs.postgres import schema
 from otel_obs.postgres.budgets import Budget
 from otel_obs.postgres.pool import conninfo, open_pool, translated
 from otel_obs.postgres.prices import operator_prices
+from otel_obs.postgres.vault import vault_of
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
 from otel_obs.receiver.tls import certificates_of
@@ -86,6 +87,7 @@ def _once(
             grace=timedelta(days=settings.retention_grace_days),
             rollup_days=settings.rollup_retention_days,
             actions=actions_of(settings),
+            vault=vault_of(settings),
         )
         work.book.set_own(prices)
         found = _led(names, work)
@@ -163,6 +165,7 @@ def scheduler_of(settings: Settings, pool: ConnectionPool, *, settles: bool = Tr
         rollup_days=settings.rollup_retention_days,
         settles=settles,
         actions=actions_of(settings),
+        vault=vault_of(settings),
     )
 
 
@@ -199,7 +202,7 @@ def _until_told(settings: Settings, url: str) -> None:
         lambda: _check(pool), lambda: generate_latest(registry), may_measure(settings, authenticator)
     )
     routes = [*health, *lookups.routes]
-    listener = HttpListener(routes, settings.api_endpoint, certificates_of(settings))
+    listener = HttpListener(routes, settings.api_endpoint, certificates_of(settings), settings.trusted_proxies)
     started = False
     try:
         if authenticator is not None:

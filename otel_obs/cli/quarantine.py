@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -20,13 +21,18 @@ from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.replay import NotReplayableError, replayable
 from otel_obs.postgres import quarantine as kept
 from otel_obs.postgres import schema
+from otel_obs.postgres.contents import place_of_payload
+from otel_obs.postgres.policies import read_policies
 from otel_obs.postgres.pool import conninfo, open_pool, translated
 from otel_obs.postgres.prices import operator_prices
 from otel_obs.postgres.quarantine import Chosen, Entry
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.postgres.vault import Vault, vault_of
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
 from otel_obs.rows.batch import Quarantined
+from otel_obs.rows.policy import Rules, rule_of
+from otel_obs.sealing import SealedError
 
 REPLAYED, REFUSED, NOTHING_KEPT = "replayed", "refused", "not_replayable"
 
@@ -128,9 +134,11 @@ def replay(
     with database(settings) as url, translated(), psycopg.connect(conninfo(url), autocommit=True) as connection:
         schema.check(connection)
         book.set_own(operator_prices(connection))
+        rules = Rules(read_policies(connection), rule_of(settings.content))
         pool = open_pool(url, max_size=1, statement_timeout_s=60)
         try:
-            tried = _Replay(connection, pool, mapping_of(settings, book), book, dry_run=dry_run).all(chosen)
+            mapping = mapping_of(settings, book, lambda: rules)
+            tried = _Replay(connection, pool, mapping, book, vault_of(settings), dry_run=dry_run).all(chosen)
         finally:
             pool.close(1.0)
     counts = Counter(outcome["outcome"] for outcome in tried)
@@ -147,10 +155,18 @@ class _Replay:
     """Tries entries one by one: each is its own transaction, so an interrupted replay is continued."""
 
     def __init__(
-        self, connection: psycopg.Connection, pool: ConnectionPool, mapping: Mapping, book: PriceBook, *, dry_run: bool
+        self,
+        connection: psycopg.Connection,
+        pool: ConnectionPool,
+        mapping: Mapping,
+        book: PriceBook,
+        vault: Vault | None,
+        *,
+        dry_run: bool,
     ) -> None:
         self._connection = connection
-        self._store = PostgresStore(pool, book.row)
+        self._store = PostgresStore(pool, book.row, vault=vault)
+        self._vault = vault
         self._mapping = mapping
         self._dry_run = dry_run
 
@@ -166,14 +182,22 @@ class _Replay:
 
     def _one(self, number: int, item: Quarantined) -> tuple[str, str | None]:
         try:
-            received = replayable(item, self._mapping)
-        except NotReplayableError as error:
+            received = replayable(self._readable(item), self._mapping)
+        except (NotReplayableError, SealedError) as error:
             return NOTHING_KEPT, str(error)
         if not received.records:
             return REFUSED, ", ".join(sorted({refused.reason for refused in received.quarantined})) or "empty"
         if self._dry_run:
             return REPLAYED, None
         return self._write(number, received)
+
+    def _readable(self, item: Quarantined) -> Quarantined:
+        if item.payload_encrypted is None:
+            return item
+        if self._vault is None:
+            raise SealedError("locked", "it is encrypted, and OTEL_OBS_ENCRYPTION_KEYS is not set")
+        sealed, where = bytes(item.payload_encrypted), place_of_payload(item)
+        return replace(item, payload=self._vault.opened(self._connection, item.organization_id, sealed, where))
 
     def _write(self, number: int, received: Received) -> tuple[str, str | None]:
         # Nothing is noted a second time of what is still refused.

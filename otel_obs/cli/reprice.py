@@ -24,6 +24,7 @@ from otel_obs.maintenance.jobs import settle_overdue
 from otel_obs.maintenance.reprice import Asked, Repriced, reprice_calls
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import conninfo, open_pool, translated
+from otel_obs.postgres.vault import vault_of
 from otel_obs.pricing.book import PriceBook
 from otel_obs.pricing.catalog import default_catalog
 
@@ -45,7 +46,9 @@ def reprice(
 ) -> None:
     """Compute the cost of past calls again, with the price that was valid when each was made."""
     asked = Asked(since=since, until=until, model=model, organization_id=org)
-    with database(settings_from(**options)) as url:
+    settings = settings_from(**options)
+    vault = vault_of(settings)
+    with database(settings) as url:
         with translated(), psycopg.connect(conninfo(url)) as connection:
             schema.check(connection)
         pool = open_pool(url, max_size=2, statement_timeout_s=60)
@@ -62,7 +65,7 @@ def reprice(
                     ),
                 )  # fmt: skip
             if not dry_run:
-                settle_overdue(pool, book)
+                settle_overdue(pool, book, vault=vault)
         finally:
             pool.close(1.0)
     if as_json:

@@ -24,10 +24,12 @@ from otel_obs.maintenance.export import export as export_files
 from otel_obs.maintenance.policy import Policy, policies, time_of
 from otel_obs.maintenance.sweeping import Subject
 from otel_obs.maintenance.tenancy import PLANS, Organization
-from otel_obs.postgres import schema
+from otel_obs.postgres import audit, schema
 from otel_obs.postgres.pool import conninfo, open_pool, translated
-from otel_obs.settings import MAX_DAYS, is_identifier
+from otel_obs.settings import CONTENT_RULE, MAX_DAYS, is_identifier
 from otel_obs.tenancy import DEFAULT
+
+LIMITS = ("max_spans_per_second", "max_bytes_per_second", "max_bytes_per_day", "max_stored_bytes")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -39,6 +41,37 @@ def identifier(_: click.Context, __: click.Parameter, value: str | None) -> str 
     return value
 
 
+def _rule(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(CONTENT_RULE, value):
+        raise click.BadParameter("store, drop, mask or sample:PERCENT is expected")
+    return value
+
+
+def _limit(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
+    if value is None or value == "default":
+        return value
+    if not value.isdecimal() or int(value) >= 2**63:
+        raise click.BadParameter("a number is expected (0: no limit), or default: what the settings say")
+    return int(value)
+
+
+def _limit_options(function: _F) -> _F:
+    told = {
+        "max_spans_per_second": "Spans and log records, to one gateway.",
+        "max_bytes_per_second": "Of decompressed requests, to one gateway.",
+        "max_bytes_per_day": "Of rows that are accepted in a day (UTC).",
+        "max_stored_bytes": "Of rows that the plan still keeps.",
+    }
+    for name in reversed(LIMITS):
+        text = f"{told[name]} 0: no limit; default: the setting."
+        function = click.option(f"--{name.replace('_', '-')}", metavar="N", callback=_limit, help=text)(function)
+    return function
+
+
+_content = click.option(
+    "--content", metavar="RULE", callback=_rule,
+    help="What is kept of prompts and answers: store, drop, mask, or sample:PERCENT of traces.",
+)  # fmt: skip
 _id = click.argument("name", metavar="ID", callback=identifier)
 _org = click.option("--org", metavar="ID", default=DEFAULT, show_default=True, callback=identifier, help="Whose it is.")
 _why = click.option("--why", metavar="TEXT", help="Reason, for the audit log.")
@@ -88,6 +121,8 @@ def org() -> None:
 @click.option("--plan", type=click.Choice(PLANS), help="How long rows are kept.")
 @click.option("--retention-days", type=click.IntRange(1, MAX_DAYS), help="Days, with the plan enterprise.")
 @click.option("--legal-hold", type=click.Choice(("on", "off")), help="While it is on, nothing is deleted.")
+@_content
+@_limit_options
 @_why
 @database_options
 @json_option
@@ -96,11 +131,18 @@ def set_org(
     plan: str | None,
     retention_days: int | None,
     legal_hold: str | None,
+    content: str | None,
     why: str | None,
     as_json: bool,
-    **options: str | None,
+    **options: Any,
 ) -> None:
-    """Make an organization, or change its plan, days or legal hold. Fewer days count after the days of grace."""
+    """Make an organization, or change its plan, legal hold, limits, or what is kept of content.
+
+    Fewer days count after the days of grace. Of the settings, the organization and the workspace, the strictest rule
+    for content holds; gateways know it within seconds.
+    """
+    given = {name: options.pop(name) for name in LIMITS}
+    limits = {name: None if value == "default" else value for name, value in given.items() if value is not None}
     if retention_days is not None and plan != "enterprise":
         raise click.UsageError("--retention-days goes with --plan enterprise")
     grace = timedelta(days=settings_from(**options).retention_grace_days)
@@ -111,6 +153,8 @@ def set_org(
             plan=plan,
             retention_days=retention_days,
             legal_hold=None if legal_hold is None else legal_hold == "on",
+            content=content,
+            limits=limits,
             grace=grace,
             why=why,
         )
@@ -118,7 +162,7 @@ def set_org(
     if as_json:
         click.echo(json.dumps(_object(found, policy)))
         return
-    click.echo(f"{name}: {found.plan or 'no plan'}, {_kept(policy)}")
+    click.echo(f"{name}: {found.plan or 'no plan'}, {_kept(policy)}{_ruled(found)}")
     if policy.days != policy.plan_days:
         click.echo(
             f"{policy.plan_days} days count in {grace.days} days, unless the plan is raised again before", err=True
@@ -156,6 +200,14 @@ def _policies(connection: psycopg.Connection, grace: timedelta, ids: list[str]) 
     return policies(connection, time_of(connection), grace, ids=ids)
 
 
+def _ruled(found: Organization) -> str:
+    said = [] if found.content is None else [f"content: {found.content}"]
+    said += [
+        f"{name.replace('_', ' ')}: {value}" for name, value in found.limits.as_json().items() if value is not None
+    ]
+    return "".join(f", {part}" for part in said)
+
+
 def _kept(policy: Policy) -> str:
     if policy.legal_hold:
         return "everything is kept (legal hold)"
@@ -164,7 +216,8 @@ def _kept(policy: Policy) -> str:
 
 def _object(found: Organization, policy: Policy) -> dict[str, Any]:
     times = {name: rfc3339(getattr(found, name)) for name in ("created_at", "updated_at")}
-    return {**asdict(found), **times, "plan_days": policy.plan_days, "days_in_force": policy.days}
+    own = {name: value for name, value in asdict(found).items() if name != "limits"}
+    return {**own, **found.limits.as_json(), **times, "plan_days": policy.plan_days, "days_in_force": policy.days}
 
 
 @org.command("delete")
@@ -196,13 +249,21 @@ def workspace() -> None:
 @workspace.command("set")
 @_id
 @_org
+@_content
+@_why
 @database_options
 @json_option
-def set_workspace(name: str, org: str, as_json: bool, **options: str | None) -> None:
-    """Make a workspace; one that was deleted is there again, empty."""
+def set_workspace(
+    name: str, org: str, content: str | None, why: str | None, as_json: bool, **options: str | None
+) -> None:
+    """Make a workspace, or change what is kept of its content; one that was deleted is there again, empty."""
     with _connected(**options) as connection:
-        tenancy.set_workspace(connection, org, name)
-    _said({"organization_id": org, "workspace_id": name}, f"{name}: a workspace of {org}", as_json=as_json)
+        tenancy.set_workspace(connection, org, name, content=content, why=why)
+    found = {"organization_id": org, "workspace_id": name}
+    if content is not None:
+        found["content"] = content
+    text = f"{name}: a workspace of {org}" + ("" if content is None else f", content: {content}")
+    _said(found, text, as_json=as_json)
 
 
 @workspace.command("delete")
@@ -310,6 +371,7 @@ def _delete(subject: Subject, *, folder: Path | None, why: str | None, as_json: 
             with translated(), pool.connection() as connection:
                 connection.autocommit = True
                 files = export_files(connection, subject, folder)
+                _tell(connection, subject, files, why)
                 connection.autocommit = False
         rows = tenancy.delete(pool, subject, why=why)
         with translated(), pool.connection() as connection:
@@ -325,8 +387,22 @@ def _export(subject: Subject, *, folder: Path | None, kind: str, as_json: bool, 
     with _connected(**options) as connection:
         connection.autocommit = True
         counts = export_files(connection, subject, folder, kind=kind, progress=_progress)
+        _tell(connection, subject, counts, None)
     found = {**subject.names(), "folder": str(folder), "format": kind, "files": counts}
     _said(found, f"{sum(counts.values()):,} rows in {len(counts)} files in {folder}", as_json=as_json)
+
+
+def _tell(connection: psycopg.Connection, subject: Subject, counts: dict[str, int], why: str | None) -> None:
+    """Write down that somebody took it out."""
+    names = subject.names()
+    audit.append(
+        connection,
+        action="data.export",
+        subject=next(reversed(names.values())),
+        organization_id=subject.organization_id,
+        after={**names, "rows": sum(counts.values())},
+        why=why,
+    )
 
 
 def _progress(table: str, rows: int) -> None:

@@ -40,21 +40,32 @@ def call_reading(
     attributes were sent, even if they are zeros, which is what some emitters send for a stream without usage.
     """
     usage, source = _usage(call, total_tokens, facts)
-    call = replace(
-        call,
+    asked = Call(
+        operation=call.operation,
+        provider=call.provider,
         request_model=_unprefixed(call.request_model, call.provider),
         response_model=_unprefixed(call.response_model, call.provider),
+        response_id=call.response_id,
         usage=usage,
         usage_source=source,
-        reported_cost_usd=call.reported_cost_usd or facts.money(*_COSTS),
+        failed=call.failed,
+        service_tier=call.service_tier,
         is_batch=call.is_batch or call.service_tier == "batch",
+        is_stream=call.is_stream,
+        attempts=call.attempts,
+        endpoint=call.endpoint,
+        finish_reason=call.finish_reason,
+        time_to_first_token_ms=call.time_to_first_token_ms,
+        reported_cost_usd=call.reported_cost_usd or facts.money(*_COSTS),
+        prompt_name=call.prompt_name,
+        prompt_version=call.prompt_version,
     )
     answered = call.response_id or call.finish_reason or call.time_to_first_token_ms
     proven = usage.known or has_output or said_usage or answered is not None or call.failed
     return Reading(
         event_type="embedding" if call.operation == EMBEDDING else "llm",
         dialect=dialect,
-        call=call if proven else None,
+        call=asked if proven else None,
         agent_id=agent[0],
         agent_name=agent[1],
     )
@@ -62,7 +73,9 @@ def call_reading(
 
 def _unprefixed(model: str | None, provider: str | None) -> str | None:
     """Return gpt-4o for openai/gpt-4o of OpenAI: routers put their provider before a model's name."""
-    prefix, slash, name = (model or "").partition("/")
+    if model is None or "/" not in model:
+        return model
+    prefix, slash, name = model.partition("/")
     return name if slash and name and provider is not None and provider_name(prefix) == provider else model
 
 
@@ -98,14 +111,14 @@ def endpoint_of(facts: Facts) -> str | None:
 
 def finish_reason_of(facts: Facts) -> str | None:
     """Return the first reason for which the model stopped: a list, a list as JSON text, or one word."""
-    for name in (
+    for name in facts.sent(
         "gen_ai.response.finish_reasons",
         "gen_ai.response.finish_reason",
         "llm.finish_reason",
         "gen_ai.completion.0.finish_reason",
         "anthropic.message.stop_reason",
     ):
-        reason = _first_reason(facts.attributes.get(name))
+        reason = _first_reason(facts.attributes[name])
         if reason:
             return reason
     return None
@@ -122,9 +135,9 @@ def _first_reason(value: object) -> str | None:
     return None
 
 
-_RESPONSE_ID = re.compile(r"^(?:resp_|chatcmpl-|msg_)")
+_RESPONSE_IDS = ("resp_", "chatcmpl-", "msg_")
 
 
 def is_conversation(text: str) -> bool:
     """Tell whether *text* may name a conversation: some emitters send the previous response id."""
-    return not _RESPONSE_ID.match(text)
+    return not text.startswith(_RESPONSE_IDS)

@@ -8,6 +8,7 @@ from otel_obs.dialects.call import call_reading
 from otel_obs.dialects.content import Contents, Part
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.gen_ai import with_role
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import provider_name
 from otel_obs.dialects.usage import Counts, usage
 from otel_obs.model import Call, LogRecord, Reading, Span
@@ -33,6 +34,12 @@ _AGENT = "claude-code"
 def is_claude_code(scope: str) -> bool:
     """Tell whether Claude Code made a span or record of *scope*."""
     return scope.startswith(SCOPE)
+
+
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of Claude Code's."""
+    del names
+    return is_claude_code(scope)
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from otel_obs.frozen import dataclass
 from otel_obs.model import Attributes, AttributeValue, Content, SpanEvent
+from otel_obs.semconv import GUARDRAIL_FLAGGED_REFERENCE
 
 Part = Literal["input", "output", "system", "tools", "tool_arguments", "tool_result", "reference"]
 
@@ -34,6 +35,7 @@ _NAMES: dict[str, Part | None] = {
     "gen_ai.memory.query.text": "input",
     "gen_ai.memory.records": "output",
     "gen_ai.request.structured_output_schema": None,
+    GUARDRAIL_FLAGGED_REFERENCE: None,
     "input.value": "input",
     "output.value": "output",
     "llm.prompts": "input",
@@ -135,8 +137,6 @@ _EVENT_METADATA = frozenset(
     {"gen_ai.system", "gen_ai.provider.name", "gen_ai.operation.name", "index", "finish_reason"}
 )
 
-_AS_TOOL: dict[Part, Part] = {"input": "tool_arguments", "output": "tool_result"}
-
 
 @dataclass(frozen=True, slots=True)
 class Contents:
@@ -148,49 +148,67 @@ class Contents:
 
     def of(self, part: Part) -> str | None:
         """Return the body of *part*."""
-        return next((content.body for content in self.parts if content.part == part), None)
+        for content in self.parts:
+            if content.part == part:
+                return content.body
+        return None
 
 
 NOTHING = Contents()
 
 
-def contents_of(
-    attributes: Attributes,
-    events: Sequence[SpanEvent] = (),
-    *,
-    more: Mapping[str, Part | None] | None = None,
-    is_tool: bool = False,
-) -> Contents:
-    """Return the content among *attributes* and span *events*.
+class Place(NamedTuple):
+    """Where a part is said."""
 
-    *more* names attributes that hold content in one dialect only. What went into a tool are its arguments.
+    part: Part
+    whole: tuple[str, ...]
+    """Attributes that each hold all of it."""
+    numbered: tuple[str, ...]
+    """Attributes that spell it together, such as ``llm.input_messages.0.message.role``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where spans of one kind have their content."""
+
+    keys: frozenset[str]
+    places: tuple[Place, ...]
+
+    def contents(self, attributes: Attributes, events: Sequence[SpanEvent] = ()) -> Contents:
+        """Return the content among *attributes* and span *events*."""
+        said, event_keys = _from_events(events) if events else ({}, frozenset())
+        if not self.keys and not event_keys:
+            return NOTHING
+        parts = []
+        for part, whole, numbered in self.places:
+            body = _first_body([attributes[name] for name in whole] + said.pop(part, []))
+            if not body and numbered:
+                body = body_of(assembled({name: attributes[name] for name in numbered}))
+            if body:
+                parts.append(Content(part, body))
+        for part, values in said.items():
+            body = _first_body(values)
+            if body:
+                parts.append(Content(part, body))
+        return Contents(tuple(parts), self.keys, event_keys)
+
+
+def layout_of(names: Iterable[str], more: Mapping[str, Part | None] | None = None) -> Layout:
+    """Return where spans have their content whose attributes have these *names*.
+
+    *more* names attributes that hold content in one dialect only.
     """
-    found: dict[Part, list[tuple[str, AttributeValue]]] = {}
-    named = _named(tuple(attributes)) if more is None else _named_also(attributes, more)
-    keys = {key for key, _ in named}
-    for key, part in named:
+    keys = set()
+    found: dict[Part, tuple[list[str], list[str]]] = {}
+    for name in names:
+        is_content, part = (True, more[name]) if more is not None and name in more else _known_part(name)
+        if is_content:
+            keys.add(name)
         if part is not None:
-            found.setdefault(part, []).append((key, attributes[key]))
-    event_keys = _from_events(events, found) if events else ()
-    if not keys and not event_keys:
-        return NOTHING
-    parts = []
-    for part, sent in found.items():
-        body = _body(sent)
-        if body:
-            parts.append(Content(_AS_TOOL.get(part, part) if is_tool else part, body))
-    return Contents(_once(parts), frozenset(keys), frozenset(event_keys))
-
-
-@lru_cache(maxsize=4096)
-def _named(keys: tuple[str, ...]) -> tuple[tuple[str, Part | None], ...]:
-    """Return which of *keys* name content; spans of one kind have the same names in the same order."""
-    return tuple((key, part) for key in keys for is_content, part in (_known_part(key),) if is_content)
-
-
-def _named_also(keys: Iterable[str], more: Mapping[str, Part | None]) -> tuple[tuple[str, Part | None], ...]:
-    known = ((key, (True, more[key]) if key in more else _known_part(key)) for key in keys)
-    return tuple((key, part) for key, (is_content, part) in known if is_content)
+            whole, numbered = found.setdefault(part, ([], []))
+            (numbered if _INDEXED.search(name) else whole).append(name)
+    places = tuple(Place(part, tuple(whole), tuple(numbered)) for part, (whole, numbered) in found.items())
+    return Layout(frozenset(keys), places)
 
 
 @lru_cache(maxsize=16_384)
@@ -206,15 +224,9 @@ def _known_part(key: str) -> tuple[bool, Part | None]:
     return False, None
 
 
-def _once(parts: Iterable[Content]) -> tuple[Content, ...]:
-    found: dict[str, Content] = {}
-    for content in parts:
-        found.setdefault(content.part, content)
-    return tuple(found.values())
-
-
-def _from_events(events: Sequence[SpanEvent], found: dict[Part, list[tuple[str, AttributeValue]]]) -> set[str]:
-    """Add what span events say to *found*; return the names of their attributes that hold content."""
+def _from_events(events: Sequence[SpanEvent]) -> tuple[dict[Part, list[AttributeValue]], frozenset[str]]:
+    """Return what span events say, and the names of their attributes that hold content."""
+    found: dict[Part, list[AttributeValue]] = {}
     keys: set[str] = set()
     messages: dict[Part, list[AttributeValue]] = {}
     for event in events:
@@ -226,21 +238,21 @@ def _from_events(events: Sequence[SpanEvent], found: dict[Part, list[tuple[str, 
                 part = _NAMES.get(key)
                 if part is not None:
                     keys.add(key)
-                    found.setdefault(part, []).append((key, value))
+                    found.setdefault(part, []).append(value)
         else:
             keys.update(key for key in event.attributes if key.startswith(("mlflow.chunk.", "gen_ai.event.content")))
     for part, said in messages.items():
-        found.setdefault(part, []).append(("events", said))
-    return keys
+        found.setdefault(part, []).append(said)
+    return found, frozenset(keys)
 
 
-def _body(sent: list[tuple[str, AttributeValue]]) -> str:
-    """Return the first whole text, else the messages that were sent one by one."""
-    for key, value in sent:
-        if not _INDEXED.search(key) and (body := body_of(value)):
+def _first_body(values: Iterable[AttributeValue]) -> str:
+    """Return the first that is not empty, as text."""
+    for found in values:
+        body = body_of(found)
+        if body:
             return body
-    numbered = {key: value for key, value in sent if _INDEXED.search(key)}
-    return body_of(assembled(numbered)) if numbered else ""
+    return ""
 
 
 def body_of(value: AttributeValue) -> str:

@@ -11,8 +11,8 @@ import json
 import math
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
 
+from otel_obs.dialects.names import Names, names_of
 from otel_obs.model import Attributes, AttributeValue
 
 MAX_TOKENS = 2**63 - 1
@@ -32,41 +32,52 @@ _NOTHING = frozenset({"", "null", "None"})
 class Facts:
     """The attributes of one span or log record; ``flags`` collects what could not be read."""
 
-    __slots__ = ("_namespaces", "attributes", "flags")
+    __slots__ = ("_sent", "attributes", "flags", "names")
 
-    def __init__(self, attributes: Attributes) -> None:
+    def __init__(self, attributes: Attributes, names: Names | None = None) -> None:
         self.attributes = attributes
         self.flags: list[str] = []
-        self._namespaces: frozenset[str] | None = None
-
-    @property
-    def namespaces(self) -> frozenset[str]:
-        """Return what the names of the attributes begin with, up to the first dot."""
-        if self._namespaces is None:
-            self._namespaces = _namespaces(tuple(self.attributes))
-        return self._namespaces
+        self.names = names or names_of(tuple(attributes))
+        self._sent = self.names.sent
 
     def flag(self, name: str) -> None:
         """Remember *name* once."""
         if name not in self.flags:
             self.flags.append(name)
 
+    def sent(self, *names: str) -> tuple[str, ...]:
+        """Return those of *names* that were sent, whatever their value."""
+        return self._sent[names]
+
     def has(self, *names: str) -> bool:
         """Tell whether any of *names* was sent with a value."""
-        return any(self.attributes.get(name) not in (None, "") for name in names)
+        return self._has(self._sent[names])
+
+    def has_any(self, *beginnings: str) -> bool:
+        """Tell whether anything whose name begins so was sent with a value."""
+        return self._has(self.names.starting[beginnings])
+
+    def _has(self, names: tuple[str, ...]) -> bool:
+        for name in names:
+            value = self.attributes[name]
+            if value is not None and value != "":
+                return True
+        return False
 
     def text(self, *names: str) -> str | None:
         """Return the first of *names* that holds a text with something in it."""
-        for name in names:
-            value = self.attributes.get(name)
+        for name in self._sent[names]:
+            value = self.attributes[name]
             if isinstance(value, str) and value not in _NOTHING:
                 return value
         return None
 
     def tokens(self, *names: str) -> int | None:
         """Return the first of *names* that was sent, as a count of tokens."""
-        for name in names:
-            value = self.attributes.get(name)
+        for name in self._sent[names]:
+            value = self.attributes[name]
+            if type(value) is int and 0 <= value <= MAX_TOKENS:
+                return value
             if value is not None and value != "":
                 return self.count(value)
         return None
@@ -80,16 +91,16 @@ class Facts:
 
     def number(self, *names: str) -> float | None:
         """Return the first of *names* that holds a finite number."""
-        for name in names:
-            value = finite(self.attributes.get(name))
+        for name in self._sent[names]:
+            value = finite(self.attributes[name])
             if value is not None:
                 return value
         return None
 
     def truth(self, *names: str) -> bool | None:
         """Return the first of *names* that holds true or false, also as text."""
-        for name in names:
-            value = self.attributes.get(name)
+        for name in self._sent[names]:
+            value = self.attributes[name]
             if isinstance(value, bool):
                 return value
             if isinstance(value, str) and value.lower() in {"true", "false"}:
@@ -101,8 +112,8 @@ class Facts:
 
         An emitter that cannot find a price says 0, so 0 says nothing.
         """
-        for name in names:
-            value = self.attributes.get(name)
+        for name in self._sent[names]:
+            value = self.attributes[name]
             if value is None or value == "":
                 continue
             amount = dollars(value)
@@ -114,25 +125,19 @@ class Facts:
 
     def parsed(self, *names: str) -> object:
         """Return what the first of *names* that holds JSON (or a Python literal) says; None without one."""
-        for name in names:
-            value = parse(self.attributes.get(name))
+        for name in self._sent[names]:
+            value = parse(self.attributes[name])
             if value is not None:
                 return value
         return None
 
     def mapping(self, *names: str) -> Mapping[str, object]:
         """Return the first of *names* that holds a JSON object (or a Python dict); else an empty one."""
-        for name in names:
-            value = parse(self.attributes.get(name))
+        for name in self._sent[names]:
+            value = parse(self.attributes[name])
             if isinstance(value, Mapping):
                 return value
         return {}
-
-
-@lru_cache(maxsize=4096)
-def _namespaces(keys: tuple[str, ...]) -> frozenset[str]:
-    """Return what *keys* begin with; spans of one kind have the same names in the same order."""
-    return frozenset([key.partition(".")[0] for key in keys])
 
 
 def whole(value: object) -> int | None:

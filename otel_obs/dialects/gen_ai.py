@@ -7,15 +7,16 @@ https://github.com/open-telemetry/semantic-conventions/tree/v1.36.0/docs/gen-ai
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from dataclasses import replace
 from typing import NamedTuple
 
 from otel_obs.dialects.call import call_reading, endpoint_of, finish_reason_of
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.guardrail import check_of
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import bills_cache_apart, provider_name
-from otel_obs.dialects.usage import Counts, merged, usage, usage_of
+from otel_obs.dialects.usage import NO_USAGE, Counts, merged, usage, usage_of
 from otel_obs.model import Call, EventType, Reading, Run, Span, Step, Usage
 
 OPERATIONS = {
@@ -55,7 +56,6 @@ _ROLES: dict[str, EventType] = {
 }
 """Operations that are no request to a model. Any other operation is a step of a framework: a span."""
 
-_USAGE_PREFIX = "gen_ai.usage."
 _INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
 _OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
 _TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "gen_ai.client.token.usage")
@@ -93,8 +93,16 @@ _UNITS = {
     "input_video_tokens": ("gen_ai.usage.video.input_tokens",),
     "web_searches": ("gen_ai.usage.details.web_search_requests", "gen_ai.usage.web_searches"),
 }
+_UNIT_NAMES = tuple(name for names in _UNITS.values() for name in names)
 _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
 """An id with a UUID in it was made for one object or one run, and names no agent."""
+_UUID_DIGITS = 32
+
+
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may follow the convention."""
+    del scope
+    return "gen_ai" in names.namespaces
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
@@ -113,7 +121,7 @@ def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading 
         return read_role(span, facts, "tool")
     if facts.has("gen_ai.request.model", "gen_ai.response.model"):
         return read_call(span, facts, contents, "chat")
-    if "gen_ai" in facts.namespaces:
+    if "gen_ai" in facts.names.namespaces:
         return read_role(span, facts, "span")
     return None
 
@@ -124,7 +132,7 @@ def read_call(
     contents: Contents,
     operation: str,
     *,
-    found: Usage | None = None,
+    found: Usage = NO_USAGE,
     apart: bool = False,
     dialect: str = "gen_ai",
 ) -> Reading:
@@ -140,7 +148,7 @@ def read_call(
         request_model=facts.text("gen_ai.request.model"),
         response_model=facts.text("gen_ai.response.model"),
         response_id=facts.text("gen_ai.response.id"),
-        usage=merged(usage_by_convention(facts, apart=apart), found or Usage()),
+        usage=merged(usage_by_convention(facts, apart=apart), found),
         failed=span.status_code == 2,
         service_tier=facts.text(
             "openai.response.service_tier",
@@ -171,34 +179,47 @@ def read_call(
 def read_role(span: Span, facts: Facts, role: EventType, *, dialect: str = "gen_ai") -> Reading:
     """Return the reading of a span that is no request to a model."""
     agent_id, agent_name = agent_of(facts)
-    reading = Reading(
+    name = _component(span, facts, role)
+    if role == "agent":
+        agent_id, agent_name = agent_id or name, agent_name or name
+    return Reading(
         event_type=role,
         dialect=dialect,
         is_rollup=_said_usage(facts),
         agent_id=agent_id,
         agent_name=agent_name,
+        run=_run(role, name, agent_id, agent_name),
+        step=_step(role, name, facts),
+        check=check_of(facts, name) if role == "guardrail" else None,
     )
-    return with_role(reading, role, _component(span, facts, role), facts)
 
 
 def with_role(reading: Reading, role: EventType, name: str | None, facts: Facts) -> Reading:
     """Return *reading* as that of a *role* called *name*."""
-    fields = {slot: getattr(reading, slot) for slot in Reading.__slots__}
-    fields["event_type"] = role
+    agent_id, agent_name = reading.agent_id, reading.agent_name
     if role == "agent":
-        agent_id = reading.agent_id or name
-        fields.update(
-            run=Run(kind="agent", name=reading.agent_name or name, agent_id=agent_id),
-            agent_id=agent_id,
-            agent_name=reading.agent_name or name,
-        )
-    elif role == "workflow":
-        fields.update(run=Run(kind="workflow", name=name))
-    elif role in ("tool", "retrieval"):
-        fields.update(step=Step(kind=role, name=name, call_id=facts.text("gen_ai.tool.call.id", "ai.toolCall.id")))
-    elif role == "guardrail":
-        fields.update(check=check_of(facts, name))
-    return Reading(**fields)
+        agent_id, agent_name = agent_id or name, agent_name or name
+    return replace(
+        reading,
+        event_type=role,
+        agent_id=agent_id,
+        agent_name=agent_name,
+        run=_run(role, name, agent_id, agent_name) or reading.run,
+        step=_step(role, name, facts) or reading.step,
+        check=check_of(facts, name) if role == "guardrail" else reading.check,
+    )
+
+
+def _run(role: EventType, name: str | None, agent_id: str | None, agent_name: str | None) -> Run | None:
+    if role == "agent":
+        return Run(kind="agent", name=agent_name, agent_id=agent_id)
+    return Run(kind="workflow", name=name) if role == "workflow" else None
+
+
+def _step(role: EventType, name: str | None, facts: Facts) -> Step | None:
+    if role in ("tool", "retrieval"):
+        return Step(kind=role, name=name, call_id=facts.text("gen_ai.tool.call.id", "ai.toolCall.id"))
+    return None
 
 
 class Agent(NamedTuple):
@@ -212,9 +233,13 @@ def agent_of(facts: Facts) -> Agent:
     """Return the agent that a span names: a stable id, else the name is the id."""
     name = facts.text("gen_ai.agent.name")
     agent_id = facts.text("gen_ai.agent.id")
-    if agent_id is None or not _STABLE_ID.match(agent_id):
+    if agent_id is None or not _is_stable(agent_id):
         agent_id = name
     return Agent(agent_id, name)
+
+
+def _is_stable(agent_id: str) -> bool:
+    return (len(agent_id) < _UUID_DIGITS and agent_id.isprintable()) or _STABLE_ID.match(agent_id) is not None
 
 
 def provider_of(facts: Facts) -> str | None:
@@ -236,7 +261,7 @@ def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
         cache_write=facts.tokens(*_WRITE),
         cache_write_1h=facts.tokens(*_WRITE_1H),
         reasoning=facts.tokens(*_REASONING),
-        billed_units={unit: count for unit, names in _UNITS.items() if (count := facts.tokens(*names))},
+        billed_units=_billed_units(facts),
     )
     if apart:
         apart = bills_cache_apart(provider_of(facts), facts.text("gen_ai.response.model", "gen_ai.request.model"))
@@ -257,13 +282,14 @@ def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
     return merged(found, usage_of(raw, facts)) if raw else found
 
 
+def _billed_units(facts: Facts) -> dict[str, int]:
+    if not facts.sent(*_UNIT_NAMES):
+        return {}
+    return {unit: count for unit, names in _UNITS.items() if (count := facts.tokens(*names))}
+
+
 def _said_usage(facts: Facts) -> bool:
-    return any(facts.attributes[key] not in (None, "") for key in facts.attributes if _says_usage(key))
-
-
-@lru_cache(maxsize=16_384)
-def _says_usage(key: str) -> bool:
-    return key.startswith((_USAGE_PREFIX, "llm.usage.", "gen_ai.aggregated_usage."))
+    return facts.has_any("gen_ai.usage.", "llm.usage.", "gen_ai.aggregated_usage.")
 
 
 def _component(span: Span, facts: Facts, role: EventType) -> str | None:

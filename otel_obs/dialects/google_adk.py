@@ -13,12 +13,19 @@ from otel_obs.dialects.answer import answer_of
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role, with_role
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import provider_name
 from otel_obs.dialects.usage import merged
 from otel_obs.model import Reading, Span
 
 _SCOPE = "gcp.vertex.agent"
 _BRACKETED = re.compile(r"^(?:invocation|agent_run) \[(.+)\]$")
+
+
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of the kit's."""
+    del names
+    return scope == _SCOPE
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:

@@ -10,15 +10,22 @@ from otel_obs.dialects.call import call_reading
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
 from otel_obs.dialects.gen_ai import with_role
+from otel_obs.dialects.names import Names
 from otel_obs.model import Call, Reading, Span
 
 _COMPONENT = "haystack.component."
 _STEP = "haystack.agent.step.llm"
 
 
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of Haystack's."""
+    del scope
+    return "haystack" in names.namespaces
+
+
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to Haystack; None if it is not one of its spans."""
-    if "haystack" not in facts.namespaces:
+    if "haystack" not in facts.names.namespaces:
         return None
     reading = Reading(dialect="haystack")
     kind = facts.text(_COMPONENT + "type") or ""

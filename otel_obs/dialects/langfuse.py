@@ -8,10 +8,12 @@ from otel_obs.dialects.call import call_reading
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, dollars
 from otel_obs.dialects.gen_ai import with_role
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.usage import usage_of
 from otel_obs.model import Call, EventType, Reading, Span, Usage
 
 _OBSERVATION = "langfuse.observation."
+_KIND = _OBSERVATION + "type"
 _ROLES: dict[str, EventType] = {
     "agent": "agent",
     "tool": "tool",
@@ -21,9 +23,15 @@ _ROLES: dict[str, EventType] = {
 }
 
 
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of Langfuse's."""
+    del scope
+    return _KIND in names.all
+
+
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to Langfuse; None if it is not one of its spans."""
-    kind = facts.text(_OBSERVATION + "type")
+    kind = facts.text(_KIND)
     if kind is None:
         return None
     reading = Reading(dialect="langfuse", is_rollup=facts.has(_OBSERVATION + "usage_details"))

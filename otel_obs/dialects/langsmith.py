@@ -8,16 +8,24 @@ from otel_obs.dialects.answer import answer_of
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.gen_ai import read_call, with_role
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.usage import merged, usage_of
 from otel_obs.model import Call, EventType, Reading, Span, Usage
 
+_KIND = "langsmith.span.kind"
 _METADATA = "langsmith.metadata."
 _ROLES: dict[str, EventType] = {"tool": "tool", "retriever": "retrieval"}
 
 
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of LangSmith's."""
+    del scope
+    return _KIND in names.all
+
+
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to LangSmith; None if it is not one of its spans."""
-    kind = facts.text("langsmith.span.kind")
+    kind = facts.text(_KIND)
     if kind is None:
         return None
     if kind in {"llm", "embedding"}:

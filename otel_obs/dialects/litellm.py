@@ -9,17 +9,27 @@ from otel_obs.dialects.call import ESTIMATED_USAGE
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import provider_name
 from otel_obs.dialects.usage import usage_of
 from otel_obs.model import Call, Reading, Span, Usage
 
+RAW_REQUEST = "raw_gen_ai_request"
+"""Name of a span that tells the same request once more, as it went over the wire."""
+_MARKS = ("litellm.call_id", "litellm.provider.model")
+
+
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of LiteLLM's, but for those that only their name shows."""
+    del scope
+    return not names.all.isdisjoint(_MARKS)
+
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to LiteLLM; None if it is not one of its spans."""
-    if span.name == "raw_gen_ai_request":
-        # The same request once more, as it went over the wire.
+    if span.name == RAW_REQUEST:
         return Reading(dialect="litellm", is_rollup=True)
-    if not facts.has("litellm.call_id", "litellm.provider.model"):
+    if not facts.has(*_MARKS):
         return None
     operation = OPERATIONS.get(facts.text("gen_ai.operation.name") or facts.text("llm.request.type") or "", "chat")
     reported = facts.mapping("metadata.usage_object")

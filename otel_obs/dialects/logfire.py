@@ -11,6 +11,7 @@ from otel_obs.dialects.answer import answer_of
 from otel_obs.dialects.content import Contents, Part
 from otel_obs.dialects.facts import Facts, text_of
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call, with_role
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.usage import merged, usage_of
 from otel_obs.model import EventType, Reading, Span, Usage
 
@@ -36,14 +37,20 @@ _ROLES: tuple[tuple[str, EventType], ...] = (
 )
 
 
-def is_logfire(span: Span) -> bool:
-    """Tell whether an instrumentation of Logfire made *span*."""
-    return span.scope.name == "logfire" or span.scope.name.startswith("logfire.")
+def is_logfire(scope: str) -> bool:
+    """Tell whether an instrumentation of Logfire made a span of *scope*."""
+    return scope == "logfire" or scope.startswith("logfire.")
+
+
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of Logfire's."""
+    del names
+    return is_logfire(scope)
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to Logfire; None if Logfire did not make it."""
-    if not is_logfire(span):
+    if not is_logfire(span.scope.name):
         return None
     operation = facts.text("gen_ai.operation.name")
     if operation in OPERATIONS or (operation is None and _is_request(span, facts)):

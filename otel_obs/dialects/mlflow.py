@@ -9,10 +9,12 @@ from otel_obs.dialects.call import call_reading
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, text_of
 from otel_obs.dialects.gen_ai import with_role
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import provider_name
 from otel_obs.dialects.usage import merged, usage_of
 from otel_obs.model import Call, EventType, Reading, Span, Usage
 
+_KIND = "mlflow.spanType"
 _REQUESTS = {"CHAT_MODEL": "chat", "LLM": "chat", "EMBEDDING": "embeddings", "RERANKER": "rerank"}
 _ROLES: dict[str, EventType] = {
     "AGENT": "agent",
@@ -24,9 +26,15 @@ _ROLES: dict[str, EventType] = {
 }
 
 
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of MLflow's."""
+    del scope
+    return _KIND in names.all
+
+
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to MLflow; None if it is not one of its spans."""
-    kind = _said(facts, "mlflow.spanType")
+    kind = _said(facts, _KIND)
     if kind is None:
         return None
     reading = Reading(dialect="mlflow")

@@ -13,10 +13,12 @@ from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, parse, text_of
 from otel_obs.dialects.gen_ai import with_role
 from otel_obs.dialects.google_adk import unwrapped
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import bills_cache_apart, provider_name
 from otel_obs.dialects.usage import Counts, merged, usage
 from otel_obs.model import Call, EventType, Reading, Span, Usage
 
+_KIND = "openinference.span.kind"
 _ROLES: dict[str, EventType] = {
     "AGENT": "agent",
     "TOOL": "tool",
@@ -32,9 +34,15 @@ _AGENT_RUN = re.compile(r"(?:Agent|AgentWorkflow)\.a?run$")
 _CURRENT_AGENT = re.compile(r"current_agent_name=(['\"])(.{1,200}?)\1")
 
 
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of OpenInference's."""
+    del scope
+    return _KIND in names.all
+
+
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means by its OpenInference attributes; None if it has none."""
-    kind = facts.text("openinference.span.kind")
+    kind = facts.text(_KIND)
     if kind is None:
         return None
     kind = kind.upper()
@@ -78,9 +86,7 @@ def _role(span: Span, facts: Facts, kind: str, contents: Contents) -> tuple[Even
 
 def _is_bare_root(span: Span) -> bool:
     """Tell whether *span* is the frame that an agent framework puts around its agents: it says nothing itself."""
-    return span.parent_span_id is None and not (
-        span.attributes.keys() - {"openinference.span.kind", "session.id", "user.id", "metadata"}
-    )
+    return span.parent_span_id is None and not (span.attributes.keys() - {_KIND, "session.id", "user.id", "metadata"})
 
 
 def _agent_name(span: Span, facts: Facts) -> str:

@@ -8,6 +8,7 @@ from otel_obs.dialects.call import ESTIMATED_USAGE
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call
+from otel_obs.dialects.names import Names
 from otel_obs.model import Attributes, Reading, Span, Usage
 
 _TOLD_BY_PROVIDERS = ("gen_ai.usage.cache_", "gen_ai.usage.reasoning")
@@ -21,6 +22,12 @@ _GUESSED_BEFORE_1_40 = frozenset(
 def is_openlit(scope: str) -> bool:
     """Tell whether OpenLIT made a span or record of *scope*."""
     return scope == "openlit" or scope.startswith("openlit.")
+
+
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of OpenLIT's."""
+    del names
+    return is_openlit(scope)
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:

@@ -12,8 +12,11 @@ from dataclasses import replace
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role, with_role
+from otel_obs.dialects.names import Names
 from otel_obs.model import EventType, Reading, Span
 
+_TOLD = ("llm.request.type", "gen_ai.workflow.nodes")
+"""Names that tell of it where none begins with its own."""
 _ASSOCIATION = "traceloop.association.properties."
 _ROLES: dict[str, EventType] = {"workflow": "workflow", "agent": "agent", "tool": "tool", "task": "span"}
 _REQUESTS = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings", "rerank": "rerank"}
@@ -22,6 +25,12 @@ _AGENT_NODES = frozenset({"model", "agent", "tools", "call_model"})
 
 TOLD_AGAIN = "agent_unless_nested"
 """The span is an agent's run only where no other span tells the same run."""
+
+
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of OpenLLMetry's."""
+    del scope
+    return "traceloop" in names.namespaces or not names.all.isdisjoint(_TOLD)
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
@@ -39,10 +48,9 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
 
 
 def _is_mine(span: Span, facts: Facts) -> bool:
-    if "traceloop" in facts.namespaces:
+    if "traceloop" in facts.names.namespaces:
         return True
-    told = "llm.request.type" in span.attributes or "gen_ai.workflow.nodes" in span.attributes
-    return told and not span.scope.name.startswith("litellm")
+    return bool(facts.sent(*_TOLD)) and not span.scope.name.startswith("litellm")
 
 
 def _request(span: Span, request: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 from otel_obs.dialects import (
     agent_framework,
@@ -27,53 +29,94 @@ from otel_obs.dialects import (
     vercel_ai,
 )
 from otel_obs.dialects.call import is_conversation
-from otel_obs.dialects.content import Contents, Part, body_of, contents_of, event_part
+from otel_obs.dialects.content import Contents, Layout, Part, body_of, event_part, layout_of
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.guardrail import is_check
+from otel_obs.dialects.names import Names, names_of
 from otel_obs.model import Content, LogRecord, Reading, Span
 from otel_obs.semconv import NODE_ID, RUN_ID, WORKFLOW_ID
 
-Dialect = Callable[[Span, Facts, Contents], "Reading | None"]
+
+class Dialect(Protocol):
+    """A module that reads the spans of one instrumentation, or of many that speak alike."""
+
+    def concerns(self, scope: str, names: Names) -> bool:
+        """Tell whether spans of *scope* whose attributes have these *names* may be its own; if in doubt they may."""
+        ...
+
+    def read(self, span: Span, facts: Facts, contents: Contents) -> Reading | None:
+        """Return what *span* means; None if it is not its own after all."""
+        ...
+
 
 DIALECTS: tuple[Dialect, ...] = (
-    claude_code.read,
-    litellm.read,
-    openlit.read,
-    strands.read,
-    logfire.read,
-    pydantic_ai.read,
-    agent_framework.read,
-    google_adk.read,
-    semantic_kernel.read,
-    langsmith.read,
-    langfuse.read,
-    mlflow.read,
-    vercel_ai.read,
-    openinference.read,
-    mcp.read,
-    openllmetry.read,
-    haystack.read,
-    gen_ai.read,
+    claude_code,
+    litellm,
+    openlit,
+    strands,
+    logfire,
+    pydantic_ai,
+    agent_framework,
+    google_adk,
+    semantic_kernel,
+    langsmith,
+    langfuse,
+    mlflow,
+    vercel_ai,
+    openinference,
+    mcp,
+    openllmetry,
+    haystack,
+    gen_ai,
 )
 """In order of trust: the first dialect that recognises a span is believed; the general convention is last."""
+
+
+class Kind(NamedTuple):
+    """What is known of spans of one instrumentation with attributes of the same names, whatever their values."""
+
+    names: Names
+    layout: Layout
+    dialects: tuple[Dialect, ...]
+    """Who may understand them; to ask the others would be in vain."""
+
+
+@lru_cache(maxsize=2048)
+def kind_of(scope: str, names: tuple[str, ...]) -> Kind:
+    """Return what is known of spans of *scope* whose attributes have these *names*, in their order."""
+    known = names_of(names)
+    concerned = tuple(dialect for dialect in DIALECTS if dialect.concerns(scope, known))
+    return Kind(known, layout_of(names, _content_names(scope)), concerned)
+
 
 _USERS = ("user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "openai.request.user")
 _CONVERSATIONS = ("gen_ai.conversation.id", "session.id")
 
 
+def is_mere(span: Span) -> bool:
+    """Tell whether no dialect can understand *span*, as its kind shows before it is read."""
+    return span.name != litellm.RAW_REQUEST and not kind_of(span.scope.name, tuple(span.attributes)).dialects
+
+
 def read(span: Span) -> Reading:
     """Return what *span* means; a span of no dialect is a mere span."""
-    facts = Facts(span.attributes)
-    contents = contents_of(span.attributes, span.events, more=_content_names(span))
-    reading = _first(span, facts, contents)
+    kind = kind_of(span.scope.name, tuple(span.attributes))
+    facts = Facts(span.attributes, kind.names)
+    contents = kind.layout.contents(span.attributes, span.events)
+    reading = _first(asked(span, kind), span, facts, contents)
     if reading.event_type == "span" and reading.call is None and is_check(facts):
         reading = gen_ai.with_role(reading, "guardrail", None, facts)
     return _completed(reading, span, facts, contents)
 
 
-def _first(span: Span, facts: Facts, contents: Contents) -> Reading:
-    for dialect in DIALECTS:
-        found = dialect(span, facts, contents)
+def asked(span: Span, kind: Kind) -> tuple[Dialect, ...]:
+    """Return the dialects that may understand *span*, which is of this *kind*."""
+    return DIALECTS if span.name == litellm.RAW_REQUEST else kind.dialects
+
+
+def _first(dialects: Iterable[Dialect], span: Span, facts: Facts, contents: Contents) -> Reading:
+    for dialect in dialects:
+        found = dialect.read(span, facts, contents)
         if found is not None:
             return found
     return NO_DIALECT
@@ -84,9 +127,9 @@ NO_DIALECT = Reading()
 
 def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -> Reading:
     """Return *reading* with what every dialect says in the same way."""
-    flags = (*reading.flags, *(flag for flag in facts.flags if flag not in reading.flags))
-    node_id = facts.text(NODE_ID)
+    flags = (*reading.flags, *[flag for flag in facts.flags if flag not in reading.flags])
     is_agent = reading.run is not None and reading.run.kind == "agent"
+    node_id = facts.text(NODE_ID) if is_agent else None
     return Reading(
         event_type=reading.event_type,
         dialect=reading.dialect,
@@ -98,7 +141,7 @@ def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -
         is_rollup=reading.is_rollup,
         failed=reading.failed,
         error_type=reading.error_type or facts.text("error.type"),
-        agent_id=node_id if is_agent and node_id else reading.agent_id,
+        agent_id=node_id or reading.agent_id,
         agent_name=reading.agent_name,
         flow_id=_flow(reading, span, facts),
         run_id=facts.text(RUN_ID),
@@ -160,11 +203,11 @@ def _parts(reading: Reading, contents: Contents) -> tuple[Content, ...]:
     return parts
 
 
-def _content_names(span: Span) -> Mapping[str, Part | None] | None:
-    scope = span.scope.name
-    if logfire.is_logfire(span):
+def _content_names(scope: str) -> Mapping[str, Part | None] | None:
+    """Return the names that hold content where *scope* is the instrumentation, and elsewhere do not."""
+    if logfire.is_logfire(scope):
         return logfire.CONTENT
-    if pydantic_ai.is_pydantic_ai(span):
+    if pydantic_ai.is_pydantic_ai(scope):
         return pydantic_ai.CONTENT
     if claude_code.is_claude_code(scope):
         return claude_code.CONTENT
@@ -175,9 +218,9 @@ def _content_names(span: Span) -> Mapping[str, Part | None] | None:
 
 def read_log(record: LogRecord) -> Reading:
     """Return what *record* means; a record of no convention is a log."""
-    facts = Facts(record.attributes)
-    is_claude = claude_code.is_claude_code(record.scope.name)
-    contents = contents_of(record.attributes, more=claude_code.CONTENT if is_claude else None)
+    names = tuple(record.attributes)
+    facts = Facts(record.attributes, names_of(names))
+    contents = _layout_of_log(record.scope.name, names).contents(record.attributes)
     name = record.event_name or facts.text("event.name") or ""
     reading = claude_code.read_log(record, facts) or logs.read_log(record, name, facts, contents)
     part = event_part(name)
@@ -194,3 +237,8 @@ def read_log(record: LogRecord) -> Reading:
         body_is_content=part is not None,
         flags=tuple(facts.flags),
     )
+
+
+@lru_cache(maxsize=2048)
+def _layout_of_log(scope: str, names: tuple[str, ...]) -> Layout:
+    return layout_of(names, claude_code.CONTENT if claude_code.is_claude_code(scope) else None)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.gen_ai import read_role, with_role
+from otel_obs.dialects.names import Names
 from otel_obs.model import Reading, Span
+
+
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of Semantic Kernel's."""
+    del names
+    return scope.startswith("semantic_kernel")
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:

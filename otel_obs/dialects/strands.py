@@ -7,7 +7,14 @@ from dataclasses import replace
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call
+from otel_obs.dialects.names import Names
 from otel_obs.model import Reading, Span
+
+
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of Strands'."""
+    del names
+    return scope.startswith("strands.")
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:

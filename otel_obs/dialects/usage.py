@@ -10,9 +10,9 @@ Bedrock (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Tok
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from otel_obs.dialects.facts import Facts, mapping_of
+from otel_obs.frozen import dataclass
 from otel_obs.model import Usage
 
 _INPUT = (
@@ -50,6 +50,9 @@ _REASONING = ("reasoning_tokens", "reasoningTokens", "output_reasoning_tokens", 
 _REASONING_DETAIL = ("reasoning_tokens", "reasoning", "reasoningTokens")
 _APART = frozenset({"cache_creation_input_tokens", "cacheReadInputTokens", "cacheWriteInputTokens"})
 """Only objects whose input tokens leave cached ones out have these names and no total."""
+
+
+NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,8 @@ def _on_top(counts: Counts, cached: int) -> int | None:
 
 def merged(first: Usage, second: Usage) -> Usage:
     """Return *first*, its unknown parts taken from *second* where both speak of the same totals."""
+    if second is NO_USAGE:
+        return first
     if not first.known:
         return second if second.known else first
     if not second.known or (first.input_tokens, first.output_tokens) != (second.input_tokens, second.output_tokens):

@@ -12,19 +12,27 @@ from otel_obs.dialects.call import call_reading
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
 from otel_obs.dialects.gen_ai import with_role
+from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import bills_cache_apart, provider_name
 from otel_obs.dialects.usage import Counts, merged, usage, usage_of
 from otel_obs.model import Call, Reading, Span, Usage
 
+_OPERATION = "ai.operationId"
 _METADATA = "ai.telemetry.metadata."
 _AGENTS = frozenset({"ai.generateText", "ai.streamText"})
 """They loop over model and tools; a function id names the loop."""
 _USAGE = "ai.usage."
 
 
+def concerns(scope: str, names: Names) -> bool:
+    """Tell whether a span may be one of the AI SDK's."""
+    del scope
+    return _OPERATION in names.all
+
+
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to the AI SDK; None if it is not one of its spans."""
-    operation = facts.text("ai.operationId")
+    operation = facts.text(_OPERATION)
     if operation is None:
         return None
     last = operation.rpartition(".")[2]
@@ -38,7 +46,7 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
 
 
 def _loop(facts: Facts, operation: str) -> Reading:
-    rollup = any(key.startswith(_USAGE) for key in facts.attributes)
+    rollup = bool(facts.names.starting[_USAGE,])
     reading = Reading(dialect="vercel_ai", is_rollup=rollup)
     name = facts.text("ai.telemetry.functionId")
     if operation in _AGENTS and name is not None:
@@ -70,14 +78,14 @@ def _call(span: Span, facts: Facts, contents: Contents, method: str) -> Reading:
         dialect="vercel_ai",
         total_tokens=facts.tokens(_USAGE + "totalTokens", _USAGE + "tokens"),
         has_output=contents.of("output") is not None or facts.has("ai.embedding", "ai.embeddings"),
-        said_usage=any(key.startswith((_USAGE, "gen_ai.usage.")) for key in facts.attributes),
+        said_usage=bool(facts.names.starting[_USAGE, "gen_ai.usage."]),
     )
 
 
 def _usage(facts: Facts, provider: str | None, model: str | None) -> Usage:
     """Return the usage; before version 6 it is the provider's own count, with Anthropic's cache apart."""
     details = _USAGE + "inputTokenDetails."
-    inside = any(key.startswith(details) for key in facts.attributes)
+    inside = bool(facts.names.starting[details,])
     counts = Counts(
         input=facts.tokens("gen_ai.usage.input_tokens", _USAGE + "inputTokens", _USAGE + "promptTokens"),
         output=facts.tokens("gen_ai.usage.output_tokens", _USAGE + "outputTokens", _USAGE + "completionTokens"),

@@ -43,11 +43,14 @@ class _Principal(Protocol):
     def key_id(self) -> str: ...
 
 
-def by_key(principal: Callable[[Any], _Principal]) -> Authenticate:
-    """Return how callers are told by what *principal* says of a request's headers (pairs of name and value)."""
+def by_key(principal: Callable[[Any, str], _Principal]) -> Authenticate:
+    """Return how callers are told by what *principal* says of a request's headers (pairs of name and value).
+
+    It is told the address that the request came from, too.
+    """
 
     def authenticate(request: Request) -> Caller:
-        found = principal(request.headers.items())
+        found = principal(request.headers.items(), "" if request.client is None else request.client.host)
         return Caller(organization_id=found.organization_id, workspace_id=found.workspace_id, key_id=found.key_id)
 
     return authenticate

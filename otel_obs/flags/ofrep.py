@@ -18,13 +18,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from otel_obs.errors import ObsError, PermissionDeniedError, UnauthenticatedError
+from otel_obs.errors import ObsError, PermissionDeniedError, TooManyAttemptsError, UnauthenticatedError
 from otel_obs.flags.asked import Asked, Authenticate, BadRequestError, Caller, anyone, asked, by_key
 from otel_obs.flags.evaluate import evaluate
 from otel_obs.flags.limits import RateLimit
 from otel_obs.flags.model import Evaluation
 from otel_obs.flags.snapshot import Snapshot, State
-from otel_obs.flags.stream import MAX_STREAMS, events, mark_of, organization_of, token
+from otel_obs.flags.stream import MAX_STREAMS, events, mark_of, ticket_of, token
 
 __all__ = ["Authenticate", "Caller", "anyone", "by_key", "routes"]
 
@@ -48,9 +48,13 @@ def routes(
     *,
     limit: RateLimit | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
+    still_may: Callable[[str], bool] = lambda _: True,
 ) -> list[Route]:
-    """Return the routes; whoever mounts them starts and closes *snapshot*."""
-    server = _Server(snapshot, authenticate, limit or RateLimit(), max_body_bytes)
+    """Return the routes; whoever mounts them starts and closes *snapshot*.
+
+    *still_may* tells of the id of a key whether its holder may go on listening; it may block.
+    """
+    server = _Server(snapshot, authenticate, limit or RateLimit(), max_body_bytes, still_may)
     return [
         Route(FLAGS, server.answering(server.bulk), methods=["POST"]),
         Route(FLAGS + "/{key:path}", server.answering(server.single), methods=["POST"]),
@@ -59,11 +63,19 @@ def routes(
 
 
 class _Server:
-    def __init__(self, snapshot: Snapshot, authenticate: Authenticate, limit: RateLimit, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        authenticate: Authenticate,
+        limit: RateLimit,
+        max_body_bytes: int,
+        still_may: Callable[[str], bool],
+    ) -> None:
         self._snapshot = snapshot
         self._authenticate = authenticate
         self._limit = limit
         self._max_body_bytes = max_body_bytes
+        self._still_may = still_may
         self._refreshes = RateLimit(REFRESH_PER_S, 2)
         self._streams = 0
 
@@ -81,6 +93,8 @@ class _Server:
                 return await handler(request, caller)
             except UnauthenticatedError:
                 return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
+            except TooManyAttemptsError:
+                return Response(status_code=429)
             except PermissionDeniedError:
                 return Response(status_code=403)
             except ObsError as error:
@@ -127,9 +141,8 @@ class _Server:
         headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
         if _matches(request.headers.get("if-none-match"), etag):
             return Response(status_code=304, headers=headers)
-        address = (
-            f"{request.scope.get('root_path', '')}{STREAM}?token={token(state.secret, caller.organization_id, now)}"
-        )
+        ticket = token(state.secret, caller.organization_id, now, caller.key_id)
+        address = f"{request.scope.get('root_path', '')}{STREAM}?token={ticket}"
         answer = {
             "flags": items,
             "eventStreams": [
@@ -152,8 +165,15 @@ class _Server:
         if not self._snapshot.state.is_loaded and not await run_in_threadpool(self._snapshot.wait, 1.0):
             return _unavailable(_UNKNOWN)
         now = datetime.now(tz=timezone.utc)
-        found = organization_of(self._snapshot.state.secret, request.query_params.get("token", ""), now)
+        found = ticket_of(self._snapshot.state.secret, request.query_params.get("token", ""), now)
         if found is None:
+            return Response(status_code=401)
+        key_id = found.key_id
+
+        def still_may() -> bool:
+            return key_id is None or self._still_may(key_id)
+
+        if not await run_in_threadpool(still_may):
             return Response(status_code=401)
         if self._streams >= MAX_STREAMS:
             return Response(status_code=503, headers={"Retry-After": "60"})
@@ -162,7 +182,10 @@ class _Server:
             self._streams += 1
             try:
                 last_id = request.headers.get("last-event-id")
-                async for event in events(self._snapshot, found[0], last_id=last_id, until=found[1]):
+                told = events(
+                    self._snapshot, found.organization_id, last_id=last_id, until=found.expires, still_may=still_may
+                )
+                async for event in told:
                     yield event
             finally:
                 self._streams -= 1

@@ -1,4 +1,7 @@
-"""Flags in PostgreSQL: read, set, deleted, and who did that. Each change is audited in its own transaction."""
+"""Flags in PostgreSQL: read, set, deleted, and who did that. Each change is audited in its own transaction.
+
+By triggers: what is changed with SQL is audited as well.
+"""
 
 from __future__ import annotations
 
@@ -121,20 +124,10 @@ def set_flag(
             return before
         columns["version"] = _next_version(connection, before, where)
         try:
-            with connection.transaction():
+            with connection.transaction(), audit.speaking(connection, actor=actor, why=why):
                 connection.execute(_FLAGS["insert_flag" if before is None else "update_flag"], _stored(columns))
         except errors.UniqueViolation:
             raise FlagConflictError from None
-        audit.append(
-            connection,
-            action="flags.set",
-            subject=flag_name,
-            organization_id=scope.organization_id,
-            before=None if before is None else _told(before),
-            after={name: _sayable(value) for name, value in columns.items()},
-            why=why,
-            actor=actor,
-        )
         found = [row_of(row) for row in connection.execute(_FLAGS["flags_called"], {"flag_name": flag_name})]
     return next(row for row in found if row.key == (scope.organization_id, scope.workspace_id, scope.user_id))
 
@@ -160,18 +153,9 @@ def delete_flag(
             rows = [row for row in rows if row.key == (scope.organization_id, scope.workspace_id, scope.user_id)]
         for row in rows:
             _expect(row, expected_version)
-            connection.execute(
-                _FLAGS["delete_flag"], {**_where(flag_name, None), **dict(zip(_IDS, row.key, strict=True))}
-            )
-            audit.append(
-                connection,
-                action="flags.delete",
-                subject=flag_name,
-                organization_id=row.organization_id,
-                before=_told(row),
-                why=why,
-                actor=actor,
-            )
+            where = {**_where(flag_name, None), **dict(zip(_IDS, row.key, strict=True))}
+            with audit.speaking(connection, actor=actor, why=why):
+                connection.execute(_FLAGS["delete_flag"], where)
     return rows
 
 
@@ -317,10 +301,6 @@ def _content(columns: Mapping[str, Any]) -> dict[str, Any]:
 def _stored(columns: Mapping[str, Any]) -> dict[str, Any]:
     parts = ("variants", "rollout", "prerequisites")
     return {**columns, **{name: None if columns[name] is None else Jsonb(columns[name]) for name in parts}}
-
-
-def _told(flag: Flag) -> dict[str, Any]:
-    return {name: _sayable(value) for name, value in {**_columns_of(flag), "version": flag.version}.items()}
 
 
 def _sayable(value: Any) -> Any:

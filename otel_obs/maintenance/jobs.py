@@ -27,6 +27,7 @@ from otel_obs.postgres.pool import translated
 from otel_obs.postgres.prices import Current
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.store import PostgresStore
+from otel_obs.postgres.vault import Vault
 from otel_obs.pricing.book import PriceBook
 
 _MAINTENANCE = load("maintenance")
@@ -38,14 +39,20 @@ Job = Callable[[Work], Mapping[str, Any]]
 """Returns what it did; raises ``Skipped``, or an ``ObsError``."""
 
 
-def settle_overdue(pool: ConnectionPool, book: PriceBook, *, progress: Callable[[int], None] = lambda _: None) -> int:
+def settle_overdue(
+    pool: ConnectionPool,
+    book: PriceBook,
+    *,
+    vault: Vault | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> int:
     """Settle the traces that are due, those left behind by processes that ended among them; return how many.
 
     Raises:
         StorageUnavailableError: those before are settled.
     """
     repriced = partial(reprice, price=price_by(book))
-    store = PostgresStore(pool, book.row, current=Current(book, repriced))
+    store = PostgresStore(pool, book.row, current=Current(book, repriced), vault=vault)
     how = settling(repriced)
     total = 0
     while found := store.settle(how, limit=AT_ONCE):
@@ -82,9 +89,10 @@ def _retention(work: Work) -> Mapping[str, Any]:
 def _settle(work: Work) -> Mapping[str, Any]:
     if work.dry_run:
         raise Skipped("settling has no dry run")
-    return {
-        "traces": settle_overdue(work.pool, work.book, progress=lambda total: work.progress("settle", total, total))
-    }
+    traces = settle_overdue(
+        work.pool, work.book, vault=work.vault, progress=lambda total: work.progress("settle", total, total)
+    )
+    return {"traces": traces}
 
 
 def _rollups(work: Work) -> Mapping[str, Any]:
@@ -98,7 +106,7 @@ def _reprice(work: Work) -> Mapping[str, Any]:
     """Price the calls that had no price, where there is one now."""
     found = reprice_calls(work.pool, work.book, Asked(unpriced=True), dry_run=work.dry_run, actor="maintain")
     if found.rows_changed and not work.dry_run:
-        settle_overdue(work.pool, work.book)
+        settle_overdue(work.pool, work.book, vault=work.vault)
     return {
         "rows_examined": found.rows_examined,
         "rows_changed": found.rows_changed,

@@ -22,7 +22,7 @@ from psycopg import errors
 from otel_obs.maintenance import expiry, rewriting, sweeping
 from otel_obs.maintenance.policy import audit_changes, check_clocks, cutoffs, policies, time_of
 from otel_obs.maintenance.work import Work
-from otel_obs.postgres import partitions
+from otel_obs.postgres import audit, partitions
 from otel_obs.postgres.arrays import arrays
 from otel_obs.postgres.partitions import HOT_TABLES, Partition
 from otel_obs.postgres.pool import translated
@@ -166,8 +166,24 @@ class Retention:
             self._forget_ids(wanted)
         self._sweep()
         self._give_back(everything, wanted)
+        self._in_transaction(self._tell)
         self._in_transaction(lambda connection: connection.execute(_RETENTION["forget_runs"], {"now": self._work.now}))
         self._work.progress("retention", len(todo), max(len(todo), 1))
+
+    def _tell(self, connection: psycopg.Connection) -> None:
+        """Write into the audit log that it ran, and for each organization what went of it."""
+        gone: dict[str, dict[str, int]] = {}
+        for (name, table), one in self.report.rows.items():
+            if one.rows:
+                gone.setdefault(name, {})[table] = one.rows
+        total = sum(sum(tables.values()) for tables in gone.values())
+        said = {"now": self._work.now.astimezone(timezone.utc).isoformat(), "organizations": len(gone), "rows": total}
+        audit.append(connection, action="retention.run", subject=self._run_id, after=said)
+        # In one order: two who write into several chains do not wait for each other in a circle.
+        for name in sorted(gone):
+            audit.append(
+                connection, action="retention.delete", subject=self._run_id, organization_id=name, after=gone[name]
+            )
 
     def _announce(self) -> None:
         """Leave a row for each organization and table, also where nothing will go."""

@@ -27,6 +27,7 @@ from otel_obs.maintenance.slots import Schedule
 from otel_obs.maintenance.work import Actions, Done, Work
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.prices import operator_prices
+from otel_obs.postgres.vault import Vault
 from otel_obs.pricing.book import PriceBook
 
 _log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Scheduler:
         rollup_days: int | None = None,
         settles: bool = True,
         actions: Actions | None = None,
+        vault: Vault | None = None,
         jobs: Mapping[str, Job] = JOBS,
     ) -> None:
         self._pool = pool
@@ -69,6 +71,7 @@ class Scheduler:
         self._grace = grace
         self._rollup_days = rollup_days
         self._actions = actions or Actions()
+        self._vault = vault
         self._jobs = jobs
         self._stopping = threading.Event()
         self._said: dict[str, float] = {}
@@ -116,7 +119,7 @@ class Scheduler:
     def _settle(self) -> None:
         with self._tolerant("settle"):
             self._refresh_prices()
-            settle_overdue(self._pool, self._book)
+            settle_overdue(self._pool, self._book, vault=self._vault)
 
     def _refresh_prices(self) -> None:
         """Price what settling finds with what operators have set meanwhile."""
@@ -181,6 +184,7 @@ class Scheduler:
             grace=self._grace,
             rollup_days=self._rollup_days,
             actions=self._actions,
+            vault=self._vault,
         )
 
     def _tolerant(self, what: str) -> _Tolerant:

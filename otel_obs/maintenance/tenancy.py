@@ -6,8 +6,8 @@ in which nobody waits for long; then what names it. Interrupted, it is gone on w
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from otel_obs.maintenance.sweeping import Subject, has_rows, sweep
 from otel_obs.postgres import audit
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.queries import load
+from otel_obs.tenancy import Limits
 
 _TENANCY = load("tenancy")
 
@@ -36,6 +37,9 @@ class Organization:
     legal_hold: bool
     created_at: datetime
     updated_at: datetime
+    content: str | None = None
+    """What is kept of content: ``store``, ``drop``, ``mask`` or ``sample:PERCENT``; None: what the settings say."""
+    limits: Limits = field(default_factory=Limits)
 
 
 def set_organization(
@@ -45,22 +49,33 @@ def set_organization(
     plan: str | None = None,
     retention_days: int | None = None,
     legal_hold: bool | None = None,
+    content: str | None = None,
+    limits: Mapping[str, int | None] | None = None,
     grace: timedelta = timedelta(days=7),
     why: str | None = None,
+    actor: str | None = None,
 ) -> Organization:
     """Make an organization, or change what is given of it; one that was deleted is there again, empty.
 
-    Fewer days count after *grace*; the audit entries are of the same transaction.
+    Fewer days count after *grace*; the audit entries are of the same transaction. Of *limits* those that are named
+    change: None is what the settings say, 0 is no limit.
     """
-    asked = {"id": organization_id, "plan": plan, "retention_days": retention_days, "legal_hold": legal_hold}
+    asked = {
+        "id": organization_id, "plan": plan, "retention_days": retention_days, "legal_hold": legal_hold,
+        "content": content,
+    }  # fmt: skip
     with connection.transaction():
         before = _organization(connection, organization_id)
         connection.execute(_TENANCY["set_organization"], asked)
         connection.execute(_TENANCY["restore_organization"], asked)
+        if limits:
+            own = Limits() if before is None else before.limits
+            connection.execute(_TENANCY["set_limits"], {"id": organization_id, **own.as_json(), **limits})
         after = _organization(connection, organization_id)
         if after is None:
             raise UnknownTenantError
-        audit_changes(connection, grace, actor=audit.account())
+        audit_changes(connection, grace, actor=actor or audit.account())
+        _audit_rules(connection, before, after, why=why, actor=actor)
         if legal_hold is not None and legal_hold != (before is not None and before.legal_hold):
             audit.append(
                 connection,
@@ -70,8 +85,36 @@ def set_organization(
                 before={"legal_hold": not legal_hold},
                 after={"legal_hold": legal_hold},
                 why=why,
+                actor=actor,
             )
     return after
+
+
+def _audit_rules(
+    connection: psycopg.Connection,
+    before: Organization | None,
+    after: Organization,
+    *,
+    why: str | None,
+    actor: str | None,
+) -> None:
+    """Note what changed of the rule for content and of the limits."""
+    changes: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "org.content": ({"content": None if before is None else before.content}, {"content": after.content}),
+        "org.limits": ((Limits() if before is None else before.limits).as_json(), after.limits.as_json()),
+    }
+    for action, (old, new) in changes.items():
+        if old != new:
+            audit.append(
+                connection,
+                action=action,
+                subject=after.id,
+                organization_id=after.id,
+                before=old,
+                after=new,
+                why=why,
+                actor=actor,
+            )
 
 
 def _organization(connection: psycopg.Connection, organization_id: str) -> Organization | None:
@@ -81,7 +124,16 @@ def _organization(connection: psycopg.Connection, organization_id: str) -> Organ
 
 def _from_row(row: tuple[Any, ...]) -> Organization:
     return Organization(
-        id=row[0], plan=row[1], retention_days=row[2], legal_hold=row[3], created_at=row[4], updated_at=row[5]
+        id=row[0],
+        plan=row[1],
+        retention_days=row[2],
+        legal_hold=row[3],
+        created_at=row[4],
+        updated_at=row[5],
+        content=row[6],
+        limits=Limits(
+            max_spans_per_second=row[7], max_bytes_per_second=row[8], max_bytes_per_day=row[9], max_stored_bytes=row[10]
+        ),
     )
 
 
@@ -92,10 +144,16 @@ def organizations(connection: psycopg.Connection, *, limit: int, after: str | No
 
 
 def set_workspace(
-    connection: psycopg.Connection, organization_id: str, workspace_id: str, *, actor: str | None = None
+    connection: psycopg.Connection,
+    organization_id: str,
+    workspace_id: str,
+    *,
+    content: str | None = None,
+    actor: str | None = None,
+    why: str | None = None,
 ) -> None:
-    """Make a workspace; one that was deleted is there again, empty."""
-    asked = {"organization_id": organization_id, "id": workspace_id}
+    """Make a workspace, or change what is kept of its *content*; one that was deleted is there again, empty."""
+    asked = {"organization_id": organization_id, "id": workspace_id, "content": content}
     with connection.transaction():
         connection.execute(_TENANCY["register_organization"], asked)
         if connection.execute(_TENANCY["set_workspace"], asked).rowcount:
@@ -103,6 +161,19 @@ def set_workspace(
                 connection, action="workspace.set", subject=workspace_id, organization_id=organization_id, actor=actor
             )
         connection.execute(_TENANCY["restore_workspace"], asked)
+        before = connection.execute(_TENANCY["workspace_content"], asked).fetchone()
+        if content is not None and before is not None and before[0] != content:
+            connection.execute(_TENANCY["set_workspace_content"], asked)
+            audit.append(
+                connection,
+                action="workspace.content",
+                subject=workspace_id,
+                organization_id=organization_id,
+                before={"content": before[0]},
+                after={"content": content},
+                why=why,
+                actor=actor,
+            )
 
 
 def set_workflow(
@@ -189,7 +260,8 @@ def _finish(
     if kind == "trace":
         connection.execute(_TENANCY["delete_unsettled_trace"], names)
     else:
-        connection.execute(_TENANCY[f"delete_{kind}"], names)
+        with audit.speaking(connection, actor=actor, why=why):
+            connection.execute(_TENANCY[f"delete_{kind}"], names)
     action = {"organization": "org.delete"}.get(kind, f"{kind}.delete")
     audit.append(
         connection,

@@ -11,6 +11,7 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from otel_obs.postgres.budgets import Budget
+from otel_obs.postgres.vault import Vault
 from otel_obs.pricing.book import PriceBook
 
 
@@ -48,6 +49,8 @@ class Work:
     rollup_days: int | None = None
     """Days that roll-ups are kept at least; None: as long as rows."""
     fence: Fence = no_fence
+    vault: Vault | None = None
+    """Seals what settling writes; None: content rests readable."""
     actions: Actions = field(default_factory=Actions)
     """What alerts of budgets may do."""
     progress: Callable[[str, int, int], None] = field(default=lambda *_: None)

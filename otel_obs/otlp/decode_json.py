@@ -13,6 +13,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from sys import intern
 from typing import Any, NoReturn
 
 from otel_obs.errors import DecodeError, RequestTooLargeError
@@ -48,6 +50,8 @@ _SEVERITIES = {
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
 _UINT32 = range(2**32)
+_SURELY_64_BITS = 19
+"""Shorter numbers that are not negative fit into every type."""
 _INTEGER = re.compile(r"^[+-]?\d{1,20}$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _PATHS = {"resourceSpans": "/v1/traces", "resourceLogs": "/v1/logs", "resourceMetrics": "/v1/metrics"}
@@ -161,7 +165,12 @@ def _warning(request: _Object, wanted: str) -> str:
 def _get(found: _Object, name: str) -> Any:
     """Return the field *name* (camelCase; snake_case is taken too)."""
     value = found.get(name)
-    return found.get(_CAMEL.sub(lambda match: "_" + match[1].lower(), name)) if value is None else value
+    return found.get(_snake_case(name)) if value is None else value
+
+
+@cache
+def _snake_case(name: str) -> str:
+    return _CAMEL.sub(lambda match: "_" + match[1].lower(), name)
 
 
 def _items(
@@ -173,9 +182,7 @@ def _items(
         DecodeError: something above a span is not what it must be.
     """
     for group in _list(request, outer):
-        flags = Flags()
-        for flag in replaced:
-            flags.add(flag)
+        flags = Flags(replaced)
         resource = _structural(_decode_resource, _get(group, "resource") or {}, flags)
         for part in _list(group, inner):
             scope = _structural(_decode_scope, _get(part, "scope") or {}, flags)
@@ -204,11 +211,11 @@ def _payload(found: object) -> bytes:
 
 
 def _object(value: object, name: str) -> _Object:
+    if type(value) is dict:
+        return value
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
-        raise _MalformedError(f"{name} is not an object")
-    return value
+    raise _MalformedError(f"{name} is not an object")
 
 
 def _objects(found: _Object, name: str) -> list[_Object]:
@@ -234,7 +241,7 @@ def _id(found: _Object, name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise IdError(f"{_CAMEL.sub(lambda match: '_' + match[1].lower(), name)}:not_hex")
+        raise IdError(f"{_snake_case(name)}:not_hex")
     return value
 
 
@@ -246,6 +253,8 @@ def _whole(value: object, allowed: range, name: str) -> int:
     """
     if value is None:
         return 0
+    if type(value) is str and value.isascii() and value.isdigit() and len(value) < _SURELY_64_BITS:
+        return int(value)
     if (isinstance(value, str) and _INTEGER.match(value.strip())) or (isinstance(value, float) and value.is_integer()):
         value = int(value)
     elif isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
@@ -332,13 +341,31 @@ _VALUES: dict[str, Callable[[object, Flags, int], AttributeValue]] = {
 
 
 def _pairs(found: _Object, name: str, flags: Flags, depth: int = 0) -> dict[str, AttributeValue]:
-    return collected(
-        (
-            (_string(pair, "key", flags), _decode_value(_get(pair, "value"), flags, depth))
-            for pair in _objects(found, name)
-        ),
-        flags,
-    )
+    return collected((_pair(pair, flags, depth) for pair in _objects(found, name)), flags)
+
+
+def _pair(found: _Object, flags: Flags, depth: int) -> tuple[str, AttributeValue]:
+    """Return an attribute; a text, as most are, without asking what else it might be."""
+    key, value = found.get("key"), found.get("value")
+    if type(key) is str and type(value) is dict and len(value) == 1:
+        key = _KEYS.get(key) or _key(key, flags)
+        inner = value.get("stringValue")
+        if type(inner) is str:
+            return key, text(inner, flags)
+        return key, _decode_value(value, flags, depth)
+    return _string(found, "key", flags), _decode_value(_get(found, "value"), flags, depth)
+
+
+_KEYS: dict[str, str] = {}
+"""Names of attributes that need no mending, each once in memory, so that looking them up costs no comparison."""
+_MAX_KEYS = 10_000
+
+
+def _key(sent: str, flags: Flags) -> str:
+    key = text(sent, flags)
+    if key == sent and len(key) <= 128 and len(_KEYS) < _MAX_KEYS:
+        _KEYS[key] = key = intern(key)
+    return key
 
 
 def _decode_resource(value: object, flags: Flags) -> Resource:
@@ -354,16 +381,9 @@ def _decode_scope(value: object, flags: Flags) -> Scope:
     )
 
 
-def _flags(mended: tuple[str, ...]) -> Flags:
-    flags = Flags()
-    for flag in mended:
-        flags.add(flag)
-    return flags
-
-
 def _decode_span(value: object, resource: Resource, scope: Scope, mended: tuple[str, ...]) -> Span:
     found = _object(value, "span")
-    flags = _flags(mended)
+    flags = Flags(mended)
     status = _object(_get(found, "status"), "status")
     span_id = hex_id("span_id", _id(found, "spanId"), 16)
     return Span(
@@ -409,7 +429,7 @@ def _decode_link(link: _Object, flags: Flags) -> Link:
 
 def _decode_log_record(value: object, resource: Resource, scope: Scope, mended: tuple[str, ...]) -> LogRecord:
     found = _object(value, "logRecord")
-    flags = _flags(mended)
+    flags = Flags(mended)
     body = _get(found, "body")
     return LogRecord(
         time_unix_nano=_whole(_get(found, "timeUnixNano"), _UINT64, "timeUnixNano"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from otel_obs.model import AttributeValue
 
@@ -36,8 +36,8 @@ class Flags:
 
     __slots__ = ("found",)
 
-    def __init__(self) -> None:
-        self.found: dict[str, None] = {}
+    def __init__(self, found: Sequence[str] = ()) -> None:
+        self.found: dict[str, None] = dict.fromkeys(found) if found else {}
 
     def add(self, flag: str) -> None:
         """Remember *flag* once."""

@@ -17,7 +17,7 @@ from otel_obs.model import Decoded
 from otel_obs.otlp.decode import decode_logs, decode_traces
 from otel_obs.otlp.decode_json import decode_logs_json, decode_traces_json
 from otel_obs.pipeline import recorded
-from otel_obs.pipeline.ingest import Mapping, Received, receive
+from otel_obs.pipeline.ingest import Mapping, Received, receive, under_rules
 from otel_obs.pipeline.segment import Record
 from otel_obs.rows.batch import Quarantined
 from otel_obs.tenancy import Sender, TenantDefaults
@@ -68,15 +68,16 @@ class Accepted:
         """Return its rows; where it cannot be read after all, it goes to quarantine whole."""
         try:
             if self.encoding == ROWS:
-                return recorded.from_bytes(self.body)
+                return under_rules(recorded.from_bytes(self.body), mapping)
             decoded = _DECODERS[self.signal, self.encoding](self.body)
             return receive(decoded, self.sender, self.received_at, replace(mapping, defaults=self.defaults))
         except (DecodeError, RequestTooLargeError):
-            return self._refused("not_decodable", "")
+            return self._refused("not_decodable", "", mapping)
         except Exception as error:  # noqa: BLE001  # whatever it is, what waits behind it must go on
-            return self._refused("not_readable", type(error).__name__)
+            return self._refused("not_readable", type(error).__name__, mapping)
 
-    def _refused(self, reason: str, detail: str) -> Received:
+    def _refused(self, reason: str, detail: str, mapping: Mapping) -> Received:
+        keeps = mapping.policy.keeps_as_sent and mapping.rules().anywhere_in(self.sender.organization_id).keeps_all
         item = Quarantined(
             organization_id=self.sender.organization_id or self.defaults.organization_id,
             workspace_id=self.sender.bound_workspace_id or self.sender.workspace_id or self.defaults.workspace_id,
@@ -84,8 +85,8 @@ class Accepted:
             signal=self.signal,
             reason=reason,
             detail=detail,
-            payload=self.body,
-            format=f"request/{self.encoding}",
+            payload=self.body if keeps else b"",
+            format=f"request/{self.encoding}" if keeps else "",
         )
         return Received(quarantined=[item])
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal
 
 from otel_obs.model import Call, Content, Cost, Decoded, LogRecord, Reading, Rejected, Resource, Span, Usage
 from otel_obs.otlp.values import MAX_PAYLOAD_BYTES
 from otel_obs.pipeline.settle import Settled, settle
 from otel_obs.pipeline.tree import Forest
+from otel_obs.pipeline.whole import whole_traces
 from otel_obs.rows import CallRow
 from otel_obs.rows.batch import Batch, Quarantined
 from otel_obs.rows.build import (
@@ -25,13 +29,23 @@ from otel_obs.rows.build import (
     timestamp_of,
 )
 from otel_obs.rows.meaning import ContentPolicy
-from otel_obs.rows.redaction import redacted, redacted_values
+from otel_obs.rows.policy import Rules, restricted
+from otel_obs.rows.redaction import redacted
 from otel_obs.rows.report import EventKey, report_of
-from otel_obs.rows.tables import PART_OF_EXECUTION, TOP_OF_TRACE, EventRow
+from otel_obs.rows.tables import DEFAULTED_WORKSPACE, PART_OF_EXECUTION, TOP_OF_TRACE, EventRow
 from otel_obs.tenancy import Sender, Tenant, TenantDefaults, TenantRefusedError, tenant_of
+
+_log = logging.getLogger(__name__)
 
 Price = Callable[[Call, datetime, str], Cost]
 """Return what a call costs that an organization made at a time."""
+
+
+_NO_RULES = Rules()
+
+
+def _no_rules() -> Rules:
+    return _NO_RULES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +57,14 @@ class Mapping:
     price: Price
     defaults: TenantDefaults = field(default_factory=TenantDefaults)
     policy: ContentPolicy = field(default_factory=ContentPolicy)
+    rules: Callable[[], Rules] = _no_rules
+    """Returns whose content is kept, as of now."""
     estimate: Callable[[Call, Iterable[Content]], tuple[int | None, int | None] | None] | None = None
     """Counts the tokens of calls that come without usage; None: nobody does."""
     genai_only: bool = False
     """Drop spans that have nothing to do with GenAI, and count them."""
+    is_mere: Callable[[Span], bool] = lambda _: False
+    """Tells of some of those spans that they are, before they are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +75,8 @@ class Received:
     quarantined: Sequence[Quarantined] = ()
     dropped: int = 0
     """Spans that are not about GenAI, where the operator wants only those."""
+    keeps_as_sent: bool = field(default=True, compare=False)
+    """Whether the request may rest the way it came."""
 
     @property
     def size_bytes(self) -> int:
@@ -64,43 +84,124 @@ class Received:
         return sum(1500 + sum(row.bytes for row in record.contents) for record in self.records)
 
 
-def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Mapping) -> Received:
-    """Return the rows of what one request carried; what cannot be stored is set apart with its reason."""
-    records: list[RecordRows] = []
-    refused = [_refused(rejected, sender, received_at, mapping, "sent") for rejected in decoded.rejected]
-    dropped = 0
-    senders = _Senders(mapping.policy)
-    for span in decoded.spans:
+class _Making:
+    """Makes rows of what one request carried."""
+
+    def __init__(self, sender: Sender, received_at: datetime, mapping: Mapping, rules: Rules) -> None:
+        self._sender = sender
+        self._received_at = received_at
+        self._mapping = mapping
+        self._rules = rules
+        self._senders = _Senders(mapping.policy)
+
+    def rows(self, record: Span | LogRecord) -> RecordRows | str | None:
+        """Return the rows of *record*; why it is refused; None for what is not about GenAI where only that is wanted.
+
+        A mistake of ours costs that record only, which is kept until a later release can read it.
+        """
+        try:
+            return self._of_span(record) if isinstance(record, Span) else self._of_log(record)
+        except TenantRefusedError as error:
+            return error.reason
+        except Exception as error:  # noqa: BLE001  # whatever it is, the neighbours of the record are stored
+            _log.error("a record cannot be read: %s in %s", type(error).__name__, _place_of(error))
+            return "not_understood"
+
+    def _of_span(self, span: Span) -> RecordRows | str | None:
+        mapping = self._mapping
+        if mapping.genai_only and mapping.is_mere(span):
+            return None
         reading = mapping.read(span)
         if mapping.genai_only and not reading.dialect:
-            dropped += 1
-            continue
-        try:
-            tenant = tenant_of(span.attributes, span.resource.attributes, sender, mapping.defaults)
-        except TenantRefusedError as error:
-            refused.append(_refused(_as_read(error.reason, "traces", span), sender, received_at, mapping, "read"))
-            continue
+            return None
+        tenant = tenant_of(span.attributes, span.resource.attributes, self._sender, mapping.defaults)
         cost = _cost(span.start_time_unix_nano, reading, tenant, mapping)
-        who = senders.of(span.resource)
+        who = self._senders.of(span.resource)
         stored = _redacted(reading, mapping.policy)
-        rows = span_rows(span, stored, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
-        if sum(min(row.bytes, mapping.policy.max_bytes) for row in rows.contents) > MAX_SPAN_BYTES:
-            refused.append(_refused(_as_read("span_too_large", "traces", span), sender, received_at, mapping, "read"))
-        else:
-            records.append(_with_estimate(_cleaned(rows, mapping.policy), reading, mapping))
-    for record in decoded.logs:
+        rows = span_rows(span, stored, tenant, self._received_at, cost=cost, policy=mapping.policy, sent_by=who)
+        if not self._rules.keeps_all:
+            rows = _restricted(rows, tenant, self._rules)
+        if rows.contents and _bytes_of(rows, mapping.policy) > MAX_SPAN_BYTES:
+            return "span_too_large"
+        return _with_estimate(_cleaned(rows, mapping.policy), reading, mapping)
+
+    def _of_log(self, record: LogRecord) -> RecordRows:
+        mapping = self._mapping
         reading = mapping.read_log(record)
-        try:
-            tenant = tenant_of(record.attributes, record.resource.attributes, sender, mapping.defaults)
-        except TenantRefusedError as error:
-            refused.append(_refused(_as_read(error.reason, "logs", record), sender, received_at, mapping, "read"))
-            continue
+        tenant = tenant_of(record.attributes, record.resource.attributes, self._sender, mapping.defaults)
         cost = _cost(record.time_unix_nano or record.observed_time_unix_nano, reading, tenant, mapping)
-        who = senders.of(record.resource)
+        who = self._senders.of(record.resource)
         stored = _redacted(reading, mapping.policy)
-        rows = log_rows(record, stored, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
-        records.append(_with_estimate(_cleaned(rows, mapping.policy), reading, mapping))
-    return Received(records=records, quarantined=refused, dropped=dropped)
+        rows = log_rows(record, stored, tenant, self._received_at, cost=cost, policy=mapping.policy, sent_by=who)
+        if not self._rules.keeps_all:
+            rows = _restricted(rows, tenant, self._rules)
+        return _with_estimate(_cleaned(rows, mapping.policy), reading, mapping)
+
+
+def _place_of(error: BaseException) -> str:
+    """Return the line that raised, and nothing of what it was about."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(at.filename).name}:{at.lineno}"
+
+
+def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Mapping) -> Received:
+    """Return the rows of what one request carried; what cannot be stored is set apart with its reason."""
+    rules = mapping.rules()
+    # What is refused may be of any workspace, and a request is kept whole or not at all.
+    as_sent = mapping.policy.keeps_as_sent and (rules.keeps_all or rules.anywhere_in(sender.organization_id).keeps_all)
+    refuse = _Refusing(sender, received_at, mapping.defaults, keeps=as_sent)
+    refused = [refuse(rejected, "sent") for rejected in decoded.rejected]
+    make = _Making(sender, received_at, mapping, rules)
+    records: list[RecordRows] = []
+    dropped = 0
+    for span in decoded.spans:
+        found = make.rows(span)
+        if found is None:
+            dropped += 1
+        elif isinstance(found, str):
+            refused.append(refuse(_as_read(found, "traces", span), "read"))
+        else:
+            records.append(found)
+    for record in decoded.logs:
+        found = make.rows(record)
+        if isinstance(found, str):
+            refused.append(refuse(_as_read(found, "logs", record), "read"))
+        elif found is not None:
+            records.append(found)
+    return Received(records=records, quarantined=refused, dropped=dropped, keeps_as_sent=as_sent)
+
+
+def under_rules(received: Received, mapping: Mapping) -> Received:
+    """Return *received*, whose rows were made earlier, with what of their content is kept as of now."""
+    rules = mapping.rules()
+    if rules.keeps_all:
+        return received
+    return replace(
+        received,
+        records=[
+            _restricted(
+                record,
+                Tenant(
+                    organization_id=record.event.organization_id,
+                    workspace_id=record.event.workspace_id,
+                    workspace_known=not record.event.inherited & DEFAULTED_WORKSPACE,
+                ),
+                rules,
+            )
+            for record in received.records
+        ],
+    )
+
+
+def _restricted(rows: RecordRows, tenant: Tenant, rules: Rules) -> RecordRows:
+    """Return *rows* with what is kept of their content; what names no workspace may come to belong to any."""
+    if tenant.workspace_known:
+        return restricted(rows, rules.of(tenant.organization_id, tenant.workspace_id))
+    return restricted(rows, rules.anywhere_in(tenant.organization_id))
+
+
+def _bytes_of(rows: RecordRows, policy: ContentPolicy) -> int:
+    return sum([min(row.bytes, policy.max_bytes) for row in rows.contents])
 
 
 def _redacted(reading: Reading, policy: ContentPolicy) -> Reading:
@@ -111,13 +212,15 @@ def _redacted(reading: Reading, policy: ContentPolicy) -> Reading:
 
 
 def _cleaned(rows: RecordRows, policy: ContentPolicy) -> RecordRows:
-    """Return *rows* with what the attributes beside the content say as it may be stored; ids stay."""
+    """Return *rows* with what the attributes beside the content say as it may be stored."""
     redact = policy.redact
     if redact is None:
         return rows
 
     def cleaned(event: EventRow) -> EventRow:
-        return event._replace(name=redact(event.name), context=redacted_values(event.context, redact))
+        return event._replace(
+            name=redact(event.name), node_name=redact.of_id(event.node_name), context=redact.of_values(event.context)
+        )
 
     return replace(rows, event=cleaned(rows.event), extra_events=tuple(map(cleaned, rows.extra_events)))
 
@@ -147,7 +250,7 @@ class _Senders:
         if found is None:
             who = sent_by(resource)
             if self._redact is not None:
-                who = replace(who, attributes=redacted_values(who.attributes, self._redact))
+                who = replace(who, attributes=self._redact.of_values(who.attributes))
             found = self._known[id(resource)] = (resource, who)
         return found[1]
 
@@ -158,16 +261,27 @@ def _cost(time_unix_nano: int, reading: Reading, tenant: Tenant, mapping: Mappin
     return mapping.price(reading.call, timestamp_of(time_unix_nano), tenant.organization_id)
 
 
-def _refused(rejected: Rejected, sender: Sender, received_at: datetime, mapping: Mapping, spelled: str) -> Quarantined:
-    return Quarantined(
-        organization_id=sender.organization_id or mapping.defaults.organization_id,
-        workspace_id=sender.bound_workspace_id or sender.workspace_id or mapping.defaults.workspace_id,
-        received_at=received_at,
-        signal=rejected.signal,
-        reason=rejected.reason,
-        payload=rejected.payload if mapping.policy.keeps_as_sent else b"",
-        format=spelled if mapping.policy.keeps_as_sent and rejected.payload else "",
-    )
+@dataclass(frozen=True, slots=True)
+class _Refusing:
+    """Notes what of one request is refused."""
+
+    sender: Sender
+    received_at: datetime
+    defaults: TenantDefaults
+    keeps: bool = field(kw_only=True)
+    """Whether what was sent may be kept."""
+
+    def __call__(self, rejected: Rejected, spelled: str) -> Quarantined:
+        sender = self.sender
+        return Quarantined(
+            organization_id=sender.organization_id or self.defaults.organization_id,
+            workspace_id=sender.bound_workspace_id or sender.workspace_id or self.defaults.workspace_id,
+            received_at=self.received_at,
+            signal=rejected.signal,
+            reason=rejected.reason,
+            payload=rejected.payload if self.keeps else b"",
+            format=spelled if self.keeps and rejected.payload else "",
+        )
 
 
 def _as_read(reason: str, signal: Literal["traces", "logs"], record: Span | LogRecord) -> Rejected:
@@ -247,6 +361,11 @@ def batch_of(received: Iterable[Received], price: Price, *, from_spool: bool = F
             for event in (settled[organization].events[key],)
         ],
         reports={key: report for forest in settled.values() for key, report in forest.shared().items()},
+        whole={
+            (organization, trace_id): count
+            for organization, records in tenants.items()
+            for trace_id, count in whole_traces(settled[organization], _with_extra_events(records)).items()
+        },
         resources={
             (organization, record.sent_by.hash): record.sent_by.attributes
             for organization, records in tenants.items()
@@ -278,6 +397,11 @@ def _extra_events(tenants: dict[str, dict[EventKey, RecordRows]], settled: dict[
                     agent_id=event.agent_id,
                     inherited=event.inherited & ~(PART_OF_EXECUTION | TOP_OF_TRACE),
                 )
+
+
+def _with_extra_events(records: dict[EventKey, RecordRows]) -> Iterable[str]:
+    """Return the traces in which span events are rows of their own: these are steps of runs once they are stored."""
+    return (trace_id for (trace_id, _), record in records.items() if record.extra_events)
 
 
 def _forest(records: dict[EventKey, RecordRows]) -> Forest:

@@ -18,7 +18,7 @@ from otel_obs.otlp.decode import decode_logs, decode_traces
 from otel_obs.otlp.decode_json import decode_logs_json, decode_traces_json
 from otel_obs.otlp.values import MAX_PAYLOAD_BYTES
 from otel_obs.pipeline import recorded
-from otel_obs.pipeline.ingest import Mapping, Received, receive
+from otel_obs.pipeline.ingest import Mapping, Received, receive, under_rules
 from otel_obs.rows.batch import Quarantined
 from otel_obs.tenancy import Sender, TenantDefaults
 
@@ -56,7 +56,7 @@ def replayable(item: Quarantined, mapping: Mapping) -> Received:
 
 def _received(item: Quarantined, mapping: Mapping) -> Received:
     if item.format in {"rows", "request/rows"}:
-        return recorded.from_bytes(item.payload)
+        return under_rules(recorded.from_bytes(item.payload), mapping)
     bound = item.workspace_id if item.reason == "workspace_not_allowed" else None
     sender = Sender(organization_id=item.organization_id, bound_workspace_id=bound)
     defaults = TenantDefaults(organization_id=item.organization_id, workspace_id=item.workspace_id)

@@ -35,4 +35,6 @@ def _text(value: object) -> str:
         return value.isoformat()
     if isinstance(value, Decimal):
         return str(value)
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
     raise TypeError(f"{type(value).__name__} is not JSON")

@@ -142,15 +142,27 @@ _SUBJECT = ("organization_ids", "workspace_ids", "user_ids", "agent_ids", "model
 
 
 def spending(connection: psycopg.Connection, found: Sequence[Budget], now: datetime) -> list[Spent]:
-    """Return what was spent of each of *found* in the period that *now* lies in, in one snapshot."""
-    if not found:
-        return []
-    subjects = [
-        (b.organization_id, b.workspace_id, b.user_id, b.agent_id, b.model_name, b.starts(now), b.ends(now))
-        for b in found
-    ]
-    rows = connection.execute(_BUDGETS["spending"], arrays(_SUBJECT, subjects)).fetchall()
-    return [Spent(*row[1:]) for row in rows]
+    """Return what was spent of each of *found* in the period that *now* lies in, each as of one moment."""
+    spent: dict[int, Spent] = {}
+    for by in ("user", "workspace", "agent", "model", "organization"):
+        places = [place for place, budget in enumerate(found) if _found_by(budget) == by]
+        if not places:
+            continue
+        subjects = [
+            (b.organization_id, b.workspace_id, b.user_id, b.agent_id, b.model_name, b.starts(now), b.ends(now))
+            for b in (found[place] for place in places)
+        ]
+        rows = connection.execute(_BUDGETS["spending"], {**arrays(_SUBJECT, subjects), "by": by}).fetchall()
+        spent.update((place, Spent(*row[1:])) for place, row in zip(places, rows, strict=True))
+    return [spent[place] for place in range(len(found))]
+
+
+def _found_by(budget: Budget) -> str:
+    """Return by which of its ids an index finds the calls of *budget*: the one that fewest calls have."""
+    named = {"user": budget.user_id, "workspace": budget.workspace_id, "agent": budget.agent_id}
+    return next(
+        (by for by, name in named.items() if name is not None), "model" if budget.model_name else "organization"
+    )
 
 
 def with_webhook(connection: psycopg.Connection, found: Sequence[Budget]) -> frozenset[tuple[str, str]]:

@@ -38,7 +38,10 @@ _TYPES = {
     "input_context": "jsonb",
     "execution_nodes": "jsonb",
     "prefix_hashes": "text[]",
-    "body_encrypted": "bytea",
+    **dict.fromkeys(
+        ("body_encrypted", "input_context_encrypted", "output_summary_encrypted", "flagged_reference_encrypted"),
+        "bytea",
+    ),
     "rate_per_1k": "numeric",
     "cost_usd": "numeric",
     "cost_cents": "numeric",

@@ -85,6 +85,21 @@ class KeyRow(NamedTuple):
         return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
 
 
+class Attempted(NamedTuple):
+    """That too many requests with invalid keys came."""
+
+    kind: str
+    """``address`` or ``key``: what they have in common ..."""
+    name: str
+    """... and which it is."""
+    address: str
+    """Where the last of them came from."""
+    organization_id: str | None
+    """Whose key it is; None where there is no such key."""
+    failures: int
+    since: datetime
+
+
 def new_key() -> tuple[str, PresentedKey]:
     """Return a key nobody else has, 256 random bits of the operating system, and what is stored of it."""
     key_id = "".join(secrets.choice(_BASE36) for _ in range(_ID_LENGTH))
@@ -147,39 +162,27 @@ def create(
         if workspace_id is not None:
             connection.execute(_KEYS["register_workspace"], tenant)
         said = {**tenant, "scopes": sorted(set(scopes)), "name": name}
-        connection.execute(
-            _KEYS["create_key"],
-            {
-                **said,
-                "id": held.id,
-                "hash": held.hash,
-                "created_at": now,
-                "created_by": audit.account(),
-                "expires_at": expires_at,
-            },
-        )
-        after = {**said, "expires_at": None if expires_at is None else expires_at.isoformat()}
-        audit.append(
-            connection, action="keys.create", subject=held.id, organization_id=organization_id, after=after, why=why
-        )
+        with audit.speaking(connection, why=why):
+            connection.execute(
+                _KEYS["create_key"],
+                {
+                    **said,
+                    "id": held.id,
+                    "hash": held.hash,
+                    "created_at": now,
+                    "created_by": audit.account(),
+                    "expires_at": expires_at,
+                },
+            )
     return key
 
 
 def revoke(connection: psycopg.Connection, key_id: str, *, now: datetime, why: str | None = None) -> KeyRow | None:
     """Revoke a key and return it; None if there is no such key. One that was revoked before stays as it was."""
     with connection.transaction():
-        changed = connection.execute(_KEYS["revoke_key"], {"id": key_id, "now": now}).rowcount
+        with audit.speaking(connection, why=why):
+            connection.execute(_KEYS["revoke_key"], {"id": key_id, "now": now})
         found = listed(connection, key_id=key_id, limit=1)
-        if changed:
-            audit.append(
-                connection,
-                action="keys.revoke",
-                subject=key_id,
-                organization_id=found[0].organization_id,
-                before={"revoked_at": None},
-                after={"revoked_at": now.isoformat()},
-                why=why,
-            )
     return found[0] if found else None
 
 
@@ -235,6 +238,26 @@ class PostgresKeys:
             )
             for row in rows
         }
+
+    def note(self, attempts: Iterable[Attempted]) -> None:
+        """Write into the audit log that somebody guesses.
+
+        Raises:
+            ObsError: the database cannot be asked.
+        """
+        with translated(), self._pool.connection() as connection:
+            for found in attempts:
+                audit.append(
+                    connection,
+                    action="keys.guessed",
+                    subject=found.name,
+                    organization_id=found.organization_id,
+                    after={
+                        "by": found.kind, "address": found.address, "failures": found.failures,
+                        "since": found.since.isoformat(),
+                    },
+                    actor=f"address:{found.address or 'unknown'}",
+                )  # fmt: skip
 
     def touch(self, used_at: Mapping[str, datetime]) -> None:
         """Write when keys were last used, unless that was written for less than a minute before.

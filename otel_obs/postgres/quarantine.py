@@ -95,6 +95,8 @@ def pending(connection: psycopg.Connection, chosen: Chosen, *, after: int) -> li
                 detail=row[6],
                 format=row[7],
                 payload=bytes(row[8] or b""),
+                payload_encrypted=row[9],
+                sha256=row[10],
             ),
         )
         for row in rows

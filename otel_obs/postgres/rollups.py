@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
 from typing import Protocol
 
@@ -13,6 +13,8 @@ from otel_obs.postgres.arrays import arrays
 from otel_obs.postgres.queries import load
 
 _ROLLUPS = load("rollups")
+DAYS_IN_HOURS = 2
+"""So many days are told by hours; the job keeps them of one more (``maintenance.rollups.HOURS_FOR_DAYS``)."""
 
 
 class _Dated(Protocol):
@@ -43,11 +45,18 @@ class DaysOfRows:
     after: date
     """Every day after this one ..."""
     touched: frozenset[date] = frozenset()
-    """... and these, before it."""
+    """... and these, before it ..."""
+    before: date = date.min
+    """... and every day before this one."""
 
     def __contains__(self, day: date) -> bool:
         """Tell whether *day* is to be read from rows."""
-        return day > self.after or day in self.touched
+        return day > self.after or day < self.before or day in self.touched
+
+    def by_hour(self) -> DaysOfRows:
+        """Return the days whose hours are to be read from rows: roll-ups have those of the last days only."""
+        first = self.after.toordinal() - DAYS_IN_HOURS + 1
+        return replace(self, before=date.fromordinal(max(first, 1)))
 
 
 def days_of_rows(connection: psycopg.Connection, organization_id: str) -> DaysOfRows:

@@ -48,7 +48,17 @@ def key_of_session(connection: psycopg.Connection, token: str, now: datetime) ->
 
 def close_session(connection: psycopg.Connection, token: str) -> None:
     """End the session of *token*, wherever it is used."""
-    connection.execute(_SESSIONS["close_session"], {"token_hash": _hash(token)})
+    with connection.transaction():
+        row = connection.execute(_SESSIONS["close_session"], {"token_hash": _hash(token)}).fetchone()
+        if row is not None:
+            key_id, organization_id = row
+            audit.append(
+                connection,
+                action="dashboard.sign_out",
+                subject=key_id,
+                organization_id=organization_id,
+                actor=f"key:{key_id}",
+            )
 
 
 def _hash(token: str) -> bytes:

@@ -9,35 +9,69 @@ from typing import Any, NamedTuple, TypeVar
 import psycopg
 
 from otel_obs.postgres.arrays import arrays, recordset
+from otel_obs.postgres.contents import opened_contents, sealed_run
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports, kept_report
 from otel_obs.postgres.rollups import touch_days
+from otel_obs.postgres.vault import Vault
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
 from otel_obs.rows.batch import Changes, Settling, StateChange, TraceRows
 from otel_obs.rows.report import EventKey, Report, report_of
 
 _SETTLE = load("settle")
 _WRITE = load("write")
+_SAID = ("input_context", "output_summary", "input_context_encrypted", "output_summary_encrypted")
+"""What settling never changes of a run."""
 _T = TypeVar("_T", bound=NamedTuple)
 _Keys = tuple[str, Any, str, str]
 
 
+class Claimed(NamedTuple):
+    """Traces that were due, as (organization, trace)."""
+
+    traces: Sequence[tuple[str, str]]
+    open: Mapping[str, frozenset[str]]
+    """Those of them that have to be settled, by organization; the others are final as they were written."""
+
+
 def claim(
     connection: psycopg.Connection, *, limit: int, all_now: bool, quiet: timedelta, patience: timedelta
-) -> dict[str, frozenset[str]]:
-    """Return the traces that are due, by organization; they are this transaction's until it ends."""
+) -> Claimed:
+    """Return the traces that are due; they are this transaction's until it ends."""
     rows = connection.execute(
         _SETTLE["claim_traces"],
         {"limit": limit, "all_now": all_now, "quiet": quiet, "patience": patience},
     ).fetchall()
+    final = _final(connection, {(row[0], row[1]): row[2] for row in rows if row[2] is not None})
+    traces = [(row[0], row[1]) for row in rows]
     found: dict[str, set[str]] = {}
-    for organization_id, trace_id in rows:
-        found.setdefault(organization_id, set()).add(trace_id)
-    return {organization_id: frozenset(found[organization_id]) for organization_id in sorted(found)}
+    for organization_id, trace_id in traces:
+        if (organization_id, trace_id) not in final:
+            found.setdefault(organization_id, set()).add(trace_id)
+    return Claimed(traces, {organization_id: frozenset(found[organization_id]) for organization_id in sorted(found)})
+
+
+def _final(connection: psycopg.Connection, whole: Mapping[tuple[str, str], int]) -> set[tuple[str, str]]:
+    """Return, of traces that the batch of so many events settled, those that have no more events than these."""
+    if not whole:
+        return set()
+    stored = connection.execute(_SETTLE["stored_events"], arrays(("organization_ids", "trace_ids"), whole)).fetchall()
+    return {trace for (trace, events), (count,) in zip(whole.items(), stored, strict=True) if events == count}
+
+
+def release(connection: psycopg.Connection, claimed: Claimed) -> None:
+    """Take what was *claimed* from the list: it is in its final form."""
+    if claimed.traces:
+        names = ("organization_ids", "trace_ids")
+        connection.execute(_SETTLE["claimed"], arrays(names, sorted(claimed.traces)))
 
 
 def read(
-    connection: psycopg.Connection, organization_id: str, trace_ids: frozenset[str], settling: Settling
+    connection: psycopg.Connection,
+    organization_id: str,
+    trace_ids: frozenset[str],
+    settling: Settling,
+    vault: Vault | None = None,
 ) -> TraceRows:
     """Return what is known of these traces; calls that several reports share are locked."""
     asked = {"organization_id": organization_id, "trace_ids": sorted(trace_ids)}
@@ -62,7 +96,7 @@ def read(
             [event for event in events if event.event_type == "guardrail"],
             CheckRow,
         ),
-        run_contents=lost,
+        run_contents=opened_contents(connection, lost, vault),
     )
 
 
@@ -197,8 +231,12 @@ def _of_events(
     return _rows(connection, name, parameters, kind)
 
 
-def apply(connection: psycopg.Connection, organization_id: str, changes: Changes) -> None:
-    """Write *changes*."""
+def apply(connection: psycopg.Connection, organization_id: str, changes: Changes, vault: Vault | None = None) -> None:
+    """Write *changes*; what was said in new runs is sealed."""
+    new_runs = changes.new_runs
+    if vault is not None and new_runs:
+        keys = vault.in_force(connection, [organization_id])[organization_id]
+        new_runs = [sealed_run(run, keys) for run in new_runs]
     _forget(connection, "forget_calls", changes.dropped_calls)
     _forget(connection, "forget_agent_runs", changes.dropped_runs)
     for name, rows, without in (
@@ -208,8 +246,8 @@ def apply(connection: psycopg.Connection, organization_id: str, changes: Changes
         ("update_events", changes.events, ("context",)),
         ("update_contents", changes.events, ("context",)),
         ("update_contexts", changes.contexts, ()),
-        ("insert_agent_runs", changes.new_runs, ()),
-        ("update_agent_runs", changes.runs, ("input_context", "output_summary")),
+        ("insert_agent_runs", new_runs, ()),
+        ("update_agent_runs", changes.runs, _SAID),
         ("update_checks", changes.checks, ()),
     ):
         if rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from threading import Lock
@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from otel_obs.postgres import partitions
 from otel_obs.postgres.arrays import arrays
+from otel_obs.postgres.contents import hashed, organizations_of, sealed
 from otel_obs.postgres.copying import copy_batch
 from otel_obs.postgres.merging import merge
 from otel_obs.postgres.pool import translated, writing
@@ -22,8 +23,9 @@ from otel_obs.postgres.prices import Current, store_prices
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports
 from otel_obs.postgres.rollups import touch_days
-from otel_obs.postgres.settling import apply, claim, read
+from otel_obs.postgres.settling import apply, claim, read, release
 from otel_obs.postgres.tenants import Admitted, Tenants
+from otel_obs.postgres.vault import Vault
 from otel_obs.pricing.rows import PriceRow
 from otel_obs.rows import CallRow
 from otel_obs.rows.batch import Batch, Settling, Written
@@ -39,7 +41,7 @@ class PostgresStore:
     """Rows in PostgreSQL.
 
     *price* returns the price that has an id, for those that calls were priced with. With *current* nothing is written
-    at prices that operators have replaced before.
+    at prices that operators have replaced before. With *vault* content is sealed before it is written.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class PostgresStore:
         price: Callable[[str], PriceRow | None] = lambda _: None,
         *,
         current: Current | None = None,
+        vault: Vault | None = None,
     ) -> None:
         self._pool = pool
         self._price = price
         self._current = current
+        self._vault = vault
         self._prices: set[str] = set()
         self._tenants = Tenants()
         self._resources: set[tuple[str, str]] = set()
@@ -65,7 +69,7 @@ class PostgresStore:
         unfinished one. Rows of deleted tenants go to quarantine.
 
         Raises:
-            StorageUnavailableError: nothing was stored; the same batch may be sent again.
+            StorageUnavailableError, KeysUnavailableError: nothing was stored; the same batch may be sent again.
             StorageRejectedError: nothing was stored; sending it again will not help.
         """
         with translated():
@@ -75,13 +79,16 @@ class PostgresStore:
     def _write_once(self, batch: Batch) -> Written:
         with writing(self._pool) as connection, connection.transaction():
             if self._current is not None and batch.calls:
-                batch = replace(batch, calls=self._current.repriced(connection, batch.calls))
+                batch = _repriced(batch, self._current.repriced(connection, batch.calls))
             admitted = self._tenants.admit(connection, batch)
-            written = self._write(connection, admitted.batch)
+            rows, messages = self._sealed(connection, admitted.batch)
+            written = self._write(connection, rows)
             touch_days(connection, admitted.batch.events)
             prices = self._store_prices(connection, admitted.batch.calls)
         self._committed(admitted)
         self._prices |= prices
+        if self._vault is not None:
+            self._vault.count(self._pool, messages)
         return Written(
             stored=written.stored,
             duplicates=written.duplicates + batch.repeated,
@@ -89,6 +96,11 @@ class PostgresStore:
             conflicts=written.conflicts,
             refused=admitted.refused,
         )
+
+    def _sealed(self, connection: psycopg.Connection, batch: Batch) -> tuple[Batch, Mapping[tuple[str, str], int]]:
+        if self._vault is None:
+            return batch, {}
+        return sealed(batch, self._vault.in_force(connection, organizations_of(batch)))
 
     def _committed(self, admitted: Admitted) -> None:
         self._tenants.committed(admitted)
@@ -106,6 +118,7 @@ class PostgresStore:
         except psycopg.Error:
             if connection.closed or connection.broken:
                 raise
+            _mark_in_parts(connection, batch)
             written = merge(connection, batch)
         self._store_resources(connection, batch)
         _store_quarantined(connection, batch)
@@ -151,19 +164,16 @@ class PostgresStore:
             connection.execute(_SETTLE["mark_touched"])
         with self._pool.connection() as connection, connection.transaction():
             claimed = claim(connection, limit=limit, all_now=all_now, quiet=settling.quiet, patience=settling.patience)
-            if claimed and self._current is not None:
+            if claimed.open and self._current is not None:
                 self._current.refresh(connection)
-            for organization_id, trace_ids in claimed.items():
-                rows = read(connection, organization_id, trace_ids, settling)
+            for organization_id, trace_ids in claimed.open.items():
+                rows = read(connection, organization_id, trace_ids, settling, self._vault)
                 changes = settling.settle(rows)
-                apply(connection, organization_id, changes)
+                apply(connection, organization_id, changes, self._vault)
                 prices |= self._store_prices(connection, (*changes.new_calls, *changes.changed_calls))
-                connection.execute(
-                    _SETTLE["claimed"],
-                    {"organization_id": organization_id, "trace_ids": sorted(trace_ids)},
-                )
+            release(connection, claimed)
         self._prices |= prices
-        return sum(len(trace_ids) for trace_ids in claimed.values())
+        return len(claimed.traces)
 
 
 _giving_way = tenacity.Retrying(
@@ -181,7 +191,24 @@ def _mark_unsettled(connection: psycopg.Connection, batch: Batch) -> None:
         {(event.organization_id, event.trace_id) for event in batch.events if event.trace_id or event.cost_state}
     )
     if traces:
-        connection.execute(_WRITE["mark_unsettled"], arrays(("organization_ids", "trace_ids"), traces))
+        rows = [(*trace, batch.whole.get(trace)) for trace in traces]
+        connection.execute(_WRITE["mark_unsettled"], arrays(("organization_ids", "trace_ids", "events"), rows))
+
+
+def _mark_in_parts(connection: psycopg.Connection, batch: Batch) -> None:
+    """Have all traces of *batch* settled: it does not know all of them."""
+    if batch.whole:
+        connection.execute(_WRITE["not_whole"], arrays(("organization_ids", "trace_ids"), sorted(batch.whole)))
+
+
+def _repriced(batch: Batch, calls: Sequence[CallRow]) -> Batch:
+    """Return *batch* with *calls* at other prices: what runs cost in all is to be settled where one changed."""
+    changed = {
+        (call.organization_id, call.trace_id) for call, old in zip(calls, batch.calls, strict=True) if call != old
+    }
+    return replace(
+        batch, calls=calls, whole={trace: count for trace, count in batch.whole.items() if trace not in changed}
+    )
 
 
 def _store_quarantined(connection: psycopg.Connection, batch: Batch) -> None:
@@ -189,11 +216,11 @@ def _store_quarantined(connection: psycopg.Connection, batch: Batch) -> None:
         return
     names = (
         "organization_ids", "workspace_ids", "received_at", "signals", "reasons", "details", "payloads",
-        "formats",
+        "formats", "encrypted", "hashes",
     )  # fmt: skip
     rows = [
         (item.organization_id, item.workspace_id, item.received_at, item.signal, item.reason, item.detail,
-         item.payload, item.format)
+         item.payload, item.format, item.payload_encrypted, hashed(item))
         for item in batch.quarantined
     ]  # fmt: skip
     connection.execute(_WRITE["store_quarantined"], arrays(names, rows))

@@ -132,6 +132,7 @@ def _without(batch: Batch, refused: Mapping[RecordKey, str], gone: set[_Pair]) -
         checks=_filter(batch.checks, kept),
         contents=_filter(batch.contents, kept),
         reports={key: report for key, report in batch.reports.items() if kept(report.row)},
+        whole={} if refused else batch.whole,
         quarantined=[
             item
             for item in (*batch.quarantined, *quarantined)

@@ -72,6 +72,8 @@ class GenaiPricesCatalog:
         self._source = f"genai-prices {version('genai-prices')}"
         self._providers = {provider.id: provider for provider in self._snapshot.providers}
         self._models: dict[tuple[str | None, str | None], tuple[Provider, ModelInfo] | None] = {}
+        self._always: dict[tuple[str | None, str | None], PriceRow] = {}
+        """(provider, model) -> the price of an ordinary request, where it never changed."""
         self._rows: dict[tuple[object, ...], PriceRow] = {}
         self._by_id: dict[str, PriceRow] = {}
 
@@ -82,12 +84,21 @@ class GenaiPricesCatalog:
         """
         del organization_id
         names = (call.provider, call.response_model or call.request_model)
+        is_ordinary = not call.service_tier and not call.is_batch
+        if is_ordinary and names in self._always:
+            return self._always[names]
         if names not in self._models:
             if len(self._models) > 10_000:
                 self._models.clear()
+                self._always.clear()
             self._models[names] = self._resolve(*names)
         found = self._models[names]
-        return None if found is None else self._row(*found, context_of(call), at)
+        if found is None:
+            return None
+        row = self._row(*found, context_of(call), at)
+        if is_ordinary and isinstance(found[1].prices, ModelPrice):
+            self._always[names] = row
+        return row
 
     def row(self, price_id: str) -> PriceRow | None:
         """Return a price that was found before."""

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from otel_obs.errors import ObsError, PermissionDeniedError, UnauthenticatedError
-from otel_obs.postgres.keys import PresentedKey, StoredKey, presented
+from otel_obs.postgres.keys import PostgresKeys, PresentedKey, StoredKey, presented
+from otel_obs.receiver.attempts import Attempts
 from otel_obs.receiver.known_keys import Known, KnownKeys
 
 INGEST, READ, FLAGS, ADMIN = "ingest", "read", "flags", "admin"
 _NO_HASH = bytes(32)
+_CREDENTIALS = frozenset(("authorization", "x-api-key"))
 
 Headers = Iterable[tuple[str, str | bytes]]
 """Names in lower case, and values; a name may come more than once."""
@@ -87,10 +89,12 @@ class Authenticator:
         self,
         keys: KnownKeys,
         *,
+        attempts: Attempts | None = None,
         refused: Callable[[ObsError], None] = lambda _: None,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._keys = keys
+        self._attempts = attempts or Attempts()
         self._refused = refused
         self._now = now
 
@@ -102,29 +106,31 @@ class Authenticator:
         """Stop looking keys up."""
         self._keys.close()
 
-    def at_once(self, headers: Headers, *scopes: str) -> Principal | None:
+    def at_once(self, headers: Headers, *scopes: str, address: str = "") -> Principal | None:
         """Return who is asking, without waiting for anything; None if only ``authenticate`` can tell.
 
         Raises:
             UnauthenticatedError: there is no valid key.
+            TooManyAttemptsError: neither, as often before from *address* or with this key's id.
             PermissionDeniedError: the key allows none of *scopes*, or nothing at all any more.
         """
         with self._counted():
-            key = key_in(headers)
+            key = self._key_in(headers, address)
             known = self._keys.remembered(key.id)
-            return None if known is None else self._principal(key, known, scopes)
+            return None if known is None else self._principal(key, known, scopes, address)
 
-    def authenticate(self, headers: Headers, *scopes: str) -> Principal:
+    def authenticate(self, headers: Headers, *scopes: str, address: str = "") -> Principal:
         """Return who is asking; blocks while the keys are looked up, for about a second at most.
 
         Raises:
             UnauthenticatedError: there is no valid key.
+            TooManyAttemptsError: neither, as often before from *address* or with this key's id.
             PermissionDeniedError: the key allows none of *scopes*, or nothing at all any more.
             KeyStoreUnavailableError: nobody can tell now.
         """
         with self._counted():
-            key = key_in(headers)
-            return self._principal(key, self._keys.look_up(key.id), scopes)
+            key = self._key_in(headers, address)
+            return self._principal(key, self._keys.look_up(key.id), scopes, address)
 
     def holder(self, key_id: str, *scopes: str) -> Principal:
         """Return what the key *key_id* allows whoever has shown it before, such as when signing in.
@@ -140,10 +146,21 @@ class Authenticator:
                 raise UnauthenticatedError
             return self._allowed(known.key, scopes)
 
-    def _principal(self, key: PresentedKey, known: Known, scopes: tuple[str, ...]) -> Principal:
+    def _key_in(self, headers: Headers, address: str) -> PresentedKey:
+        headers = list(headers)
+        try:
+            return key_in(headers)
+        except UnauthenticatedError:
+            # Who shows none guesses none.
+            if any(name in _CREDENTIALS for name, _ in headers):
+                self._attempts.failed(address)
+            raise
+
+    def _principal(self, key: PresentedKey, known: Known, scopes: tuple[str, ...], address: str) -> Principal:
         # An unknown id is compared too, and told the same as a wrong secret.
         is_right = hmac.compare_digest(_NO_HASH if known.key is None else known.key.hash, key.hash)
         if known.key is None or not is_right:
+            self._attempts.failed(address, key.id, None if known.key is None else known.key.organization_id)
             raise UnauthenticatedError
         return self._allowed(known.key, scopes)
 
@@ -162,3 +179,11 @@ class Authenticator:
         except ObsError as error:
             self._refused(error)
             raise
+
+
+def authenticator_by(store: PostgresKeys, refused: Callable[[ObsError], None] = lambda _: None) -> Authenticator:
+    """Return what tells by the keys of *store* who is asking, and notes there who guesses."""
+    attempts = Attempts()
+    return Authenticator(
+        KnownKeys(store, beside=lambda: attempts.write(store.note)), attempts=attempts, refused=refused
+    )  # fmt: skip

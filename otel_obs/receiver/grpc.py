@@ -10,7 +10,7 @@ request's message is received, and can refuse it unread.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -20,8 +20,10 @@ import grpc
 
 from otel_obs.errors import ConfigurationError, DecodeError
 from otel_obs.otlp import response
-from otel_obs.receiver.auth import INGEST, Authenticator
+from otel_obs.receiver.attempts import address_of
+from otel_obs.receiver.auth import INGEST, Authenticator, Principal
 from otel_obs.receiver.export import SIGNALS, Export, Signal, sender_of
+from otel_obs.receiver.limits import RateLimits
 from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.status import Answer, answer_to
 from otel_obs.receiver.tls import Certificates
@@ -44,8 +46,10 @@ class GrpcReceiver:
         max_request_bytes: int,
         authenticator: Authenticator | None = None,
         memory: Memory | None = None,
+        limits: RateLimits | None = None,
         share_port: bool = False,
         certificates: Certificates | None = None,
+        trusted_proxies: Sequence[str] = (),
     ) -> None:
         self._endpoint = endpoint
         self._certificates = certificates
@@ -57,7 +61,7 @@ class GrpcReceiver:
                 ("grpc.max_metadata_size", 64 * 1024),
             ],
         )
-        self._handler = _Handler(export, authenticator, memory or Memory())
+        self._handler = _Handler(export, authenticator, memory or Memory(), limits or RateLimits(), trusted_proxies)
         for signal in SIGNALS:
             self._server.add_generic_rpc_handlers((self._handler.of(signal),))
 
@@ -91,8 +95,17 @@ class GrpcReceiver:
 class _Handler:
     """Answers one call after the other."""
 
-    def __init__(self, export: Export, authenticator: Authenticator | None, memory: Memory) -> None:
+    def __init__(
+        self,
+        export: Export,
+        authenticator: Authenticator | None,
+        memory: Memory,
+        limits: RateLimits,
+        trusted_proxies: Sequence[str],
+    ) -> None:
+        self._trusted_proxies = trusted_proxies
         self._export = export
+        self._limits = limits
         self._authenticator = authenticator
         self._memory = memory
         self.patience = Patience()
@@ -112,7 +125,8 @@ class _Handler:
 
     def _answer(self, signal: Signal, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         metadata = context.invocation_metadata()
-        principal = None if self._authenticator is None else self._authenticator.authenticate(metadata, INGEST)
+        principal = None if self._authenticator is None else self._principal(self._authenticator, context)
+        self._limits.admit(principal)
         sender = sender_of({key: value for key, value in metadata if isinstance(value, str)}, principal)
         with self._memory.request() as held:
             with self.patience.waiting_for(context):
@@ -120,7 +134,14 @@ class _Handler:
             if request is None:
                 raise DecodeError("the request has no message")
             held.grow(len(request))
+            self._limits.read(principal, len(request))
             return signal.answer(signal.handle(request, sender, self._export, json=False), json=False)
+
+    def _principal(self, authenticator: Authenticator, context: grpc.ServicerContext) -> Principal:
+        metadata = context.invocation_metadata()
+        forwarded = [value for name, value in metadata if name == "x-forwarded-for" and isinstance(value, str)]
+        address = address_of(context.peer(), forwarded, self._trusted_proxies)
+        return authenticator.authenticate(metadata, INGEST, address=address)
 
 
 class Patience:

@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from functools import partial
 from http import HTTPStatus
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -31,6 +31,7 @@ from otel_obs.otlp import response
 from otel_obs.receiver import body
 from otel_obs.receiver.auth import INGEST, Authenticator, Principal
 from otel_obs.receiver.export import SIGNALS, Export, Signal, sender_of
+from otel_obs.receiver.limits import RateLimits
 from otel_obs.receiver.memory import Memory
 from otel_obs.receiver.status import Answer, answer_to
 from otel_obs.receiver.tls import Certificates
@@ -63,13 +64,17 @@ class HttpReceiver:
         max_request_bytes: int,
         authenticator: Authenticator | None = None,
         memory: Memory | None = None,
+        limits: RateLimits | None = None,
         share_port: bool = False,
         certificates: Certificates | None = None,
+        trusted_proxies: Sequence[str] = (),
         extra_routes: Sequence[BaseRoute] = (),
     ) -> None:
         self._endpoint = endpoint
         self._share_port = share_port
-        self._handler = handler = _Handler(export, max_request_bytes, authenticator, memory or Memory())
+        self._handler = handler = _Handler(
+            export, max_request_bytes, authenticator, memory or Memory(), limits or RateLimits()
+        )
         routes = [Route(signal.path, partial(handler.export, signal), methods=["POST"]) for signal in SIGNALS]
         app = Starlette(routes=[*routes, *extra_routes])
         app.router.redirect_slashes = False
@@ -83,6 +88,7 @@ class HttpReceiver:
             h11_max_incomplete_event_size=64 * 1024,
             http=_Impatient,
             ws="none",
+            **behind(trusted_proxies),
         )
         self._server = uvicorn.Server(encrypted(config, certificates))
         self._thread: Thread | None = None
@@ -182,8 +188,14 @@ class _Handler:
     """Answers one POST after the other."""
 
     def __init__(
-        self, export: Export, max_request_bytes: int, authenticator: Authenticator | None, memory: Memory
+        self,
+        export: Export,
+        max_request_bytes: int,
+        authenticator: Authenticator | None,
+        memory: Memory,
+        limits: RateLimits,
     ) -> None:
+        self._limits = limits
         self.is_stopping = False
         self._memory = memory
         self._export = export
@@ -204,6 +216,7 @@ class _Handler:
         is_read = False
         try:
             principal = await self._principal(request)
+            self._limits.admit(principal)
             json = body.is_json(request.headers.get("content-type"))
             wbits = body.window_bits(_encoding(request))
             sender = sender_of(request.headers, principal)
@@ -212,6 +225,7 @@ class _Handler:
             with self._memory.request() as held:
                 data = await body.read(request.stream(), self._limit, held.grow)
                 is_read = True
+                self._limits.read(principal, len(data))
 
                 def work() -> bytes:
                     found = body.decompressed(data, wbits, self._limit)
@@ -231,11 +245,11 @@ class _Handler:
     async def _principal(self, request: Request) -> Principal | None:
         if self._authenticator is None:
             return None
-        headers = request.headers.items()
-        found = self._authenticator.at_once(headers, INGEST)
+        headers, address = request.headers.items(), address_of(request)
+        found = self._authenticator.at_once(headers, INGEST, address=address)
         if found is not None:
             return found
-        return await self._lookups.run(partial(self._authenticator.authenticate, headers, INGEST))
+        return await self._lookups.run(partial(self._authenticator.authenticate, headers, INGEST, address=address))
 
 
 class _Threads:
@@ -280,6 +294,16 @@ async def _thrown_away(receive: Receive) -> None:
     while more:
         message = await receive()
         more = message["type"] == "http.request" and message.get("more_body", False)
+
+
+def address_of(request: Request) -> str:
+    """Return the address that *request* came from; of a proxy's that is trusted, whom it names."""
+    return "" if request.client is None else request.client.host
+
+
+def behind(proxies: Sequence[str]) -> dict[str, Any]:
+    """Return how a server takes requests from *proxies*: nobody else is believed whose requests it brings."""
+    return {"proxy_headers": bool(proxies), "forwarded_allow_ips": ",".join(proxies)}
 
 
 def _encoding(request: Request) -> str | None:

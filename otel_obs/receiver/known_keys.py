@@ -65,8 +65,16 @@ class Known:
 class KnownKeys:
     """Keys by id, as of some seconds ago at most; or older, while the store is down."""
 
-    def __init__(self, store: KeyStore, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        beside: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make it; *beside* is what else is written now and then, and may fail."""
         self._store = store
+        self._beside = beside
         self._clock = clock
         self._changed = threading.Condition()
         self._known: OrderedDict[str, Known] = OrderedDict()
@@ -144,7 +152,9 @@ class KnownKeys:
         while self._until_due():
             self._ask()
             self._touch()
+            self._write_beside()
         self._touch(at_once=True)
+        self._write_beside()
 
     def _until_due(self) -> bool:
         """Wait until the store is to be asked; return False once there is nothing more to do."""
@@ -204,6 +214,14 @@ class KnownKeys:
     def _release(waiting: Mapping[str, Future[None]]) -> None:
         for future in waiting.values():
             future.set_result(None)
+
+    def _write_beside(self) -> None:
+        if self._failed:
+            return
+        try:
+            self._beside()
+        except Exception as error:  # noqa: BLE001  # whatever it is, keys are looked up
+            _log.warning("what is noted beside API keys cannot be written: %s", type(error).__name__)
 
     def _touch(self, *, at_once: bool = False) -> None:
         """Write when keys were last used; what cannot be written is written later."""

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from otel_obs.errors import ObsError
+from otel_obs.errors import ObsError, RateLimitedError
 from otel_obs.rows.batch import Quarantined, Written
 
 
@@ -69,6 +69,12 @@ class GatewayMetrics:
             ["error"],
             registry=self.registry,
         )
+        self.limited = Counter(
+            "otel_obs_requests_limited",
+            "Requests of organizations that sent too fast, by what there was too much of.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.commit_seconds = Histogram(
             "otel_obs_commit_seconds", "From rows to their commit, for those that were committed.",
             registry=self.registry,
@@ -109,6 +115,8 @@ class GatewayMetrics:
     def failed(self, error: ObsError) -> None:
         """Count a request of which nothing was stored."""
         self.refused.labels(type(error).__name__.removesuffix("Error")).inc()
+        if isinstance(error, RateLimitedError):
+            self.limited.labels(error.reason).inc()
 
     def families(self) -> list[Metric]:
         """Return all of them as they are now."""

@@ -13,7 +13,9 @@ from otel_obs.errors import (
     DecodeError,
     ObsError,
     PermissionDeniedError,
+    RateLimitedError,
     RequestTooLargeError,
+    TooManyAttemptsError,
     UnauthenticatedError,
     UnsupportedMediaTypeError,
 )
@@ -38,9 +40,12 @@ class Answer:
 def answer_to(error: Exception) -> Answer:
     """Return how *error* is told; what is not one of ours is logged, and told without its content."""
     match error:
+        case RateLimitedError():
+            return Answer(HTTPStatus.TOO_MANY_REQUESTS, 14, str(error), error.retry_after_s)
         case ObsError(retryable=True):
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, 14, str(error), RETRY_AFTER_S)
-        case UnauthenticatedError():
+        case UnauthenticatedError() | TooManyAttemptsError():
+            # No 429: an exporter would send the same again, with the same key.
             return Answer(HTTPStatus.UNAUTHORIZED, 16, str(error))
         case PermissionDeniedError():
             return Answer(HTTPStatus.FORBIDDEN, 7, str(error))

@@ -28,6 +28,10 @@ class Quarantined:
     format: str = ""
     """How the payload is to be read: ``sent`` (one OTLP message), ``read`` (JSON of what was decoded), ``rows``,
     ``request/...`` (a whole request); empty where there is none."""
+    payload_encrypted: bytes | None = None
+    """The payload sealed, where it may not rest readable; *payload* is empty then."""
+    sha256: str | None = None
+    """Hash of the payload; None: not made yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,8 @@ class Batch:
     contents: Sequence[ContentRow] = ()
     reports: Mapping[EventKey, Report] = field(default_factory=dict)
     """Every report of the calls that the batch itself reports more than once."""
+    whole: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(organization, trace) -> its events, of traces whose rows are final unless more of them is stored."""
     resources: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """(organization, hash) -> attributes"""
     quarantined: Sequence[Quarantined] = ()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from otel_obs.frozen import dataclass
 from otel_obs.model import Cost, LogRecord, Reading, Resource, Scope, Span, SpanEvent
 from otel_obs.rows import context as _context
 from otel_obs.rows.meaning import ContentPolicy, call_row, check_row, content_rows, run_row
@@ -83,6 +83,7 @@ def span_rows(
     event = _event(
         tenant,
         reading,
+        sent_by,
         trace_id=span.trace_id,
         span_id=span.span_id,
         event_id=span.span_id,
@@ -93,7 +94,6 @@ def span_rows(
         error_type=reading.error_type or _exception_type(span),
         latency_ms=latency_ms,
         parent_span_id=span.parent_span_id,
-        sent_by=sent_by,
         context=_span_context(span, reading, tenant, timestamp, latency_ms, received_at),
     )
     return _rows(event, reading, cost, policy, sent_by, span=span)
@@ -115,6 +115,7 @@ def log_rows(
     event = _event(
         tenant,
         reading,
+        sent_by,
         trace_id=record.trace_id,
         span_id=record.span_id,
         event_id=_log_event_id(record),
@@ -125,7 +126,6 @@ def log_rows(
         error_type=reading.error_type or _context.text(record.attributes.get("exception.type")),
         latency_ms=None,
         parent_span_id=record.span_id or None,
-        sent_by=sent_by,
         context=_log_context(record, reading, tenant, timestamp, received_at),
     )
     return _rows(event, reading, cost, policy, sent_by, span=None)
@@ -149,17 +149,35 @@ def sent_by(resource: Resource) -> SentBy:
 def _event(
     tenant: Tenant,
     reading: Reading,
-    *,
     sent_by: SentBy,
+    *,
+    trace_id: str,
+    span_id: str,
+    event_id: str,
+    timestamp: datetime,
+    received_at: datetime,
     name: str,
-    **columns: Any,
+    status: str,
+    error_type: str | None,
+    latency_ms: float | None,
+    parent_span_id: str | None,
+    context: dict[str, Any],
 ) -> EventRow:
     return EventRow(
         organization_id=tenant.organization_id,
         workspace_id=tenant.workspace_id,
         user_id=_context.identifier(reading.user_id),
+        trace_id=trace_id,
+        span_id=span_id,
+        event_id=event_id,
+        timestamp=timestamp,
+        received_at=received_at,
         event_type=reading.event_type,
         name=_context.cut(name, _context.MAX_INDEXED_BYTES),
+        status=status,
+        error_type=error_type,
+        latency_ms=latency_ms,
+        parent_span_id=parent_span_id,
         service_name=sent_by.service_name,
         service_version=sent_by.service_version,
         environment=sent_by.environment,
@@ -173,7 +191,7 @@ def _event(
         node_name=_context.indexed(_node_name(reading)),
         inherited=0 if tenant.workspace_known else DEFAULTED_WORKSPACE,
         resource_hash=sent_by.hash,
-        **columns,
+        context=context,
     )
 
 
@@ -203,7 +221,7 @@ def _rows(
     span: Span | None,
 ) -> RecordRows:
     call = reading.call
-    contents = content_rows(event, reading.contents, policy)
+    contents = content_rows(event, reading.contents, policy) if reading.contents else ()
     counted = call is not None and not (call.failed and not call.usage.known)
     return RecordRows(
         event=event,
@@ -211,7 +229,7 @@ def _rows(
         run=run_row(event, {row.part: row.body or "" for row in contents}) if event.event_type == "agent" else None,
         check=check_row(event, reading),
         contents=contents,
-        extra_events=_evaluations(event, span) if span is not None else (),
+        extra_events=_evaluations(event, span) if span is not None and span.events else (),
         is_log=span is None,
         sent_by=sent_by,
     )
@@ -246,7 +264,7 @@ def _span_context(
         flags.append("unfinished")
     elif latency_ms is None:
         flags.append("negative_duration")
-    if not received_at - SKEW_PAST <= timestamp <= received_at + SKEW_FUTURE:
+    if not -SKEW_PAST <= timestamp - received_at <= SKEW_FUTURE:
         flags.append("clock_skew")
     attributes = _context.attributes_without(span.attributes, reading.content_keys)
     if span.status_message:
@@ -254,25 +272,27 @@ def _span_context(
     return _contexts(
         attributes=attributes,
         scope=_scope(span.scope),
-        events=[_event_context(item, reading.content_event_keys) for item in span.events],
-        links=[{"trace_id": link.trace_id, "span_id": link.span_id} for link in span.links],
+        events=[_event_context(item, reading.content_event_keys) for item in span.events] if span.events else None,
+        links=[{"trace_id": link.trace_id, "span_id": link.span_id} for link in span.links] if span.links else None,
         flags=flags,
     )
 
 
-def _flags(sent: Span | LogRecord, reading: Reading, tenant: Tenant) -> list[str]:
+def _flags(record: Span | LogRecord, reading: Reading, tenant: Tenant) -> list[str]:
     """Return what is odd about what was sent, whenever it came."""
-    flags = [*sent.flags, *(flag for flag in reading.flags if flag not in sent.flags)]
+    found = list(record.flags)
+    if reading.flags:
+        found += [flag for flag in reading.flags if flag not in record.flags]
     if tenant.organization_ignored:
-        flags.append("organization_ignored")
-    return flags
+        found.append("organization_ignored")
+    return found
 
 
 def _log_context(
     record: LogRecord, reading: Reading, tenant: Tenant, timestamp: datetime, received_at: datetime
 ) -> dict[str, Any]:
     flags = _flags(record, reading, tenant)
-    if not received_at - SKEW_PAST <= timestamp <= received_at + SKEW_FUTURE:
+    if not -SKEW_PAST <= timestamp - received_at <= SKEW_FUTURE:
         flags.append("clock_skew")
     attributes = _context.attributes_without(record.attributes, reading.content_keys)
     if record.body is not None and not reading.body_is_content:
@@ -295,8 +315,10 @@ def _event_context(item: SpanEvent, content_keys: frozenset[str]) -> dict[str, A
 
 
 def _scope(scope: Scope) -> dict[str, Any]:
-    found = {"name": scope.name, "version": scope.version}
-    return {key: value for key, value in found.items() if value}
+    found = {"name": scope.name} if scope.name else {}
+    if scope.version:
+        found["version"] = scope.version
+    return found
 
 
 def _exception_type(span: Span) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import marshal
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +24,10 @@ _SHORT = 64
 """Text this short holds no media."""
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,([A-Za-z0-9+/=_-]{64,})")
+_BASE64_BYTES = 2048
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/_-]{2048,}={0,2}(?![A-Za-z0-9+/=_-])")
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/_-]")
+_PLAIN = frozenset({int, float, bool, type(None)})
 
 
 def cut(text: str, limit: int) -> str:
@@ -57,13 +61,22 @@ def identifier(text: str | None) -> str | None:
 
 def without_media(text: str) -> str:
     """Replace ``data:`` URLs and long base64 by their media type, size and hash."""
-    if len(text) < 64:
+    if len(text) < _SHORT:
         return text
     if ";base64," in text:
         text = _DATA_URL.sub(lambda found: _described(found[1] or "application/octet-stream", found[2]), text)
-    if len(text) >= 2048:
+    if _may_hold_base64(text):
         text = _BASE64.sub(lambda found: _described("application/octet-stream", found[0]), text)
     return text
+
+
+def _may_hold_base64(text: str) -> bool:
+    """Tell whether base64 fills any block of half the size that counts, as it must where it is that long.
+
+    To find what else is in each block takes a hundredth of the time of looking for base64 from every character on.
+    """
+    size = _BASE64_BYTES // 2
+    return any(_NOT_BASE64.search(text, start, start + size) is None for start in range(0, len(text) - size + 1, size))
 
 
 def _described(media_type: str, encoded: str) -> str:
@@ -73,11 +86,13 @@ def _described(media_type: str, encoded: str) -> str:
 
 def jsonable(value: AttributeValue) -> Any:
     """Return *value* as JSON has it; bytes become ``{"base64": ...}``, a long text is cut."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
     if isinstance(value, str):
-        is_plain = len(value) < 2048 and "base64," not in value
+        is_plain = len(value) < _BASE64_BYTES and "base64," not in value
         return value if is_plain else cut(without_media(value), MAX_VALUE_BYTES)
+    if type(value) is list:
+        return [jsonable(item) for item in value]
+    if value is None or isinstance(value, _NUMBERS):
+        return value
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value[:MAX_VALUE_BYTES]).decode()}
     if isinstance(value, Mapping):
@@ -85,10 +100,13 @@ def jsonable(value: AttributeValue) -> Any:
     return [jsonable(item) for item in value]
 
 
+_NUMBERS = (bool, int, float)
+
+
 def attributes_without(attributes: Mapping[str, AttributeValue], content_keys: frozenset[str]) -> dict[str, Any]:
     """Return *attributes* as JSON without those named in *content_keys*."""
     return {
-        key: value if type(value) is int or (type(value) is str and len(value) < _SHORT) else jsonable(value)
+        key: value if type(value) in _PLAIN or (type(value) is str and len(value) < _SHORT) else jsonable(value)
         for key, value in attributes.items()
         if key not in content_keys
     }
@@ -112,17 +130,19 @@ def bounded(context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _at_most(value: Any) -> int:
-    """Return an upper bound of the size of *value*, which costs a tenth of its size."""
-    if isinstance(value, str):
-        return 6 * len(value) + 3
-    if isinstance(value, dict):
-        found = 2
-        for key, item in value.items():
-            found += 6 * len(key) + 4 + (6 * len(item) + 3 if type(item) is str else _at_most(item))
-        return found
-    if isinstance(value, list | tuple):
-        return 2 + sum(_at_most(item) + 1 for item in value)
-    return 32 if isinstance(value, bool | float) or value is None else len(str(value)) + 1
+    """Return an upper bound of the size of *value*, which costs a tenth of its size.
+
+    Marshalled, everything takes up at least a sixth of what it does in JSON: a character that JSON has to spell out
+    becomes six.
+    """
+    try:
+        return 6 * len(marshal.dumps(value, _MARSHAL_WITHOUT_REFERENCES))
+    except ValueError:
+        return _size(value)
+
+
+_MARSHAL_WITHOUT_REFERENCES = 2
+"""The last version that writes each text out as often as it occurs."""
 
 
 def _size(value: Any) -> int:

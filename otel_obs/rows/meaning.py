@@ -10,7 +10,7 @@ from decimal import Decimal
 from otel_obs.model import Call, Content, Cost, Reading
 from otel_obs.rows import context as _context
 from otel_obs.rows.prefixes import prefix_hashes
-from otel_obs.rows.redaction import Hook, Redact
+from otel_obs.rows.redaction import Hook, Redaction
 from otel_obs.rows.summary import input_context, summary
 from otel_obs.rows.tables import IDENTITY, AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
 
@@ -22,7 +22,7 @@ class ContentPolicy:
     store: bool = True
     max_bytes: int = 4 * 1024 * 1024
     """A part longer than this is cut; its length and hash are those of the whole."""
-    redact: Redact | None = None
+    redact: Redaction | None = None
     """Takes out of every text what may not be stored."""
     hook: Hook | None = None
     """Has the last word on content."""

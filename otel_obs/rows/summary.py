@@ -15,18 +15,19 @@ def summary(content: str) -> str:
 
     At most 2,000 characters.
     """
-    value = _json(content)
+    value = json_of(content)
     text = content if value is None else "\n".join(_last_words(value)) or content
     return text[:MAX_SUMMARY_CHARACTERS]
 
 
 def input_context(content: str, limit: int = 16 * 1024) -> dict[str, Any]:
     """Return what an agent was asked as ``{"input": ...}``: JSON where it is JSON and short, else text."""
-    value = _json(content) if len(content) <= limit else None
+    value = json_of(content) if len(content) <= limit else None
     return {"input": content[:limit] if value is None else value}
 
 
-def _json(content: str) -> Any:
+def json_of(content: str) -> Any:
+    """Return *content* as JSON; None if it is none that has parts, or a text."""
     if content.lstrip()[:1] not in {"{", "[", '"'}:
         return None
     try:

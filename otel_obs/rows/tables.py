@@ -162,6 +162,8 @@ class AgentRunRow(NamedTuple):
     input_tokens: int | None
     output_tokens: int | None
     cost_cents: Decimal | None
+    input_context_encrypted: bytes | None = None
+    output_summary_encrypted: bytes | None = None
 
 
 class CheckRow(NamedTuple):
@@ -180,6 +182,7 @@ class CheckRow(NamedTuple):
     similarity_score: float | None
     flagged_reference: str | None
     action_taken: str | None
+    flagged_reference_encrypted: bytes | None = None
 
 
 class ContentRow(NamedTuple):

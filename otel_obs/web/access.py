@@ -18,7 +18,9 @@ from starlette.requests import Request
 from otel_obs.errors import InvalidQueryError, PermissionDeniedError
 from otel_obs.maintenance.sweeping import Subject
 from otel_obs.postgres.reading import Reader
+from otel_obs.postgres.vault import Vault
 from otel_obs.receiver.auth import Authenticator
+from otel_obs.receiver.http import address_of
 from otel_obs.settings import is_identifier, is_loopback
 from otel_obs.tenancy import DEFAULT
 
@@ -73,13 +75,15 @@ class Api:
     """Whether alerts may be posted inside private networks."""
     grace: timedelta = timedelta(days=7)
     """How long more days than a plan says still count."""
+    vault: Vault | None = None
+    """Opens what is encrypted; None: nobody does here."""
 
 
 def by_keys(authenticator: Authenticator) -> Authenticate:
     """Return how callers are told by their API keys."""
 
     def authenticate(request: Request, scope: str) -> Caller:
-        found = authenticator.authenticate(request.headers.items(), scope)
+        found = authenticator.authenticate(request.headers.items(), scope, address=address_of(request))
         return Caller(
             reader=Reader(organization_id=found.organization_id, workspace_id=found.workspace_id),
             scopes=found.scopes,
@@ -98,6 +102,15 @@ def by_nothing(request: Request, scope: str) -> Caller:
     if not is_identifier(organization_id):
         raise InvalidQueryError("organization_id: at most 200 bytes without control characters are expected")
     return Caller(reader=Reader(organization_id=organization_id), scopes=None, actor="local")
+
+
+def is_https(request: Request) -> bool:
+    """Tell whether the browser asks over https: here, or at a proxy on this machine or one that is trusted."""
+    if request.url.scheme == "https":
+        return True
+    address = address_of(request)
+    is_near = bool(address) and is_loopback(f"[{address}]:0" if ":" in address else f"{address}:0")
+    return is_near and request.headers.get("x-forwarded-proto", "").strip() == "https"
 
 
 def _is_local(host: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from otel_obs.analytics import agents, errors, events, metrics, spend, traces
@@ -17,6 +17,7 @@ from otel_obs.analytics.traces import MAX_NODES
 from otel_obs.web import export
 from otel_obs.web.access import Api
 from otel_obs.web.asked import Asked, Asking, Cursor, Limit
+from otel_obs.web.exporting import ExportingRoute
 from otel_obs.web.shapes import as_json, model_of, page_of_model
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -33,6 +34,22 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 Format = Annotated[str, Query(pattern="^(json|jsonl|csv)$", description="json, or all fields as JSON lines or CSV")]
 Step = Annotated[str | None, Query(pattern="^(hour|day|week|month)$", description="Length of a period")]
 
+
+class Paging:
+    """Which rows of a list are wanted, and in what format."""
+
+    def __init__(
+        self,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+        format: Format = "json",  # noqa: A002  # the parameter's name
+    ) -> None:
+        self.place: dict[str, Any] = {"limit": limit, "cursor": cursor}
+        self.format = format
+
+
+Paged = Annotated[Paging, Depends()]
+
 AS_TEXT: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {"text/csv": {"schema": {"type": "string"}}, "application/x-ndjson": {"schema": {"type": "string"}}}
@@ -40,7 +57,7 @@ AS_TEXT: dict[int | str, dict[str, Any]] = {
 }
 """Lists come in other formats too."""
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=ExportingRoute)
 
 
 def api_of(request: Request) -> Api:
@@ -56,13 +73,11 @@ def _paged(path: str, kind: type[Any], find: Callable[..., Page[Any]], *, summar
         request: Request,
         caller: Asking,
         filters: Asked,
-        limit: Limit = 100,
-        cursor: Cursor = None,
-        format: Format = "json",  # noqa: A002  # the parameter's name
+        paging: Paged,
     ) -> Response:
         with api_of(request).read(caller) as connection:
-            page = find(connection, filters, limit=limit, cursor=cursor)
-        return export.answer(page, kind, format)
+            page = find(connection, filters, **paging.place)
+        return export.answer(page, kind, paging.format)
 
     handler.__name__ = f"list_{path.strip('/')}"
     router.get(path, response_model=page_of_model(kind), responses=AS_TEXT, summary=summary)(handler)
@@ -109,7 +124,11 @@ def get_event(request: Request, caller: Asking, trace_id: str, event_id: str) ->
     """Return all that is known of one event."""
     with api_of(request).read(caller) as connection:
         found = traces.event_detail(
-            connection, caller.reader.organization_id, identifier_in(trace_id), identifier_in(event_id)
+            connection,
+            caller.reader.organization_id,
+            identifier_in(trace_id),
+            identifier_in(event_id),
+            api_of(request).vault,
         )
     return JSONResponse(as_json(found))
 
@@ -125,14 +144,12 @@ def get_runs(
     caller: Asking,
     filters: Asked,
     agent: str,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    format: Format = "json",  # noqa: A002  # the parameter's name
+    paging: Paged,
 ) -> Response:
     """Return the runs of an agent, the newest first."""
     with api_of(request).read(caller) as connection:
-        page = agents.runs(connection, filters, identifier_in(agent), limit=limit, cursor=cursor)
-    return export.answer(page, agents.AgentRun, format)
+        page = agents.runs(connection, filters, identifier_in(agent), **paging.place)
+    return export.answer(page, agents.AgentRun, paging.format)
 
 
 @router.get("/costs", response_model=export.COSTS_MODEL, responses=AS_TEXT, summary="What was spent, by any keys")

@@ -59,10 +59,16 @@ def checked_word(name: str, value: str | None) -> str | None:
     return value or None
 
 
+def _asking(request: Request, scope: str) -> Caller:
+    api: Api = request.app.state.api
+    found = api.authenticate(request, scope)
+    request.state.caller = found
+    return found
+
+
 def asking(request: Request) -> Caller:
     """Return who is asking, if they may read."""
-    api: Api = request.app.state.api
-    return api.authenticate(request, READ)
+    return _asking(request, READ)
 
 
 Asking = Annotated[Caller, Depends(asking)]
@@ -70,8 +76,7 @@ Asking = Annotated[Caller, Depends(asking)]
 
 def administering(request: Request) -> Caller:
     """Return who is asking, if they may change things."""
-    api: Api = request.app.state.api
-    return api.authenticate(request, ADMIN)
+    return _asking(request, ADMIN)
 
 
 Administering = Annotated[Caller, Depends(administering)]

@@ -16,11 +16,12 @@ from otel_obs.maintenance.webhooks import check_url
 from otel_obs.postgres.budgets import MAX_PERCENT, MAX_THRESHOLDS, Budget, Period, Wanted, delete_budget, set_budget
 from otel_obs.web import export
 from otel_obs.web.access import Api, Caller
-from otel_obs.web.api import AS_TEXT, PROBLEMS, Format, api_of, identifier_in
-from otel_obs.web.asked import Administering, Asked, Asking, Cursor, Limit, checked_word
+from otel_obs.web.api import AS_TEXT, PROBLEMS, Paged, api_of, identifier_in
+from otel_obs.web.asked import Administering, Asked, Asking, checked_word
+from otel_obs.web.exporting import ExportingRoute
 from otel_obs.web.shapes import as_json, model_of, page_of_model
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=ExportingRoute)
 
 Id = Annotated[str | None, Field(max_length=200)]
 
@@ -60,14 +61,12 @@ def list_budgets(
     request: Request,
     caller: Asking,
     filters: Asked,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    format: Format = "json",  # noqa: A002  # the parameter's name
+    paging: Paged,
 ) -> Response:
     """Return budgets by id; ``state`` is ok, warning or exceeded."""
     with api_of(request).read(caller) as connection:
-        page = budgets.statuses(connection, filters, _now(), limit=limit, cursor=cursor)
-    return export.answer(page, budgets.BudgetStatus, format)
+        page = budgets.statuses(connection, filters, _now(), **paging.place)
+    return export.answer(page, budgets.BudgetStatus, paging.format)
 
 
 @router.get("/budget-alerts", response_model=page_of_model(budgets.BudgetAlert), responses=AS_TEXT,
@@ -76,14 +75,12 @@ def list_alerts(
     request: Request,
     caller: Asking,
     filters: Asked,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    format: Format = "json",  # noqa: A002  # the parameter's name
+    paging: Paged,
 ) -> Response:
     """Return what was told of budgets, and what became of it."""
     with api_of(request).read(caller) as connection:
-        page = budgets.alerts(connection, filters, limit=limit, cursor=cursor)
-    return export.answer(page, budgets.BudgetAlert, format)
+        page = budgets.alerts(connection, filters, **paging.place)
+    return export.answer(page, budgets.BudgetAlert, paging.format)
 
 
 @router.get("/budgets/{budget_id:path}", response_model=model_of(budgets.BudgetStatus), summary="One budget")

@@ -64,7 +64,7 @@ def costs_answer(costs: Costs, filters: Filters, shape: str) -> Response:
                 "until": as_json(filters.until),
                 "by": list(costs.by),
                 "rows": groups(costs),
-                "total": as_json({name: value for name, value in costs.total._asdict().items() if name != "keys"}),
+                "total": as_json(costs.total.figures),
             }
         )
     return lines(groups(costs)) if shape == "jsonl" else table(groups(costs), [*costs.by, *_FIGURES])
@@ -72,12 +72,7 @@ def costs_answer(costs: Costs, filters: Filters, shape: str) -> Response:
 
 def groups(costs: Costs) -> list[dict[str, Any]]:
     """Return the groups of *costs*: their keys and their figures."""
-    found = []
-    for row in costs.rows:
-        figures: dict[str, Any] = as_json(row)
-        keys = figures.pop("keys")
-        found.append({**dict(zip(costs.by, keys, strict=True)), **figures})
-    return found
+    return [{**dict(zip(costs.by, row.keys, strict=True)), **as_json(row.figures)} for row in costs.rows]
 
 
 def lines(items: Iterable[Mapping[str, Any]]) -> Response:

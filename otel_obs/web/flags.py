@@ -20,9 +20,10 @@ from otel_obs.web import export
 from otel_obs.web.access import Caller
 from otel_obs.web.api import AS_TEXT, PROBLEMS, Format, api_of, identifier_in
 from otel_obs.web.asked import Administering, Asking, Cursor, Limit, checked_word
+from otel_obs.web.exporting import ExportingRoute
 from otel_obs.web.shapes import as_json, model_of, page_of_model
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=ExportingRoute)
 
 Version = Annotated[int | None, Query(ge=0, le=2**53, description="Refuse (409) unless it has this version")]
 Id = Annotated[str | None, Query(max_length=200)]

@@ -14,11 +14,12 @@ from otel_obs.analytics import keeping
 from otel_obs.analytics.recommendations import MIN_SAVING_CENTS, Recommendations, recommendations
 from otel_obs.maintenance.policy import Policy, policies
 from otel_obs.web import export
-from otel_obs.web.api import AS_TEXT, PROBLEMS, Format, api_of
-from otel_obs.web.asked import Asked, Asking, Cursor, Limit
+from otel_obs.web.api import AS_TEXT, PROBLEMS, Paged, api_of
+from otel_obs.web.asked import Asked, Asking
+from otel_obs.web.exporting import ExportingRoute
 from otel_obs.web.shapes import as_json, model_of, page_of_model
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=ExportingRoute)
 
 _POLICY: Any = model_of(Policy)
 _RUN: Any = model_of(keeping.RetentionRun)
@@ -36,9 +37,7 @@ def get_retention(
     request: Request,
     caller: Asking,
     filters: Asked,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    format: Format = "json",  # noqa: A002  # the parameter's name
+    paging: Paged,
 ) -> Response:
     """Return the policy in force, the moment before which rows go, and what runs deleted, the newest first.
 
@@ -49,11 +48,11 @@ def get_retention(
     own = caller.reader.organization_id
     with api.read(caller) as connection:
         policy = policies(connection, now, api.grace, ids=[own]).get(own)
-        page = keeping.retention_runs(connection, filters, limit=limit, cursor=cursor)
+        page = keeping.retention_runs(connection, filters, **paging.place)
     if caller.reader.workspace_id is not None:
         page = type(page)([])
-    if format != "json":
-        return export.answer(page, keeping.RetentionRun, format)
+    if paging.format != "json":
+        return export.answer(page, keeping.RetentionRun, paging.format)
     cutoff = None if policy is None else policy.cutoff(now)
     told = {"policy": policy, "cutoff": cutoff, "items": page.items, "next_cursor": page.next_cursor}
     return JSONResponse(as_json(told))
@@ -65,14 +64,12 @@ def get_quarantine(
     request: Request,
     caller: Asking,
     filters: Asked,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    format: Format = "json",  # noqa: A002  # the parameter's name
+    paging: Paged,
 ) -> Response:
     """Return what was refused and why; not what it says."""
     with api_of(request).read(caller) as connection:
-        page = keeping.quarantine(connection, filters, limit=limit, cursor=cursor)
-    return export.answer(page, keeping.Refused, format)
+        page = keeping.quarantine(connection, filters, **paging.place)
+    return export.answer(page, keeping.Refused, paging.format)
 
 
 @router.get("/recommendations", response_model=model_of(Recommendations), summary="What would have cost less")

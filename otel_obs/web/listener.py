@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from otel_obs.receiver.http import encrypted, listen
+from otel_obs.receiver.http import behind, encrypted, listen
 from otel_obs.receiver.tls import Certificates
 
 
@@ -22,14 +22,26 @@ class HttpListener:
     """Serves *app*, or just some routes, on *endpoint* until it is stopped."""
 
     def __init__(
-        self, app: ASGIApp | Sequence[BaseRoute], endpoint: str, certificates: Certificates | None = None
+        self,
+        app: ASGIApp | Sequence[BaseRoute],
+        endpoint: str,
+        certificates: Certificates | None = None,
+        trusted_proxies: Sequence[str] = (),
     ) -> None:
         self._endpoint = endpoint
         if isinstance(app, Sequence):
             app = Starlette(routes=list(app))
             app.router.redirect_slashes = False
         self.app = app
-        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none")
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            **behind(trusted_proxies),
+        )
         self._server = uvicorn.Server(encrypted(config, certificates))
         self._thread: Thread | None = None
 

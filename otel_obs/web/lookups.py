@@ -8,12 +8,13 @@ from psycopg_pool import ConnectionPool
 from starlette.requests import Request
 from starlette.routing import Route
 
+from otel_obs.errors import ObsError, PermissionDeniedError, UnauthenticatedError
 from otel_obs.flags import ofrep
 from otel_obs.flags.asked import anyone, by_key
 from otel_obs.flags.snapshot import Snapshot
 from otel_obs.postgres.keys import PostgresKeys
-from otel_obs.receiver.auth import ADMIN, FLAGS, READ, Authenticator
-from otel_obs.receiver.known_keys import KnownKeys
+from otel_obs.receiver.auth import ADMIN, FLAGS, READ, Authenticator, authenticator_by
+from otel_obs.receiver.http import address_of
 from otel_obs.settings import Settings, is_loopback
 
 
@@ -27,8 +28,8 @@ class FlagLookups:
             authenticate = anyone(settings.organization_id)
         else:
             keys = authenticator
-            authenticate = by_key(lambda headers: keys.authenticate(headers, FLAGS))
-        self.routes: list[Route] = ofrep.routes(self._snapshot, authenticate)
+            authenticate = by_key(lambda headers, address: keys.authenticate(headers, FLAGS, address=address))
+        self.routes: list[Route] = ofrep.routes(self._snapshot, authenticate, still_may=may_listen(authenticator))
 
     def start(self) -> None:
         """Begin to follow the flags."""
@@ -39,13 +40,30 @@ class FlagLookups:
         self._snapshot.close()
 
 
+def may_listen(authenticator: Authenticator | None) -> Callable[[str], bool]:
+    """Return what tells whether the holder of a key may go on following flags: not once it is revoked, or expires."""
+
+    def still_may(key_id: str) -> bool:
+        if authenticator is None:
+            return True
+        try:
+            authenticator.holder(key_id, FLAGS)
+        except (UnauthenticatedError, PermissionDeniedError):
+            return False
+        except ObsError:  # nobody can tell now
+            return True
+        return True
+
+    return still_may
+
+
 def authenticator_of(settings: Settings, pool: ConnectionPool) -> Authenticator | None:
     """Return what tells callers by their keys, which wait in *pool*; None where no keys are asked for."""
-    return Authenticator(KnownKeys(PostgresKeys(pool))) if settings.auth == "keys" else None
+    return authenticator_by(PostgresKeys(pool)) if settings.auth == "keys" else None
 
 
 def may_measure(settings: Settings, authenticator: Authenticator | None) -> Callable[[Request], object]:
     """Return what refuses metrics to whoever has no key for them, where other machines can ask."""
     if authenticator is None or is_loopback(settings.api_endpoint):
         return lambda _: None
-    return lambda request: authenticator.authenticate(request.headers.items(), READ, ADMIN)
+    return lambda request: authenticator.authenticate(request.headers.items(), READ, ADMIN, address=address_of(request))

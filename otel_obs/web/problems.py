@@ -18,6 +18,7 @@ from otel_obs.errors import (
     LegalHoldError,
     NotFoundError,
     ObsError,
+    TooManyAttemptsError,
     UnknownTenantError,
 )
 from otel_obs.receiver.status import answer_to
@@ -43,6 +44,8 @@ def of_ours(_: Request, error: Exception) -> Response:
             return problem(HTTPStatus.BAD_REQUEST, str(error))
         case FlagConflictError() | BudgetConflictError() | LegalHoldError():
             return problem(HTTPStatus.CONFLICT, str(error))
+        case TooManyAttemptsError():
+            return problem(HTTPStatus.TOO_MANY_REQUESTS, str(error))
         case ObsError():
             answer = answer_to(error)
             return problem(answer.http, answer.message, retry_after_s=answer.retry_after_s)

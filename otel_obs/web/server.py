@@ -15,10 +15,12 @@ from otel_obs.postgres import schema
 from otel_obs.postgres.pool import open_pool, translated
 from otel_obs.postgres.reading import reading
 from otel_obs.postgres.roles import check_reader
+from otel_obs.postgres.vault import vault_of
 from otel_obs.receiver.auth import Authenticator
 from otel_obs.receiver.tls import certificates_of
 from otel_obs.settings import Settings
-from otel_obs.web import api, budgets, dashboard, flags, keeping, stream, tenants
+from otel_obs.tenancy import limits_of
+from otel_obs.web import api, audit, budgets, dashboard, flags, keeping, stream, tenants
 from otel_obs.web.access import Api, by_nothing
 from otel_obs.web.app import create_app
 from otel_obs.web.dashboard import files
@@ -71,6 +73,7 @@ class ApiServer:
             delete=lambda subject, caller, why: tenancy.delete(self._pool, subject, why=why, actor=caller.actor),
             private_webhooks=settings.webhook_private,
             grace=timedelta(days=settings.retention_grace_days),
+            vault=vault_of(settings),
         )
         health = health_routes(self.check, measure, may_measure(settings, authenticator))
         self._live = Live(access.read)
@@ -78,6 +81,7 @@ class ApiServer:
             access,
             [
                 api.router,
+                audit.router,
                 budgets.router,
                 keeping.router,
                 flags.router,
@@ -95,9 +99,10 @@ class ApiServer:
             sessions=sessions,
             otlp=lambda: self.otlp,
             retention_grace=timedelta(days=settings.retention_grace_days),
+            limits=limits_of(settings),
             paths=dashboard.paths(),
         )
-        self._listener = HttpListener(app, settings.api_endpoint, certificates)
+        self._listener = HttpListener(app, settings.api_endpoint, certificates, settings.trusted_proxies)
 
     def start(self) -> str:
         """Listen, and return where.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta, timezone
 from typing import Annotated
 
@@ -20,7 +21,8 @@ from starlette.responses import Response, StreamingResponse
 from otel_obs.analytics.filters import Filters, cursor, moment, place, word
 from otel_obs.analytics.live import LiveEvent, events_since
 from otel_obs.analytics.metrics import Figures
-from otel_obs.errors import InvalidQueryError, QueueFullError
+from otel_obs.errors import InvalidQueryError, ObsError, PermissionDeniedError, QueueFullError, UnauthenticatedError
+from otel_obs.receiver.auth import READ
 from otel_obs.web.access import Api, Caller
 from otel_obs.web.asked import Asked, Asking
 from otel_obs.web.live import Live, Watcher
@@ -50,7 +52,19 @@ async def stream(
     live: Live = request.app.state.live
     missed = await run_in_threadpool(_missed, api, caller, last_event_id)
     headers = {"x-accel-buffering": "no"}
-    return StreamingResponse(_told(live, caller, filters, missed), media_type="text/event-stream", headers=headers)
+    told = _told(live, caller, filters, missed, lambda: _still_may(api, request))
+    return StreamingResponse(told, media_type="text/event-stream", headers=headers)
+
+
+def _still_may(api: Api, request: Request) -> bool:
+    """Tell whether whoever listens still may: a key that is revoked, or a session that ends, ends the stream."""
+    try:
+        api.authenticate(request, READ)
+    except (UnauthenticatedError, PermissionDeniedError):
+        return False
+    except ObsError:  # nobody can tell now
+        return True
+    return True
 
 
 def _missed(api: Api, caller: Caller, last_event_id: str | None) -> list[LiveEvent] | None:
@@ -66,7 +80,9 @@ def _missed(api: Api, caller: Caller, last_event_id: str | None) -> list[LiveEve
         return events_since(connection, caller.reader.organization_id, after, limit=REPLAYED)
 
 
-async def _told(live: Live, caller: Caller, filters: Filters, missed: list[LiveEvent] | None) -> AsyncIterator[str]:
+async def _told(
+    live: Live, caller: Caller, filters: Filters, missed: list[LiveEvent] | None, still_may: Callable[[], bool]
+) -> AsyncIterator[str]:
     global _open  # noqa: PLW0603  # how many are open in this process
     _open += 1
     watcher = live.watch(caller)
@@ -79,16 +95,23 @@ async def _told(live: Live, caller: Caller, filters: Filters, missed: list[LiveE
                 yield _frame(event)
         if missed is not None and len(missed) == REPLAYED:
             yield "event: gap\ndata: {}\n\n"
-        async for frame in _news(watcher, filters, told):
+        async for frame in _news(watcher, filters, told, still_may):
             yield frame
     finally:
         live.leave(watcher)
         _open -= 1
 
 
-async def _news(watcher: Watcher, filters: Filters, told: set[tuple[str, str]]) -> AsyncIterator[str]:
+async def _news(
+    watcher: Watcher, filters: Filters, told: set[tuple[str, str]], still_may: Callable[[], bool]
+) -> AsyncIterator[str]:
     reported = 0
+    asked_at = time.monotonic()
     while True:
+        if time.monotonic() - asked_at >= HEARTBEAT_S:
+            asked_at = time.monotonic()
+            if not await run_in_threadpool(still_may):
+                return
         try:
             item = await asyncio.wait_for(watcher.queue.get(), HEARTBEAT_S)
         except asyncio.TimeoutError:

@@ -1,7 +1,8 @@
 """Workspaces, users, workflows and traces over HTTP: seen with the scope ``read``, set and deleted with ``admin``.
 
-Plans and holds are the operator's business (``otel-obs org``): no key changes how long its own organization's rows are
-kept. A deletion is answered when everything is gone.
+Plans, holds and limits are the operator's business (``otel-obs org``): no key changes how long its own organization's
+rows are kept, nor how much it may send. What is kept of its content, a key may say: the operator's setting holds too,
+if it is stricter. A deletion is answered when everything is gone.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from otel_obs.analytics import tenants
 from otel_obs.errors import InvalidQueryError, PermissionDeniedError
 from otel_obs.maintenance import tenancy
 from otel_obs.maintenance.sweeping import Subject
-from otel_obs.settings import is_identifier
+from otel_obs.settings import CONTENT_RULE, is_identifier
 from otel_obs.web import export
 from otel_obs.web.access import Caller
-from otel_obs.web.api import AS_TEXT, PROBLEMS, Format, api_of
-from otel_obs.web.asked import Administering, Asking, Cursor, Limit, checked_word
+from otel_obs.web.api import AS_TEXT, PROBLEMS, Paged, api_of
+from otel_obs.web.asked import Administering, Asking, checked_word
+from otel_obs.web.exporting import ExportingRoute
 from otel_obs.web.shapes import as_json, model_of, page_of_model
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=ExportingRoute)
 
 Why = Annotated[str | None, Query(max_length=1000, description="For the audit log")]
 
@@ -35,6 +37,17 @@ class Deleted:
 
     rows: int
     """Rows of the big tables that went."""
+
+
+class ContentBody(BaseModel):
+    """What is kept of prompts, answers, tool arguments and results."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    content: Annotated[
+        str | None,
+        Field(pattern=rf"^(?:{CONTENT_RULE})$", description="store, drop, mask, or sample:PERCENT of traces"),
+    ] = None
 
 
 class WorkflowBody(BaseModel):
@@ -52,40 +65,64 @@ def get_organization(request: Request, caller: Asking) -> Response:
         return JSONResponse(as_json(tenants.organization(connection, caller.reader.organization_id)))
 
 
-@router.get("/workspaces", response_model=page_of_model(tenants.Named), responses=AS_TEXT, summary="Workspaces by id")
+@router.put("/organization", status_code=204, response_class=Response, summary="What is kept of content")
+def put_organization(request: Request, caller: Administering, body: ContentBody, why: Why = None) -> Response:
+    """Say what is kept of the organization's content from now on; the strictest rule of all that there are holds."""
+    _need_organization(caller)
+    with api_of(request).write(caller) as connection:
+        tenants.organization(connection, caller.reader.organization_id)  # one that is gone does not come back like this
+        tenancy.set_organization(
+            connection,
+            caller.reader.organization_id,
+            content=body.content,
+            grace=api_of(request).grace,
+            why=checked_word("why", why),
+            actor=caller.actor,
+        )
+    return Response(status_code=204)
+
+
+@router.get(
+    "/workspaces", response_model=page_of_model(tenants.Workspace), responses=AS_TEXT, summary="Workspaces by id"
+)
 def get_workspaces(
     request: Request,
     caller: Asking,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    format: Format = "json",  # noqa: A002  # the parameter's name
+    paging: Paged,
 ) -> Response:
     """Return the workspaces that the key may see."""
     with api_of(request).read(caller) as connection:
-        page = tenants.workspaces(connection, caller.reader.organization_id, limit=limit, cursor=cursor)
-    return export.answer(page, tenants.Named, format)
+        page = tenants.workspaces(connection, caller.reader.organization_id, **paging.place)
+    return export.answer(page, tenants.Workspace, paging.format)
 
 
 @router.get("/users", response_model=page_of_model(tenants.Named), responses=AS_TEXT, summary="Users by id")
 def get_users(
     request: Request,
     caller: Asking,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    format: Format = "json",  # noqa: A002  # the parameter's name
+    paging: Paged,
 ) -> Response:
     """Return the end users of the organization's programs."""
     with api_of(request).read(caller) as connection:
-        page = tenants.users(connection, caller.reader.organization_id, limit=limit, cursor=cursor)
-    return export.answer(page, tenants.Named, format)
+        page = tenants.users(connection, caller.reader.organization_id, **paging.place)
+    return export.answer(page, tenants.Named, paging.format)
 
 
 @router.put("/workspaces/{workspace:path}", status_code=204, response_class=Response, summary="Make a workspace")
-def put_workspace(request: Request, caller: Administering, workspace: str) -> Response:
-    """Make a workspace; one that was deleted is there again, empty."""
+def put_workspace(
+    request: Request, caller: Administering, workspace: str, body: ContentBody | None = None, why: Why = None
+) -> Response:
+    """Make a workspace, or say what is kept of its content; one that was deleted is there again, empty."""
     _need_organization(caller)
     with api_of(request).write(caller) as connection:
-        tenancy.set_workspace(connection, caller.reader.organization_id, _id(workspace), actor=caller.actor)
+        tenancy.set_workspace(
+            connection,
+            caller.reader.organization_id,
+            _id(workspace),
+            content=None if body is None else body.content,
+            why=checked_word("why", why),
+            actor=caller.actor,
+        )
     return Response(status_code=204)
 
 

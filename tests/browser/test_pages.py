@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from otel_obs.flags.store import Change, FlagScope, set_flag
 from otel_obs.model import Span
-from otel_obs.postgres import keys
+from otel_obs.postgres import audit, keys
 from otel_obs.postgres.budgets import Budget, Wanted, set_budget
 from otel_obs.postgres.pool import conninfo
 from otel_obs.settings import Settings
@@ -75,6 +75,16 @@ def site(module_database: str) -> Iterator[Site]:
             set_budget(connection, Wanted(budget=budget))
             change = Change(is_enabled=True, description=payload, owner=payload)
             set_flag(connection, payload, FlagScope(organization_id=EVIL), change, why=payload, actor=payload)
+            told = {payload: payload, "n": {payload: [payload]}}
+            audit.append(
+                connection,
+                action=payload,
+                subject=payload,
+                organization_id=EVIL,
+                before=told,
+                why=payload,
+                actor=payload,
+            )
         key = keys.create(
             connection,
             organization_id="acme",
@@ -159,6 +169,7 @@ def pages(organization: str) -> list[str]:
         "/settings",
         "/budgets",
         "/recommendations",
+        "/audit",
         "/?since=24h",
         "/costs?since=90d&group_by=hour",
     ]
@@ -183,6 +194,7 @@ def pages(organization: str) -> list[str]:
             f"/traces/{HOSTILE}",
             f"/traces?q={name}&model={name}",
             f"/costs?group_by=workspace,user&model={name}",
+            f"/audit?action={name}&actor={name}",
         ]
     return [f"{path}{'&' if '?' in path else '?'}{asked}" for path in found]
 
@@ -246,7 +258,7 @@ def test_what_was_said_is_shown_as_it_was_said_and_only_when_asked_for(chromium:
 def test_nothing_serious_keeps_anybody_from_reading_it(theme: str, chromium: Any, site: Site) -> None:
     axe = Axe()
     with watched(chromium, site.base, color_scheme=theme, bypass_csp=True) as seen:
-        paths = [*pages("acme"), *pages("nobody yet")[:9]] if theme == "light" else pages("acme")[:12]
+        paths = [*pages("acme"), *pages("nobody yet")[:9]] if theme == "light" else pages("acme")[:15]
         ticket = a_trace(seen)
         seen.open(ticket)
         paths += [ticket, str(seen.page.locator("details.as-table tbody a").nth(3).get_attribute("href"))]
@@ -337,6 +349,29 @@ def test_the_theme_stays_as_it_was_chosen(chromium: Any, site: Site) -> None:
         seen.open("/agents?organization_id=acme")
         assert seen.page.locator("html").get_attribute("data-theme") == "dark"
         assert seen.page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor") != light
+
+
+def test_somebody_looks_for_who_did_what(chromium: Any, site: Site) -> None:
+    with watched(chromium, site.base_with_keys) as seen:
+        page = seen.page
+        page.goto(f"{site.base_with_keys}/audit")
+        page.get_by_label("API key").fill(site.key)
+        page.get_by_role("button", name="Sign in").click()
+        assert page.locator("h1").inner_text() == "Audit log"
+        assert "as they were written" in page.get_by_role("status").inner_text()
+        page.locator("select[name=action]").select_option("keys.create")
+        page.wait_for_url("**action=keys.create**")
+        assert set(page.locator("tbody td:nth-child(3)").all_inner_texts()) == {"keys.create"}
+        page.get_by_label("Day (UTC)").fill("2020-01-01")
+        page.get_by_role("button", name="Show").click()
+        assert page.get_by_role("heading", name="Nothing like that was done").count() == 1
+        page.get_by_role("link", name="Show everything").click()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="CSV").click()
+        assert download.value.path().read_text().startswith("id,at,actor")
+        seen.open("/audit?action=data.export")
+        assert page.locator("tbody tr").count() == 1, "and that is in the log"
+        assert [text for text in seen.complaints if "401" not in text] == []
 
 
 def test_what_happens_appears_on_the_live_page(chromium: Any, site: Site) -> None:

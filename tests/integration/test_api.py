@@ -28,6 +28,7 @@ from otel_obs.postgres.roles import check_reader
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.rows.batch import Batch
 from otel_obs.settings import Settings
+from otel_obs.web import stream
 from otel_obs.web.server import ApiServer
 from tests.builders import START_NS, agent, chat, make_span, tool
 from tests.rows import SETTLING, batch
@@ -441,6 +442,16 @@ def test_the_stream_tells_what_is_new_to_whom_it_belongs(world: World) -> None:
         assert set(_names(everything, 2)) == {"first", "second"}
         assert _names(some, 1) == _names(blue, 1) == ["second"]
         assert _names(theirs, 1) == ["third"]
+
+
+def test_the_stream_ends_with_its_key(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.3)
+    key = _key(world.url, "acme")
+    with psycopg.connect(conninfo(world.url), autocommit=True) as connection, Listener(world, key=key) as frames:
+        assert next(frames)["retry"]
+        keys.revoke(connection, key.split("_")[1], now=datetime.now(tz=timezone.utc))
+        # It ends; with a key that holds it would go on for ever.
+        assert all(frame.get("event") in ("metrics", "event", None) for frame in frames)
 
 
 def test_who_comes_back_is_told_what_came_meanwhile(world: World) -> None:

@@ -100,7 +100,8 @@ def test_spending_is_that_of_the_rows_whether_days_are_rolled_up_or_not(
         calls(connection, 1, at - timedelta(days=days), workspace="green", user="u2")
     subjects: list[dict[str, Any]] = [
         {}, {"workspace_id": "blue"}, {"user_id": "u2"}, {"model_name": "m"}, {"model_name": "none"},
-        {"workspace_id": "green", "user_id": "u1"},
+        {"workspace_id": "green", "user_id": "u1"}, {"agent_id": "none", "model_name": "m"},
+        {"workspace_id": "blue", "model_name": "m"},
     ]  # fmt: skip
     asked = [wanted(period=period, **about).budget for period in ("day", "week", "month") for about in subjects]
 
@@ -111,10 +112,10 @@ def test_spending_is_that_of_the_rows_whether_days_are_rolled_up_or_not(
     connection.execute("INSERT INTO touched_days VALUES ('acme', %s)", ((at - timedelta(days=3)).date(),))
     touched = spending(connection, asked, at)
 
-    assert [float(row.spent_cents) for row in before[:6]] == [1.5, 1, 0.5, 1.5, 0, 0]
-    assert [float(row.spent_cents) for row in before[12:]] == [30, 20, 10, 30, 0, 0]
+    assert [float(row.spent_cents) for row in before[:8]] == [1.5, 1, 0.5, 1.5, 0, 0, 0, 1]
+    assert [float(row.spent_cents) for row in before[16:]] == [30, 20, 10, 30, 0, 0, 0, 20]
     assert after == before
-    assert [float(row.spent_cents) for row in touched[12:]] == [31, 21, 10, 31, 0, 0]
+    assert [float(row.spent_cents) for row in touched[16:]] == [31, 21, 10, 31, 0, 0, 0, 21]
 
 
 def test_each_threshold_is_told_once_a_period_as_an_event_and_again_in_the_next(

@@ -28,6 +28,7 @@ PAGES = (
     "/settings",
     "/budgets",
     "/recommendations",
+    "/audit",
 )  # fmt: skip
 TRACES = {"acme": "a" * 32, "others": "b" * 32, "blue": "c" * 32}
 
@@ -204,6 +205,11 @@ def test_only_a_key_that_may_read_signs_anybody_in(name: str, status: int, world
 
         assert found.status_code == status
         assert "otel_obs_session" not in client.cookies
+    with psycopg.connect(conninfo(world.url)) as connection:
+        row = connection.execute(
+            "SELECT subject FROM audit_log WHERE action = 'dashboard.sign_in_failed' ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+    assert row == (world.keys[name].split("_")[1] if name else "no key of ours",)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +294,40 @@ def test_a_budget_is_set_and_deleted_by_whoever_may(world: World) -> None:
         assert "$250.00" not in client.get("/budgets").text
 
 
+def test_a_budget_is_set_with_thresholds_a_webhook_and_a_flag(world: World) -> None:
+    fields = {
+        "id": "told", "amount": "10", "period": "day", "version": "0", "thresholds": "25, 50 %",
+        "webhook_url": "https://example.com/hook", "flag_name": "ours", "flag_enabled": "off",
+    }  # fmt: skip
+    with world.signed_in("reader") as reader:
+        assert post(reader, "/budgets", fields, "/").status_code == 403
+    with world.signed_in("admin") as client:
+        for wrong in (
+            {"webhook_url": "http://169.254.169.254/latest/meta-data"},
+            {"webhook_url": "https://127.0.0.1/hook"},
+            {"webhook_url": "https://[::1]/hook"},
+            {"webhook_url": "javascript:alert(1)"},
+            {"thresholds": "many"},
+            {"thresholds": "0"},
+        ):
+            assert post(client, "/budgets", {**fields, **wrong}, "/budgets").status_code == 400, wrong
+        done = post(client, "/budgets", fields, "/budgets")
+        again = client.get("/budgets").text
+        api = client.get("/api/v1/budgets/told").json()
+
+    assert done.status_code == 200
+    secret = re.search(r"whsec_[A-Za-z0-9+/=]+", unescape(done.text))
+    assert secret is not None
+    assert secret[0] not in again
+    assert (api["thresholds"], api["flag_name"], api["flag_enabled"]) == ([25, 50, 100], "ours", False)
+    with psycopg.connect(conninfo(world.url)) as connection:
+        row = connection.execute("SELECT url, secret FROM budget_webhooks WHERE budget_id = 'told'").fetchone()
+        told = connection.execute("SELECT after::text FROM audit_log WHERE subject = 'told'").fetchall()
+    assert row is not None
+    assert row[0] == "https://example.com/hook"
+    assert secret[0] not in str(told)
+
+
 def test_a_flag_for_everyone_is_not_for_one_organization_to_change(world: World) -> None:
     with world.signed_in("admin") as client:
         found = post(client, "/flags", {"name": "everyone's", "scope": "global", "version": "1"}, "/flags")
@@ -350,6 +390,25 @@ def test_sign_ins_are_in_the_audit_log(world: World) -> None:
     assert row == (f"key:{world.keys['theirs'].split('_')[1]}", "others")
 
 
+def test_signing_out_is_in_the_audit_log_and_happens_once(world: World) -> None:
+    with world.signed_in("theirs") as client, psycopg.connect(conninfo(world.url), autocommit=True) as connection:
+        asked = "SELECT count(*) FROM audit_log WHERE action = 'dashboard.sign_out' AND organization_id = 'others'"
+        before = connection.execute(asked).fetchone()
+        for _ in range(2):
+            post(client, "/sign-out", {}, "/sign-in")
+        after = connection.execute(asked).fetchone()
+
+    assert before is not None
+    assert after == (before[0] + 1,)
+
+
+def test_the_log_is_for_administrators_of_the_whole_organization(world: World) -> None:
+    for name, status in (("admin", 200), ("reader", 403), ("bound", 403)):
+        with world.signed_in(name) as client:
+            assert client.get("/audit").status_code == status, name
+            assert ('href="/audit"' in client.get("/").text) == (status == 200), name
+
+
 def test_failures_are_pages_too(world: World) -> None:
     with world.signed_in("reader") as client:
         for path, status in (
@@ -364,3 +423,15 @@ def test_failures_are_pages_too(world: World) -> None:
         assert client.get("/static/../page.py").status_code == 404
         assert client.get("/static/nothing.js").status_code == 404
         assert client.get("/traces?q=%00").status_code == 400
+
+
+def test_costs_say_so_where_sampling_makes_them_partial(world: World) -> None:
+    at = showroom.now_ms() - 3_600_000
+    gone = make_span(agent("gone"), trace_id="5" * 32, start_ms=at)
+    call = make_span(chat(response_id="left"), trace_id="5" * 32, parent=gone, start_ms=at)
+    with world.signed_in("theirs") as client:
+        before = client.get("/costs").text
+        showroom.write(world.url, [call], "others")
+
+        assert "never came here" not in before
+        assert "1 of the newest 1 traces begin with a span that never came here" in client.get("/costs").text

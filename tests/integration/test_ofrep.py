@@ -21,10 +21,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from otel_obs.flags import ofrep
+from otel_obs.flags import stream as stream_module
 from otel_obs.flags.limits import RateLimit
 from otel_obs.flags.snapshot import Snapshot
 from otel_obs.flags.store import Change, FlagScope, set_flag
-from otel_obs.flags.stream import organization_of, token
+from otel_obs.flags.stream import ticket_of, token
 from otel_obs.postgres import keys
 from otel_obs.postgres.pool import conninfo
 from tests import command
@@ -300,13 +301,33 @@ def test_a_stream_needs_the_address_that_was_given(server: Ofrep) -> None:
 
 def test_the_address_of_a_stream_is_for_one_organization_and_some_hours() -> None:
     now = datetime(2026, 11, 25, 12, 30, tzinfo=timezone.utc)
-    text = token("secret", "acme", now)
+    text = token("secret", "acme", now, "k")
 
-    assert organization_of("secret", text, now) == ("acme", int(now.timestamp()) + 5400)
-    assert organization_of("secret", text, now + timedelta(minutes=89)) is not None
-    assert organization_of("secret", text, now + timedelta(minutes=90)) is None
-    assert organization_of("other", text, now) is None
-    assert token("secret", "acme", now + timedelta(minutes=29)) == text
+    assert ticket_of("secret", text, now) == ("acme", int(now.timestamp()) + 5400, "k")
+    assert ticket_of("secret", text, now + timedelta(minutes=89)) is not None
+    assert ticket_of("secret", text, now + timedelta(minutes=90)) is None
+    assert ticket_of("other", text, now) is None
+    assert token("secret", "acme", now + timedelta(minutes=29), "k") == text
+
+
+def test_a_stream_ends_soon_after_its_key_was_revoked_and_its_address_opens_no_other(
+    server: Ofrep, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "HEARTBEAT_S", 0.2)
+    key = server.key()
+    with httpx.Client(base_url=server.url, headers={"x-api-key": key}, timeout=60) as holder:
+        address = _stream_of(holder)
+    with httpx.Client(base_url=server.url, timeout=60) as browser:
+        with browser.stream("GET", address) as stream:
+            lines = stream.iter_lines()
+            _next_event(lines)
+            with psycopg.connect(conninfo(server.database)) as connection:
+                keys.revoke(connection, key.split("_")[1], now=datetime.now(tz=timezone.utc))
+            # It ends; with a key that holds it would go on for an hour or two.
+            assert all(not line.startswith("data") for line in lines)
+        assert browser.get(address).status_code == 401
+        with browser.stream("GET", _stream_of(http)) as other:
+            assert other.status_code == 200
 
 
 def test_a_server_that_has_not_heard_of_a_change_asks_before_it_answers(server: Ofrep, http: httpx.Client) -> None:

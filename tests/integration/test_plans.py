@@ -17,7 +17,7 @@ from otel_obs.postgres.queries import load
 
 NOW = datetime.now(tz=timezone.utc)
 FILES = (
-    "metrics", "errors", "events", "traces", "agents", "tenant_costs", "live", "budgets", "recommendations", "keeping",
+    "metrics", "errors", "events", "traces", "agents", "costs", "live", "budgets", "recommendations", "keeping",
     "upkeep",
 )  # fmt: skip
 OF_OPERATORS = {
@@ -98,7 +98,7 @@ ASKED: dict[str, Any] = {
     "after_trace": None, "after_event": None, "after_agent": None, "after_conversation": None,
     "rolled_days": [NOW.date()], "starts": [NOW - timedelta(hours=2)], "ends": [NOW], "window": timedelta(seconds=8),
     "id": None, "after": None, "after_id": None, "budget_id": None, "min_calls": 20, "short_tokens": 150,
-    "arrivals": 100,
+    "arrivals": 100, "trace_ids": None,
     "ids": ["x"], "organization_ids": ["org1"], "workspace_ids": [None], "user_ids": [None], "agent_ids": [None],
     "model_names": [None],
 }  # fmt: skip
@@ -148,3 +148,33 @@ def test_a_question_without_an_index_would_be_found(filled: psycopg.Connection) 
     plan = [row[0] for row in filled.execute("EXPLAIN SELECT FROM event_logs WHERE name = 'x'").fetchall()]
 
     assert _scanned(plan) & _big(filled)
+
+
+@pytest.mark.parametrize(
+    ("by", "names"),
+    [
+        ("workspace", {"workspace_ids": ["ws1"]}), ("agent", {"agent_ids": ["agent1"]}),
+        ("user", {"user_ids": ["user1"]}), ("model", {"model_names": ["gpt-4o"]}), ("organization", {}),
+    ],
+)  # fmt: skip
+def test_what_is_spent_of_a_budget_is_found_by_what_it_names(
+    by: str, names: dict[str, list[str]], filled: psycopg.Connection
+) -> None:
+    asked = {**ASKED, **names, "starts": [NOW - timedelta(days=9)], "by": by}
+
+    plan = _plan(filled, load("budgets")["spending"], asked)
+
+    assert not _scanned(plan) & _big(filled), "\n".join(plan)
+    if by not in ("user", "organization"):
+        assert any(f"usage_rollups_{by}_idx" in line for line in plan), "\n".join(plan)
+    if by != "organization":
+        column = "model_name" if by == "model" else f"{by}_id"
+        assert any("Index Cond" in line and column in line for line in plan), "\n".join(plan)
+
+
+def test_executions_are_counted_without_their_rows(filled: psycopg.Connection) -> None:
+    filled.execute("VACUUM event_logs")
+
+    plan = _plan(filled, load("metrics")["executions"], {**ASKED, "since": NOW - timedelta(days=18)})
+
+    assert any("Index Only Scan" in line and "workspace_id_timestamp_" in line for line in plan), "\n".join(plan)

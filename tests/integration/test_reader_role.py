@@ -17,6 +17,7 @@ from otel_obs.model import Decoded, Rejected, Span
 from otel_obs.pipeline.ingest import batch_of, receive
 from otel_obs.postgres import partitions
 from otel_obs.postgres.pool import conninfo, open_pool
+from otel_obs.postgres.roles import reader_faults
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.tenancy import Sender
 from tests.builders import agent, chat, make_span
@@ -116,6 +117,9 @@ def set_by_hand(connection: psycopg.Connection) -> None:
         "INSERT INTO retention_runs (run_id, ran_at, organization_id, table_name, rows, bytes, duration_ms, action) "
         "VALUES ('r', now(), %s, 'event_logs', 1, 1, 1, 'delete')"
     )
+    data_key = (
+        "INSERT INTO data_keys (organization_id, id, purpose, wrapped_by, wrapped) VALUES (%s, 'a', 'index', '', '')"
+    )
     rollup = (
         "INSERT INTO usage_rollups (organization_id, workspace_id, day, calls, calls_with_usage, failed_calls, "
         "unpriced_calls, estimated_calls) VALUES (%s, %s, '2026-11-18', 1, 1, 0, 0, 0)"
@@ -136,6 +140,7 @@ def set_by_hand(connection: psycopg.Connection) -> None:
         connection.execute(flag, ("of the organization", organization, None))
         connection.execute(cost, (organization, organization))
         connection.execute(run, (organization,))
+        connection.execute(data_key, (organization,))
         connection.execute("UPDATE organizations SET plan = 'free' WHERE id = %s", (organization,))
         connection.execute(budget, (organization, organization, None))
         connection.execute(alert, (organization, organization))
@@ -146,6 +151,7 @@ def set_by_hand(connection: psycopg.Connection) -> None:
             connection.execute(budget, (organization, workspace, workspace))
             connection.execute(alert, (organization, workspace))
             connection.execute(rollup, (organization, workspace))
+            connection.execute("INSERT INTO tenant_usage VALUES (%s, now(), %s, 1, 1, 0)", (organization, workspace))
             connection.execute(
                 "INSERT INTO workflows (organization_id, id, workspace_id) VALUES (%s, %s, %s)",
                 (organization, f"flow of {workspace}", workspace),
@@ -173,15 +179,16 @@ def column(rows: Sequence[Mapping[str, Any]], table: str, name: str) -> set[Any]
 
 
 READ = (
-    "agent_trace_history", "budget_alerts", "budgets", "event_logs", "feature_flags", "model_cost_logs", "model_costs",
-    "model_prices", "organizations", "plan_changes", "prompt_similarity_logs", "quarantine", "resources",
-    "retention_runs", "span_contents", "touched_days", "unsettled_traces", "usage_rollups", "users", "workflows",
-    "workspaces",
+    "agent_trace_history", "audit_log", "budget_alerts", "budgets", "data_keys", "event_logs", "feature_flags",
+    "model_cost_logs", "model_costs", "model_prices", "organizations", "plan_changes", "prompt_similarity_logs",
+    "quarantine", "resources", "retention_runs", "span_contents", "tenant_usage", "touched_days", "unsettled_traces",
+    "usage_rollups", "users", "workflows", "workspaces",
 )  # fmt: skip
 """What a tenant is answered from."""
 OF_ORGANIZATIONS = (
-    "model_prices", "organizations", "plan_changes", "resources", "retention_runs", "touched_days", "unsettled_traces",
-    "users",
+    "audit_log", "data_keys", "model_prices", "organizations", "plan_changes", "resources", "retention_runs",
+    "touched_days",
+    "unsettled_traces", "users",
 )  # fmt: skip
 OF_WORKSPACES = tuple(name for name in READ if name not in OF_ORGANIZATIONS)
 
@@ -196,6 +203,10 @@ def test_both_organizations_have_rows(table: str, tenants: Tenants) -> None:
     assert column(tenants.all_rows(table), table, "organization_id") >= set(ORGANIZATIONS)
 
 
+def test_a_workspace_sees_nothing_of_the_audit_log(tenants: Tenants) -> None:
+    assert tenants.rows("audit_log", organization_id="acme", workspace_id="sales") == []
+
+
 @pytest.mark.parametrize("table", READ)
 @pytest.mark.parametrize("organization", ORGANIZATIONS)
 def test_an_organization_sees_all_its_rows_and_none_of_another(table: str, organization: str, tenants: Tenants) -> None:
@@ -204,8 +215,9 @@ def test_an_organization_sees_all_its_rows_and_none_of_another(table: str, organ
     seen = tenants.rows(table, organization_id=organization)
 
     name = "id" if table == "organizations" else "organization_id"
+    ours = (organization,) if table == "audit_log" else (organization, None)
     assert seen
-    assert sorted(map(str, seen)) == sorted(str(row) for row in everything if row[name] in (organization, None))
+    assert sorted(map(str, seen)) == sorted(str(row) for row in everything if row[name] in ours)
 
 
 @pytest.mark.parametrize("table", OF_WORKSPACES)
@@ -444,6 +456,70 @@ def test_no_function_runs_with_the_rights_of_its_owner(tenants: Tenants) -> None
     assert functions == []
 
 
+def test_functions_look_for_names_in_our_schema_only(tenants: Tenants) -> None:
+    functions = tenants.connection.execute(
+        """
+        SELECT proname FROM pg_proc
+        WHERE pronamespace = 'otel_obs'::regnamespace
+          AND NOT EXISTS (SELECT FROM unnest(proconfig) AS c WHERE c LIKE 'search_path=%')
+          AND prolang IN (SELECT oid FROM pg_language WHERE lanname = 'plpgsql')
+        """
+    ).fetchall()
+
+    assert functions == []
+
+
+def test_there_is_no_materialized_view_which_would_know_no_policies(tenants: Tenants) -> None:
+    assert _views(tenants.connection, "m") == []
+
+
+@pytest.mark.parametrize("kind", ["MATERIALIZED VIEW", "VIEW"])
+def test_a_view_that_looks_past_the_policies_keeps_the_server_from_answering(kind: str, tenants: Tenants) -> None:
+    with tenants.connection.transaction(force_rollback=True):
+        tenants.connection.execute(b"CREATE " + kind.encode() + b" leaks AS SELECT * FROM users")
+        assert reader_faults(tenants.connection) == []
+        tenants.connection.execute("GRANT SELECT ON leaks TO otel_obs_reader")
+        (fault,) = reader_faults(tenants.connection)
+    assert "leaks" in fault
+
+
+def _views(connection: psycopg.Connection, kind: str) -> list[str]:
+    asked = "SELECT relname FROM pg_class WHERE relnamespace = 'otel_obs'::regnamespace AND relkind = %s"
+    return [row[0] for row in connection.execute(asked, (kind,)).fetchall()]
+
+
+NOT_BY_ORGANIZATION = {
+    "api_keys_pkey": "64 random bits that nobody chooses",
+    "model_prices_pkey": "a hash of the content, organization among it",
+    "audit_log_pkey": "numbered by the database",
+    "quarantine_pkey": "numbered by the database",
+    "retention_runs_pkey": "numbered by the database",
+    "plan_changes_pkey": "numbered by the database",
+}
+"""Unique keys whose values no sender can choose, so that a refusal tells nothing of others."""
+
+
+def test_no_unique_key_tells_one_organization_what_another_has(tenants: Tenants) -> None:
+    # Policies do not bind checks of uniqueness: a key that does not begin with the organization would be an oracle.
+    found = tenants.connection.execute(
+        """
+        SELECT i.relname
+        FROM pg_index AS x
+        JOIN pg_class AS i ON i.oid = x.indexrelid
+        JOIN pg_class AS t ON t.oid = x.indrelid
+        WHERE t.relnamespace = 'otel_obs'::regnamespace AND x.indisunique AND NOT t.relispartition
+          AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = t.oid AND a.attname = 'organization_id')
+          AND NOT EXISTS (
+              SELECT FROM pg_attribute AS a
+              WHERE a.attrelid = t.oid AND a.attname IN ('organization_id', 'chain') AND a.attnum = ANY (x.indkey)
+          )
+        ORDER BY i.relname
+        """
+    ).fetchall()
+
+    assert {name for (name,) in found} == set(NOT_BY_ORGANIZATION)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -463,6 +539,11 @@ def test_no_function_runs_with_the_rights_of_its_owner(tenants: Tenants) -> None
         "SELECT * FROM call_registry",
         "SELECT * FROM deleted_tenants",
         "SELECT * FROM budget_webhooks",
+        "SELECT * FROM api_keys",
+        "SELECT * FROM dashboard_sessions",
+        "DELETE FROM audit_log",
+        "INSERT INTO audit_log (id) VALUES (1)",
+        "SELECT audit_append('me', 'acme', 'a', 's', NULL, NULL, NULL)",
         "GRANT otel_obs_reader TO CURRENT_USER",
         "ALTER ROLE otel_obs_reader BYPASSRLS",
     ],

@@ -157,11 +157,29 @@ def test_plans_that_are_changed_with_plain_sql_are_in_the_audit_log(
     gone(pool)
     gone(pool)
 
-    told = [entry for entry, _ in audit.entries(connection)]
+    told = [entry for entry, _ in audit.entries(connection, "acme")]
     assert [entry.action for entry in told] == ["org.plan", "org.plan"]
     downgrade = told[1].after or {}
     assert (told[1].before or {})["days"] == 365
     assert datetime.fromisoformat(downgrade["counts_from"]) == datetime.fromisoformat(downgrade["since"]) + GRACE
+    assert audit.first_bad(connection) is None
+
+
+def test_each_run_is_in_the_audit_log_and_for_each_organization_what_went(
+    connection: psycopg.Connection, pool: ConnectionPool
+) -> None:
+    filled(connection, "acme", 100, plan="free")
+    filled(connection, "keeps", 1, plan="free")
+
+    gone(pool)
+
+    (run,) = [entry for entry, _ in audit.entries(connection, "") if entry.action == "retention.run"]
+    (of_acme,) = [entry for entry, _ in audit.entries(connection, "acme") if entry.action == "retention.delete"]
+    assert run.after is not None
+    assert of_acme.after is not None
+    assert (run.subject, run.after["organizations"]) == (of_acme.subject, 1)
+    assert run.after["rows"] == sum(of_acme.after.values()) > 0
+    assert [e.action for e, _ in audit.entries(connection, "keeps")] == ["org.plan"]
     assert audit.first_bad(connection) is None
 
 

@@ -12,6 +12,9 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
+from otel_obs.analytics.filters import Filters
+from otel_obs.analytics.metrics import Step, get_system_metrics, periods
+from otel_obs.analytics.spend import spend
 from otel_obs.maintenance.reprice import Asked, reprice_calls
 from otel_obs.maintenance.rollups import roll_up
 from otel_obs.postgres.pool import open_pool
@@ -22,8 +25,10 @@ from otel_obs.pricing.catalog import default_catalog
 from tests.builders import agent, chat, make_span
 from tests.maintenance import DAY, cover, fill, set_plan
 from tests.rows import SETTLING, batch
+from tests.showroom import now_ms
 
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 NOW = datetime.now(tz=timezone.utc)
 FROM_ROWS = """
     SELECT workspace_id, ("timestamp" AT TIME ZONE 'UTC')::date AS day,
@@ -79,9 +84,9 @@ def settle(store: PostgresStore) -> None:
         pass
 
 
-def a_trace(rnd: random.Random, number: int) -> list[Any]:
+def a_trace(rnd: random.Random, number: int, end_ms: float = 0.0) -> list[Any]:
     """Return a run with calls, some of them told twice, some without usage, over several days."""
-    start = -DAY_MS * rnd.randrange(4)
+    start = end_ms - DAY_MS * rnd.randrange(4)
     named = {"otel_obs.workspace.id": rnd.choice("ab"), "user.id": rnd.choice(("ann", "bob"))}
     trace = f"{number:032x}"
     root = make_span(agent(rnd.choice(("writer", "reader")), **named), trace_id=trace, start_ms=start)
@@ -198,3 +203,64 @@ def test_a_writer_that_has_not_committed_yet_is_not_forgotten(
 def test_nobody_has_roll_ups_who_does_not_exist(connection: psycopg.Connection) -> None:
     assert NOW.date() in days_of_rows(connection, "nobody")
     assert date(1970, 1, 1) in days_of_rows(connection, "nobody")
+
+
+def _told(connection: psycopg.Connection, asked: Filters, step: Step) -> dict[datetime, tuple[Any, ...]]:
+    """Return what is to be told of each period, added up here, row by row."""
+    found: dict[datetime, list[Any]] = {}
+    for at, tokens, cost, status in connection.execute(
+        'SELECT "timestamp", input_tokens, cost_usd, status FROM model_cost_logs'
+        ' WHERE organization_id = %s AND "timestamp" >= %s AND "timestamp" < %s',
+        (asked.organization_id, asked.since, asked.until),
+    ):
+        starts = max(start for start in periods(asked.since, asked.until, step) if start <= at)
+        sums = found.setdefault(starts, [0, None, None, 0, 0])
+        sums[0] += 1
+        sums[1] = sums[1] if tokens is None else (sums[1] or 0) + tokens
+        sums[2] = sums[2] if cost is None else (sums[2] or Decimal(0)) + cost
+        sums[3] += cost is None
+        sums[4] += status == "error"
+    return {starts: tuple(sums) for starts, sums in found.items()}
+
+
+def test_figures_are_those_of_the_rows_whatever_is_rolled_up(
+    connection: psycopg.Connection, pool: ConnectionPool, store: PostgresStore
+) -> None:
+    rnd = random.Random(1)
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+
+    def write(numbers: range) -> None:
+        spans = [span for number in numbers for span in a_trace(rnd, number, now_ms() - rnd.randrange(20) * HOUR_MS)]
+        store.write(batch(spans, organization="acme"))
+        settle(store)
+
+    write(range(1, 60))
+    steps: tuple[Step, ...] = ("hour", "day", "week", "month")
+
+    def check() -> None:
+        for since in (NOW - 3.4 * DAY, midnight - 4 * DAY):
+            asked = Filters(organization_id="acme", since=since, until=NOW + DAY)
+            for step in steps:
+                found = get_system_metrics(connection, asked, step)
+                told = {
+                    figures.starts: (
+                        figures.calls, figures.input_tokens, figures.cost_cents, figures.unpriced_calls,
+                        figures.failed_calls,
+                    )
+                    for figures in found.periods
+                    if figures.calls
+                }  # fmt: skip
+                assert told == _told(connection, asked, step)
+                assert found.total.calls == sum(figures.calls for figures in found.periods)
+                assert found.total.executions == sum(figures.executions for figures in found.periods)
+            by_hour = spend(connection, asked, ["hour", "model", "agent"])
+            from_rows = spend(connection, asked, ["hour", "model", "agent", "operation"])
+            assert [row._replace(keys=row.keys[:3]) for row in from_rows.rows] == list(by_hour.rows)
+
+    check()
+    roll_up(pool, NOW)
+    assert connection.execute("SELECT count(*) FROM usage_rollups WHERE hour IS NOT NULL").fetchone() != (0,)
+    check()
+    write(range(60, 80))
+    assert days_of_rows(connection, "acme").touched
+    check()

@@ -29,6 +29,11 @@ DEFAULTS: dict[str, object] = {
     "spool_max_bytes": 1024**3,
     "encryption_keys": (),
     "max_memory_bytes": 0,
+    "max_spans_per_second": 0,
+    "max_bytes_per_second": 0,
+    "max_bytes_per_day": 0,
+    "max_stored_bytes": 0,
+    "trusted_proxies": (),
     "max_request_bytes": 64 * 1024 * 1024,
     "max_content_bytes": 4 * 1024 * 1024,
 }
@@ -48,13 +53,19 @@ OTHERS: dict[str, tuple[str, object]] = {
     "SPOOL_MAX_BYTES": ("0", 0),
     "ENCRYPTION_KEYS": (f"b:{KEY_TEXT}, a:{KEY_TEXT}", (("b", KEY), ("a", KEY))),
     "MAX_MEMORY_BYTES": ("1", 1),
+    "MAX_SPANS_PER_SECOND": ("100", 100),
+    "MAX_BYTES_PER_SECOND": ("1000", 1000),
+    "MAX_BYTES_PER_DAY": ("1", 1),
+    "MAX_STORED_BYTES": ("9223372036854775807", 2**63 - 1),
+    "TRUSTED_PROXIES": ("10.0.0.7/8, ::1", ("10.0.0.0/8", "::1/128")),
     "MAX_REQUEST_BYTES": ("1", 1),
     "MAX_CONTENT_BYTES": ("1024", 1024),
 }
 BAD = [
     *((name, value) for name in ("GRPC_ENDPOINT", "HTTP_ENDPOINT")
       for value in ("4317", "localhost", ":4317", "localhost:", "localhost:http", "localhost:65536", "localhost:-1")),
-    ("CONTENT", "encrypt"), ("CONTENT", "Drop"),
+    ("CONTENT", "encrypt"), ("CONTENT", "Drop"), ("CONTENT", "sample"), ("CONTENT", "sample:101"),
+    ("TRUSTED_PROXIES", "proxy.example"), ("MAX_STORED_BYTES", str(2**63)), ("MAX_SPANS_PER_SECOND", "1.5"),
     ("SPANS", "some"), ("SPANS", "GenAI"),
     ("ESTIMATE_TOKENS", "yes"), ("ESTIMATE_TOKENS", "1"),
     ("WORKERS", "0"), ("WORKERS", "many"), ("WORKERS", "1000"),

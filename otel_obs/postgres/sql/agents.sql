@@ -46,12 +46,10 @@ SELECT EXISTS (
 );
 
 -- name: conversations
--- Conversations, the one that went on last first.
-WITH said AS (
-    SELECT e.conversation_id, min(e."timestamp") AS started_at, max(e."timestamp") AS last_at,
-        count(DISTINCT e.trace_id) AS traces, count(*) FILTER (WHERE e.status = 'error') AS errors,
-        min(e.user_id) AS user_id, count(DISTINCT e.user_id) AS users,
-        array_agg(DISTINCT e.agent_id) FILTER (WHERE e.agent_id IS NOT NULL) AS agents
+-- Conversations, the one that went on last first. Those of the page are found one after the other, each by its newest
+-- event: so only the events between them are read, and not all of the period in order to sort them.
+WITH RECURSIVE said AS NOT MATERIALIZED (
+    SELECT e.conversation_id, e."timestamp", e.trace_id, e.status, e.user_id, e.agent_id
     FROM event_logs AS e
     WHERE e.organization_id = %(organization_id)s AND e."timestamp" >= %(since)s AND e."timestamp" < %(until)s
         AND e.conversation_id IS NOT NULL
@@ -60,26 +58,45 @@ WITH said AS (
         AND (%(environment)s::text IS NULL OR e.environment = %(environment)s)
         AND (%(agent_id)s::text IS NULL OR e.agent_id = %(agent_id)s)
         AND (%(conversation_id)s::text IS NULL OR e.conversation_id = %(conversation_id)s)
-    GROUP BY e.conversation_id
+), listed AS (
+    -- Before the page: nothing yet, and what the pages before it showed.
+    SELECT 0 AS number, NULL::text AS conversation_id, coalesce(%(after_time)s::timestamptz, %(until)s) AS last_at,
+        ARRAY(
+            SELECT DISTINCT s.conversation_id FROM said AS s
+            WHERE %(after_time)s::timestamptz IS NOT NULL AND s."timestamp" >= %(after_time)s
+                AND (s."timestamp", s.conversation_id) >= (%(after_time)s::timestamptz, %(after_conversation)s::text)
+        ) AS seen
+    UNION ALL
+    SELECT l.number + 1, n.conversation_id, n."timestamp", l.seen || n.conversation_id
+    FROM listed AS l
+    CROSS JOIN LATERAL (
+        SELECT s.conversation_id, s."timestamp"
+        FROM said AS s
+        WHERE s."timestamp" <= l.last_at AND s.conversation_id <> ALL (l.seen)
+        ORDER BY s."timestamp" DESC, s.conversation_id DESC
+        LIMIT 1
+    ) AS n
+    WHERE l.number <= %(limit)s
 ), page AS (
-    SELECT * FROM said
-    WHERE %(after_time)s::timestamptz IS NULL
-        OR (last_at, conversation_id) < (%(after_time)s::timestamptz, %(after_conversation)s::text)
-    ORDER BY last_at DESC, conversation_id DESC
-    LIMIT %(limit)s + 1
+    SELECT s.conversation_id, min(s."timestamp") AS started_at, max(s."timestamp") AS last_at,
+        count(DISTINCT s.trace_id) AS traces, count(*) FILTER (WHERE s.status = 'error') AS errors,
+        min(s.user_id) AS user_id, count(DISTINCT s.user_id) AS users,
+        array_agg(DISTINCT s.agent_id) FILTER (WHERE s.agent_id IS NOT NULL) AS agents,
+        array_agg(DISTINCT s.trace_id) AS trace_ids
+    FROM said AS s
+    WHERE s.conversation_id = ANY (ARRAY(SELECT conversation_id FROM listed WHERE number > 0))
+    GROUP BY s.conversation_id
 )
-SELECT p.conversation_id, p.started_at, p.last_at, p.traces, p.errors, p.user_id, p.users, p.agents,
-    coalesce(c.calls, 0) AS calls, c.input_tokens, c.output_tokens, c.cost_cents,
-    coalesce(c.unpriced_calls, 0) AS unpriced_calls
+SELECT p.conversation_id, p.started_at, p.last_at, p.traces, p.errors, p.user_id, p.users, p.agents, c.calls,
+    c.input_tokens, c.output_tokens, c.cost_cents, c.unpriced_calls
 FROM page AS p
-LEFT JOIN (
-    SELECT m.conversation_id, count(*) AS calls, sum(m.input_tokens)::bigint AS input_tokens,
+CROSS JOIN LATERAL (
+    SELECT count(*) AS calls, sum(m.input_tokens)::bigint AS input_tokens,
         sum(m.output_tokens)::bigint AS output_tokens, sum(m.cost_usd) AS cost_cents,
         count(*) FILTER (WHERE m.cost_usd IS NULL) AS unpriced_calls
     FROM model_cost_logs AS m
     WHERE m.organization_id = %(organization_id)s AND m."timestamp" >= %(since)s AND m."timestamp" < %(until)s
-        AND m.conversation_id IN (SELECT conversation_id FROM page)
+        AND m.trace_id = ANY (p.trace_ids) AND m.conversation_id = p.conversation_id
         AND (%(workspace_id)s::text IS NULL OR m.workspace_id = %(workspace_id)s)
-    GROUP BY m.conversation_id
-) AS c USING (conversation_id)
+) AS c
 ORDER BY p.last_at DESC, p.conversation_id DESC;

@@ -15,7 +15,7 @@ LIMIT %(limit)s;
 
 -- name: spending
 -- What was spent since a midnight by each of some budgets' subjects: days from roll-ups where those tell all (they know
--- no users), the others from rows, in one snapshot.
+-- no users), the others from rows, in one snapshot. All budgets name what "by" says, so that an index finds it.
 SELECT b.number, coalesce(rolled.cost_cents, 0) + coalesce(fresh.cost_cents, 0) AS spent_cents,
     coalesce(rolled.calls, 0) + coalesce(fresh.calls, 0) AS calls,
     coalesce(rolled.unpriced_calls, 0) + coalesce(fresh.unpriced_calls, 0) AS unpriced_calls,
@@ -28,9 +28,12 @@ CROSS JOIN LATERAL (
     SELECT sum(r.cost_cents) AS cost_cents, sum(r.calls)::bigint AS calls,
         sum(r.unpriced_calls)::bigint AS unpriced_calls, sum(r.estimated_calls)::bigint AS estimated_calls
     FROM usage_rollups AS r
-    WHERE r.organization_id = b.organization_id AND b.user_id IS NULL AND r.hour IS NULL
+    WHERE r.organization_id = b.organization_id AND %(by)s::text <> 'user' AND r.hour IS NULL
         AND r.day >= (b.starts AT TIME ZONE 'UTC')::date AND r.day < (b.ends AT TIME ZONE 'UTC')::date
         AND r.day <= o.rolled_through
+        AND (%(by)s::text <> 'workspace' OR r.workspace_id = b.workspace_id)
+        AND (%(by)s::text <> 'agent' OR r.agent_id = b.agent_id)
+        AND (%(by)s::text <> 'model' OR r.model_name = b.model_name)
         AND (b.workspace_id IS NULL OR r.workspace_id = b.workspace_id)
         AND (b.agent_id IS NULL OR r.agent_id = b.agent_id)
         AND (b.model_name IS NULL OR r.model_name = b.model_name)
@@ -45,15 +48,18 @@ CROSS JOIN LATERAL (
         SELECT c.cost_usd, c.cost_source, c.usage_source FROM model_cost_logs AS c
         WHERE c.organization_id = b.organization_id
             AND c."timestamp" >= day.starts AND c."timestamp" < day.starts + interval '1 day'
+            AND (%(by)s::text <> 'user' OR c.user_id = b.user_id)
+            AND (%(by)s::text <> 'workspace' OR c.workspace_id = b.workspace_id)
+            AND (%(by)s::text <> 'agent' OR c.agent_id = b.agent_id)
+            AND (%(by)s::text <> 'model' OR c.model_name = b.model_name)
             AND (b.workspace_id IS NULL OR c.workspace_id = b.workspace_id)
-            AND (b.user_id IS NULL OR c.user_id = b.user_id)
             AND (b.agent_id IS NULL OR c.agent_id = b.agent_id)
             AND (b.model_name IS NULL OR c.model_name = b.model_name)
         OFFSET 0 -- asked for each day: as a join, all weeks may be read for the calls of one day
     ) AS m
-    WHERE (b.user_id IS NOT NULL OR o.rolled_through IS NULL OR (day.starts AT TIME ZONE 'UTC')::date > o.rolled_through
-            OR EXISTS (SELECT FROM touched_days AS t WHERE t.organization_id = b.organization_id
-                AND t.day = (day.starts AT TIME ZONE 'UTC')::date))
+    WHERE %(by)s::text = 'user' OR o.rolled_through IS NULL OR (day.starts AT TIME ZONE 'UTC')::date > o.rolled_through
+        OR EXISTS (SELECT FROM touched_days AS t WHERE t.organization_id = b.organization_id
+            AND t.day = (day.starts AT TIME ZONE 'UTC')::date)
 ) AS fresh
 ORDER BY b.number;
 

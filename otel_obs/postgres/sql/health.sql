@@ -28,6 +28,12 @@ UNION ALL
 SELECT format('row-level security of %s is off', c.relname)
 FROM pg_class AS c
 WHERE c.relnamespace = 'otel_obs'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity
+    AND to_regrole('otel_obs_reader') IS NOT NULL AND has_table_privilege('otel_obs_reader', c.oid, 'SELECT')
+UNION ALL
+SELECT format('the view %s looks past row-level security', c.relname)
+FROM pg_class AS c
+WHERE c.relnamespace = 'otel_obs'::regnamespace
+    AND (c.relkind = 'm' OR (c.relkind = 'v' AND NOT coalesce(c.reloptions && ARRAY['security_invoker=true', 'security_invoker=on'], false)))
     AND to_regrole('otel_obs_reader') IS NOT NULL AND has_table_privilege('otel_obs_reader', c.oid, 'SELECT');
 
 -- name: writer

@@ -1,7 +1,7 @@
 -- name: page
 -- Entries by number, after one; without their payloads.
 SELECT id, organization_id, workspace_id, received_at, signal, reason, detail, format,
-    coalesce(octet_length(payload), 0), sha256, replayed_at
+    coalesce(nullif(octet_length(payload), 0), octet_length(payload_encrypted), 0), sha256, replayed_at
 FROM quarantine
 WHERE id > %(after)s
     AND (%(organization_id)s::text IS NULL OR organization_id = %(organization_id)s)
@@ -12,7 +12,7 @@ LIMIT %(row_limit)s;
 
 -- name: pending
 -- Entries that have not been taken in, with what they hold; large ones, so few at a time.
-SELECT id, organization_id, workspace_id, received_at, signal, reason, detail, format, payload
+SELECT id, organization_id, workspace_id, received_at, signal, reason, detail, format, payload, payload_encrypted, sha256
 FROM quarantine
 WHERE id > %(after)s AND replayed_at IS NULL
     AND (%(organization_id)s::text IS NULL OR organization_id = %(organization_id)s)

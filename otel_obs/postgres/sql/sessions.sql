@@ -6,7 +6,9 @@ VALUES (%(token_hash)s, %(key_id)s, %(now)s, %(expires_at)s);
 SELECT key_id FROM dashboard_sessions WHERE token_hash = %(token_hash)s AND expires_at > %(now)s;
 
 -- name: close_session
-DELETE FROM dashboard_sessions WHERE token_hash = %(token_hash)s;
+DELETE FROM dashboard_sessions AS s USING api_keys AS k
+WHERE s.token_hash = %(token_hash)s AND k.id = s.key_id
+RETURNING s.key_id, k.organization_id;
 
 -- name: forget_sessions
 -- Those that ended by themselves; some at a time, by whoever signs in.

@@ -1,15 +1,27 @@
 -- name: claim_traces
 -- Quiet, or waiting for long; whoever claims a trace holds it until its rows are final.
-SELECT organization_id, trace_id
+SELECT organization_id, trace_id, events
 FROM unsettled_traces
 WHERE %(all_now)s OR last_at <= now() - %(quiet)s::interval OR first_at <= now() - %(patience)s::interval
 ORDER BY last_at
 LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED;
 
+-- name: stored_events
+-- How many there are, in the order asked for. After the traces were claimed, and not together with that: nobody adds
+-- to a trace that is claimed, and what was added before is seen by then.
+SELECT (
+    SELECT count(*) FROM event_logs AS e
+    WHERE e.organization_id = asked.organization_id AND e.trace_id = asked.trace_id
+)
+FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) WITH ORDINALITY
+    AS asked (organization_id, trace_id, position)
+ORDER BY position;
+
 -- name: claimed
-DELETE FROM unsettled_traces
-WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[]);
+DELETE FROM unsettled_traces AS u
+USING unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) AS gone (organization_id, trace_id)
+WHERE u.organization_id = gone.organization_id AND u.trace_id = gone.trace_id;
 
 -- name: touch
 -- Traces that are to be settled again: no row is locked, so nobody waits.
@@ -28,7 +40,7 @@ INSERT INTO unsettled_traces AS u (organization_id, trace_id, first_at, last_at)
 SELECT DISTINCT organization_id, trace_id, now() - interval '1 minute', now() - interval '1 minute'
 FROM gone
 ORDER BY organization_id, trace_id
-ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = u.last_at;
+ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = u.last_at, events = NULL;
 
 -- name: lock_strangers
 -- Settlers that look for reports without ids in each other's traces take turns.

@@ -1,6 +1,6 @@
 -- name: set_organization
-INSERT INTO organizations AS o (id, plan, retention_days, legal_hold)
-VALUES (%(id)s, %(plan)s, %(retention_days)s, coalesce(%(legal_hold)s, false))
+INSERT INTO organizations AS o (id, plan, retention_days, legal_hold, content)
+VALUES (%(id)s, %(plan)s, %(retention_days)s, coalesce(%(legal_hold)s, false), %(content)s)
 ON CONFLICT (id) DO UPDATE SET
     plan = coalesce(EXCLUDED.plan, o.plan),
     retention_days = CASE
@@ -9,16 +9,36 @@ ON CONFLICT (id) DO UPDATE SET
             coalesce(EXCLUDED.retention_days, CASE WHEN o.plan = 'enterprise' THEN o.retention_days END)
     END,
     legal_hold = coalesce(%(legal_hold)s, o.legal_hold),
+    content = coalesce(EXCLUDED.content, o.content),
     updated_at = now();
 
 -- name: organization
-SELECT id, plan, retention_days, legal_hold, created_at, updated_at FROM organizations WHERE id = %(id)s;
+SELECT id, plan, retention_days, legal_hold, created_at, updated_at, content,
+    max_spans_per_second, max_bytes_per_second, max_bytes_per_day, max_stored_bytes
+FROM organizations WHERE id = %(id)s;
 
 -- name: organizations_after
-SELECT id, plan, retention_days, legal_hold, created_at, updated_at FROM organizations
+SELECT id, plan, retention_days, legal_hold, created_at, updated_at, content,
+    max_spans_per_second, max_bytes_per_second, max_bytes_per_day, max_stored_bytes
+FROM organizations
 WHERE %(after)s::text IS NULL OR id > %(after)s
 ORDER BY id
 LIMIT %(limit)s;
+
+-- name: set_limits
+UPDATE organizations SET
+    max_spans_per_second = %(max_spans_per_second)s,
+    max_bytes_per_second = %(max_bytes_per_second)s,
+    max_bytes_per_day = %(max_bytes_per_day)s,
+    max_stored_bytes = %(max_stored_bytes)s,
+    updated_at = now()
+WHERE id = %(id)s;
+
+-- name: workspace_content
+SELECT content FROM workspaces WHERE organization_id = %(organization_id)s AND id = %(id)s FOR UPDATE;
+
+-- name: set_workspace_content
+UPDATE workspaces SET content = %(content)s WHERE organization_id = %(organization_id)s AND id = %(id)s;
 
 -- name: restore_organization
 -- One that was set again while it was being deleted.

@@ -22,16 +22,90 @@ FROM prompt_similarity_logs
 WHERE organization_id = %(organization_id)s AND trace_id = %(trace_id)s
 ORDER BY "timestamp";
 
+-- name: traces_with
+-- Traces in which a conversation, a user, an error or an agent occurs, as far as they are few.
+SELECT e.trace_id
+FROM event_logs AS e
+WHERE e.organization_id = %(organization_id)s AND e."timestamp" >= %(since)s
+    AND e."timestamp" < %(until)s::timestamptz + interval '7 days'
+    AND (%(conversation_id)s::text IS NULL OR e.conversation_id = %(conversation_id)s)
+    AND (%(user_id)s::text IS NULL OR e.user_id = %(user_id)s)
+    AND (%(error_type)s::text IS NULL OR (e.status = 'error' AND e.error_type = %(error_type)s))
+    AND (%(agent_id)s::text IS NULL OR e.agent_id = %(agent_id)s)
+LIMIT %(limit)s;
+
 -- name: search_traces
 -- Traces, the newest first. The event that stands for each is found by an index; the rest of a trace is read only for
--- those that are shown, unless a filter speaks of what happened inside.
+-- those that are shown, unless a filter speaks of what happened inside: within a week, so that few partitions are asked.
+WITH page AS (
+    SELECT t.*
+    FROM event_logs AS t
+    WHERE t.organization_id = %(organization_id)s AND t."timestamp" >= %(since)s AND t."timestamp" < %(until)s
+        AND t.inherited & 256 <> 0
+        AND (%(trace_ids)s::text[] IS NULL OR t.trace_id = ANY(%(trace_ids)s::text[]))
+        AND (%(workspace_id)s::text IS NULL OR t.workspace_id = %(workspace_id)s)
+        AND (%(environment)s::text IS NULL OR t.environment = %(environment)s)
+        AND (%(flow_id)s::text IS NULL OR t.flow_id = %(flow_id)s)
+        AND (%(run_id)s::text IS NULL OR t.run_id = %(run_id)s)
+        AND (%(min_latency_ms)s::double precision IS NULL OR t.latency_ms >= %(min_latency_ms)s)
+        AND (%(user_id)s::text IS NULL OR t.user_id = %(user_id)s OR EXISTS (
+            SELECT FROM event_logs AS e
+            WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id AND e.user_id = %(user_id)s
+                AND e."timestamp" >= t."timestamp" - interval '1 day' AND e."timestamp" < t."timestamp" + interval '7 days'))
+        AND (%(agent_id)s::text IS NULL OR t.agent_id = %(agent_id)s OR EXISTS (
+            SELECT FROM event_logs AS e
+            WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id AND e.agent_id = %(agent_id)s
+                AND e."timestamp" >= t."timestamp" - interval '1 day' AND e."timestamp" < t."timestamp" + interval '7 days'))
+        AND (%(conversation_id)s::text IS NULL OR t.conversation_id = %(conversation_id)s OR EXISTS (
+            SELECT FROM event_logs AS e
+            WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id
+                AND e.conversation_id = %(conversation_id)s
+                AND e."timestamp" >= t."timestamp" - interval '1 day' AND e."timestamp" < t."timestamp" + interval '7 days'))
+        AND (%(error_type)s::text IS NULL OR EXISTS (
+            SELECT FROM event_logs AS e
+            WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id
+                AND e.status = 'error' AND e.error_type = %(error_type)s
+                AND e."timestamp" >= t."timestamp" - interval '1 day' AND e."timestamp" < t."timestamp" + interval '7 days'))
+        AND (%(model)s::text IS NULL OR EXISTS (
+            SELECT FROM model_cost_logs AS m
+            WHERE m.organization_id = t.organization_id AND m.trace_id = t.trace_id
+                AND %(model)s IN (m.model_name, m.request_model)
+                AND m."timestamp" >= t."timestamp" - interval '1 day' AND m."timestamp" < t."timestamp" + interval '7 days'))
+        AND (%(provider)s::text IS NULL OR EXISTS (
+            SELECT FROM model_cost_logs AS m
+            WHERE m.organization_id = t.organization_id AND m.trace_id = t.trace_id AND m.provider = %(provider)s
+                AND m."timestamp" >= t."timestamp" - interval '1 day' AND m."timestamp" < t."timestamp" + interval '7 days'))
+        AND (%(pattern)s::text IS NULL OR t.name ILIKE %(pattern)s OR EXISTS (
+            SELECT FROM event_logs AS e
+            WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id
+                AND e."timestamp" >= t."timestamp" - interval '1 day' AND e."timestamp" < t."timestamp" + interval '7 days'
+                AND (e.name ILIKE %(pattern)s OR e.node_name ILIKE %(pattern)s)
+        ) OR EXISTS (
+            SELECT FROM span_contents AS s
+            WHERE s.organization_id = t.organization_id AND s.trace_id = t.trace_id AND s.body ILIKE %(pattern)s
+                AND s."timestamp" >= t."timestamp" - interval '1 day' AND s."timestamp" < t."timestamp" + interval '7 days'))
+        AND (%(status)s::text IS NULL OR %(status)s = CASE WHEN t.status = 'error' OR EXISTS (
+            SELECT FROM event_logs AS e
+            WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id AND e.status = 'error'
+                AND e."timestamp" >= t."timestamp" - interval '1 day' AND e."timestamp" < t."timestamp" + interval '7 days'
+        ) THEN 'error' ELSE t.status END)
+        AND (%(min_cost_cents)s::double precision IS NULL OR (
+            SELECT sum(m.cost_usd) FROM model_cost_logs AS m
+            WHERE m.organization_id = t.organization_id AND m.trace_id = t.trace_id
+                AND m."timestamp" >= t."timestamp" - interval '1 day' AND m."timestamp" < t."timestamp" + interval '7 days'
+        ) >= %(min_cost_cents)s::numeric)
+        AND (%(after_time)s::timestamptz IS NULL
+            OR (t."timestamp", t.trace_id) < (%(after_time)s::timestamptz, %(after_trace)s::text))
+    ORDER BY t."timestamp" DESC, t.trace_id DESC
+    LIMIT %(limit)s + 1
+)
 SELECT t."timestamp" AS started_at, t.trace_id, t.event_id, coalesce(t.node_name, t.name) AS name, t.event_type,
     t.latency_ms, t.parent_span_id IS NOT NULL AS is_incomplete,
     CASE WHEN s.errors > 0 THEN 'error' ELSE t.status END AS status,
     t.workspace_id, coalesce(t.user_id, s.user_id) AS user_id, coalesce(t.agent_id, s.agent_id) AS agent_id,
     t.flow_id, t.run_id, coalesce(t.conversation_id, s.conversation_id) AS conversation_id, t.service_name, t.environment,
     s.spans, s.errors, c.calls, c.input_tokens, c.output_tokens, c.cost_cents, c.unpriced_calls, c.models
-FROM event_logs AS t
+FROM page AS t
 CROSS JOIN LATERAL (
     SELECT count(*) AS spans, count(*) FILTER (WHERE e.status = 'error') AS errors, min(e.user_id) AS user_id,
         min(e.agent_id) AS agent_id, min(e.conversation_id) AS conversation_id
@@ -45,46 +119,21 @@ CROSS JOIN LATERAL (
     FROM model_cost_logs AS m
     WHERE m.organization_id = t.organization_id AND m.trace_id = t.trace_id
 ) AS c
-WHERE t.organization_id = %(organization_id)s AND t."timestamp" >= %(since)s AND t."timestamp" < %(until)s
-    AND t.inherited & 256 <> 0
-    AND (%(workspace_id)s::text IS NULL OR t.workspace_id = %(workspace_id)s)
-    AND (%(environment)s::text IS NULL OR t.environment = %(environment)s)
-    AND (%(flow_id)s::text IS NULL OR t.flow_id = %(flow_id)s)
-    AND (%(run_id)s::text IS NULL OR t.run_id = %(run_id)s)
-    AND (%(min_latency_ms)s::double precision IS NULL OR t.latency_ms >= %(min_latency_ms)s)
-    AND (%(user_id)s::text IS NULL OR t.user_id = %(user_id)s OR EXISTS (
-        SELECT FROM event_logs AS e
-        WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id AND e.user_id = %(user_id)s))
-    AND (%(agent_id)s::text IS NULL OR EXISTS (
-        SELECT FROM event_logs AS e
-        WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id AND e.agent_id = %(agent_id)s))
-    AND (%(conversation_id)s::text IS NULL OR EXISTS (
-        SELECT FROM event_logs AS e
-        WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id
-            AND e.conversation_id = %(conversation_id)s))
-    AND (%(error_type)s::text IS NULL OR EXISTS (
-        SELECT FROM event_logs AS e
-        WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id AND e.error_type = %(error_type)s))
-    AND (%(model)s::text IS NULL OR EXISTS (
-        SELECT FROM model_cost_logs AS m
-        WHERE m.organization_id = t.organization_id AND m.trace_id = t.trace_id
-            AND %(model)s IN (m.model_name, m.request_model)))
-    AND (%(provider)s::text IS NULL OR EXISTS (
-        SELECT FROM model_cost_logs AS m
-        WHERE m.organization_id = t.organization_id AND m.trace_id = t.trace_id AND m.provider = %(provider)s))
-    AND (%(pattern)s::text IS NULL OR t.name ILIKE %(pattern)s OR EXISTS (
-        SELECT FROM event_logs AS e
-        WHERE e.organization_id = t.organization_id AND e.trace_id = t.trace_id
-            AND (e.name ILIKE %(pattern)s OR e.node_name ILIKE %(pattern)s)
-    ) OR EXISTS (
-        SELECT FROM span_contents AS s
-        WHERE s.organization_id = t.organization_id AND s.trace_id = t.trace_id AND s.body ILIKE %(pattern)s))
-    AND (%(status)s::text IS NULL OR (CASE WHEN s.errors > 0 THEN 'error' ELSE t.status END) = %(status)s)
-    AND (%(min_cost_cents)s::double precision IS NULL OR c.cost_cents >= %(min_cost_cents)s::numeric)
-    AND (%(after_time)s::timestamptz IS NULL
-        OR (t."timestamp", t.trace_id) < (%(after_time)s::timestamptz, %(after_trace)s::text))
-ORDER BY t."timestamp" DESC, t.trace_id DESC
-LIMIT %(limit)s + 1;
+ORDER BY t."timestamp" DESC, t.trace_id DESC;
+
+-- name: incomplete_traces
+-- Of the newest traces, how many there are, and how many of them without what they began with.
+SELECT count(*) AS traces, count(newest.parent_span_id) AS incomplete
+FROM (
+    SELECT t.parent_span_id
+    FROM event_logs AS t
+    WHERE t.organization_id = %(organization_id)s AND t."timestamp" >= %(since)s AND t."timestamp" < %(until)s
+        AND t.inherited & 256 <> 0
+        AND (%(workspace_id)s::text IS NULL OR t.workspace_id = %(workspace_id)s)
+        AND (%(environment)s::text IS NULL OR t.environment = %(environment)s)
+    ORDER BY t."timestamp" DESC
+    LIMIT 1000
+) AS newest;
 
 -- name: trace_nodes
 -- Everything of one trace, each event with the call that is counted on it, in the order of the start.
@@ -111,12 +160,12 @@ LEFT JOIN resources AS r ON r.organization_id = e.organization_id AND r.hash = e
 WHERE e.organization_id = %(organization_id)s AND e.trace_id = %(trace_id)s AND e.event_id = %(event_id)s;
 
 -- name: contents_of_event
-SELECT part, body, bytes, truncated, body IS NULL AND body_encrypted IS NOT NULL AS is_sealed
+SELECT part, body, bytes, truncated, "timestamp", body_encrypted
 FROM span_contents
 WHERE organization_id = %(organization_id)s AND trace_id = %(trace_id)s AND event_id = %(event_id)s
 ORDER BY array_position(ARRAY['system', 'tools', 'input', 'tool_arguments', 'output', 'tool_result', 'reference'], part);
 
 -- name: checks_of_event
-SELECT guardrail_name, similarity_score, flagged_reference, action_taken
+SELECT guardrail_name, similarity_score, flagged_reference, action_taken, "timestamp", flagged_reference_encrypted
 FROM prompt_similarity_logs
 WHERE organization_id = %(organization_id)s AND trace_id = %(trace_id)s AND event_id = %(event_id)s;

@@ -45,11 +45,20 @@ ON CONFLICT DO NOTHING;
 
 -- name: mark_unsettled
 -- In one order for all writers, and before any row is touched, so that writers and settlers never wait in a circle.
-INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at)
-SELECT organization_id, trace_id, now(), now()
-FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) AS new (organization_id, trace_id)
+-- What came in two batches has to be settled, whatever each of them knew.
+INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at, events)
+SELECT organization_id, trace_id, now(), now(), events
+FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[], %(events)s::integer[])
+    AS new (organization_id, trace_id, events)
 ORDER BY organization_id, trace_id
-ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = EXCLUDED.last_at;
+ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = EXCLUDED.last_at, events = NULL;
+
+-- name: not_whole
+-- Some of the batch was stored before, or is counted elsewhere. Its marks are this transaction's already.
+UPDATE unsettled_traces AS u
+SET events = NULL
+FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) AS found (organization_id, trace_id)
+WHERE u.organization_id = found.organization_id AND u.trace_id = found.trace_id;
 
 -- name: stage_events
 CREATE TEMP TABLE staged_events (LIKE event_logs INCLUDING DEFAULTS) ON COMMIT DROP;
@@ -179,17 +188,20 @@ WHERE e.organization_id = n.organization_id AND e."timestamp" = n."timestamp" AN
 
 -- name: store_quarantined
 -- Keep what was refused. What comes again from the spool, after a crash between commit and note, is known by its time.
-INSERT INTO quarantine (organization_id, workspace_id, received_at, signal, reason, detail, payload, sha256, format)
-SELECT organization_id, workspace_id, received_at, signal, reason, detail, payload, encode(sha256(payload), 'hex'), format
+INSERT INTO quarantine (
+    organization_id, workspace_id, received_at, signal, reason, detail, payload, sha256, format, payload_encrypted)
+SELECT organization_id, workspace_id, received_at, signal, reason, detail, payload, sha256, format, payload_encrypted
 FROM unnest(
     %(organization_ids)s::text[], %(workspace_ids)s::text[], %(received_at)s::timestamptz[], %(signals)s::text[],
-    %(reasons)s::text[], %(details)s::text[], %(payloads)s::bytea[], %(formats)s::text[]
-) AS new (organization_id, workspace_id, received_at, signal, reason, detail, payload, format)
+    %(reasons)s::text[], %(details)s::text[], %(payloads)s::bytea[], %(formats)s::text[], %(encrypted)s::bytea[],
+    %(hashes)s::text[]
+) AS new (
+    organization_id, workspace_id, received_at, signal, reason, detail, payload, format, payload_encrypted, sha256)
 WHERE NOT EXISTS (
     SELECT FROM quarantine AS old
     WHERE old.organization_id = new.organization_id AND old.received_at = new.received_at
         AND old.signal = new.signal AND old.reason = new.reason AND old.detail = new.detail
-        AND old.sha256 = encode(sha256(new.payload), 'hex')
+        AND old.sha256 = new.sha256
 );
 
 -- name: copy_registry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_obs.web.dashboard import agents, budgets, costs, flags, overview, signing, traces, upkeep
+from otel_obs.web.dashboard import agents, audit, budgets, costs, flags, overview, signing, traces, upkeep
 
 routers = [
     overview.router,
@@ -12,6 +12,7 @@ routers = [
     agents.router,
     flags.router,
     upkeep.router,
+    audit.router,
     signing.router,
 ]
 """All pages; whoever adds some adds their router, and navigation shows them."""

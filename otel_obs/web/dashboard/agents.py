@@ -120,7 +120,8 @@ def _spoken(page: Page, connection: psycopg.Connection, turn: traces.Trace) -> S
     if not heard:
         return None
     node = next((one for one in heard if one.event_id == turn.event_id), heard[-1])
-    return said(traces.event_detail(connection, organization_id, turn.trace_id, node.event_id).contents)
+    detail = traces.event_detail(connection, organization_id, turn.trace_id, node.event_id, page.vault)
+    return said(detail.contents)
 
 
 @router.get("/errors")

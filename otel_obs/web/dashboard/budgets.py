@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, get_args
 
@@ -11,13 +12,14 @@ from starlette.responses import RedirectResponse, Response
 from otel_obs.analytics import budgets
 from otel_obs.analytics.recommendations import recommendations
 from otel_obs.errors import InvalidQueryError, PermissionDeniedError
-from otel_obs.postgres.budgets import Budget, Period, Wanted, delete_budget, set_budget
+from otel_obs.maintenance.webhooks import check_url
+from otel_obs.postgres.budgets import MAX_THRESHOLDS, THRESHOLDS, Budget, Period, Wanted, delete_budget, set_budget
 from otel_obs.receiver.auth import ADMIN
 from otel_obs.settings import is_identifier
 from otel_obs.web.access import Api
 from otel_obs.web.asked import Cursor
 from otel_obs.web.dashboard.forms import OwnForm
-from otel_obs.web.dashboard.page import Page, Shown, address, desk_of, pages
+from otel_obs.web.dashboard.page import Page, Shown, address, desk_of, pages, render
 
 MAX_BUDGETS = 100
 MAX_ALERTS = 20
@@ -48,14 +50,17 @@ def change(request: Request, form: OwnForm) -> Response:
     api: Api = request.app.state.api
     caller = api.authenticate(request, ADMIN)
     own = caller.reader.workspace_id
+    secret: str | None = None
     said: dict[str, Any] = {
         "expected_version": int(form["version"]) if form.get("version", "").isdecimal() else None,
         "why": form.get("why", "").strip() or None,
         "actor": caller.actor,
     }
-    budget_id = form.get("id", "").strip()
+    budget_id, webhook_url = form.get("id", "").strip(), form.get("webhook_url", "").strip() or None
     if not is_identifier(budget_id):
         raise InvalidQueryError("a budget's name: at most 200 bytes without control characters are expected")
+    if webhook_url is not None:
+        check_url(webhook_url, private=api.private_webhooks)
     with desk_of(request).own() as connection:
         if form.get("do") == "delete":
             delete_budget(connection, caller.reader.organization_id, budget_id, only_workspace=own, **said)
@@ -72,10 +77,17 @@ def change(request: Request, form: OwnForm) -> Response:
                 model_name=form.get("model_name", "").strip() or None,
                 period=_period(form.get("period", "")),
                 amount_cents=_cents(form.get("amount", "")),
+                thresholds=_thresholds(form.get("thresholds", "")),
+                flag_name=form.get("flag_name", "").strip() or None,
+                flag_enabled=_switch(form) if form.get("flag_name", "").strip() else None,
             )
-            set_budget(connection, Wanted(budget=budget, webhook_url=None, **said), only_workspace=own)
+            wanted = Wanted(budget=budget, webhook_url=webhook_url, **said)
+            secret = set_budget(connection, wanted, only_workspace=own).webhook_secret
     query = {name: request.query_params.get(name) for name in ("organization_id", "workspace_id", "since", "until")}
-    return RedirectResponse(address("/budgets", query), status_code=303)
+    back = address("/budgets", query)
+    if secret is not None:
+        return render(request, "webhook.html", budget_id=budget_id, webhook_url=webhook_url, secret=secret, back=back)
+    return RedirectResponse(back, status_code=303)
 
 
 def _period(text: str) -> Period:
@@ -83,6 +95,18 @@ def _period(text: str) -> Period:
     if found is None:
         raise InvalidQueryError("period: day, week or month is expected")
     return found
+
+
+def _thresholds(text: str) -> tuple[int, ...]:
+    """Return the percents at which somebody is told; without any the usual ones."""
+    parts = [part.strip().removesuffix("%").strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() and len(part) <= 6 for part in parts) or len(parts) > MAX_THRESHOLDS:
+        raise InvalidQueryError("thresholds: percents such as 50, 80, 100 are expected")
+    return tuple(int(part) for part in parts) or THRESHOLDS
+
+
+def _switch(form: Mapping[str, str]) -> bool:
+    return form.get("flag_enabled") == "on"
 
 
 def _cents(text: str) -> Decimal:

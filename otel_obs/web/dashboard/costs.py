@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from otel_obs.analytics.costs import CostRow
 from otel_obs.analytics.spend import KEYS, spend
+from otel_obs.analytics.traces import completeness
 from otel_obs.web.dashboard.page import Page, Shown, address, pages
 from otel_obs.web.dashboard.trends import FILTERED_BY, spending
 
@@ -35,6 +36,7 @@ def costs(
     with page.read() as connection:
         found = spend(connection, page.filters, by, flag=flag)
         chart = spending(page, connection, stacked_by, flag=flag if stacked_by == "flag_variant" else None)
+        sampled = completeness(connection, page.filters, page.now)
     return page.render(
         "costs.html",
         by=by,
@@ -43,6 +45,7 @@ def costs(
         costs=found,
         shown=found.rows[:MAX_ROWS],
         chart=chart,
+        sampled=sampled,
         drill=lambda row: drill(page, by, row),
         filtered=_filtered(page),
         csv=address("/api/v1/costs", {**page.query, "group_by": ",".join(by), "flag": flag, "format": "csv"}),

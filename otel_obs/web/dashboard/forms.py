@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from otel_obs.errors import InvalidQueryError, PermissionDeniedError, RequestTooLargeError
+from otel_obs.web.access import is_https
 from otel_obs.web.dashboard.sessions import token_of
 
 FIELD = "form_token"
@@ -34,9 +35,7 @@ def form_token(request: Request) -> str:
 def keep_seed(request: Request, response: Response) -> None:
     """Let a browser that holds no cookie of ours hold a random one."""
     if token_of(request) is None and request.cookies.get(_COOKIE) != _seed(request):
-        response.set_cookie(
-            _COOKIE, _seed(request), httponly=True, samesite="strict", secure=request.url.scheme == "https"
-        )
+        response.set_cookie(_COOKIE, _seed(request), httponly=True, samesite="strict", secure=is_https(request))
 
 
 def _seed(request: Request) -> str:

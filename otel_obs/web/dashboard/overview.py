@@ -17,6 +17,7 @@ from otel_obs.web.dashboard import figures
 from otel_obs.web.dashboard.budgets import spent_budgets
 from otel_obs.web.dashboard.charts import Chart, Series, lines, sparkline
 from otel_obs.web.dashboard.page import Page, Shown, pages
+from otel_obs.web.dashboard.quotas import quota_of
 from otel_obs.web.dashboard.trends import links, movers, spending
 
 router = pages()
@@ -52,6 +53,7 @@ def overview(page: Shown) -> Response:
             "agents": _dearest_agents(connection, page),
             "newest": newest,
             "budgets": spent_budgets(page, connection),
+            "quota": quota_of(page),
         }
     return page.render("overview.html", **context)
 

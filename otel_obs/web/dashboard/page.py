@@ -31,8 +31,10 @@ from otel_obs.errors import (
     ObsError,
     UnauthenticatedError,
 )
+from otel_obs.postgres.vault import Vault
 from otel_obs.receiver.auth import ADMIN
 from otel_obs.receiver.status import answer_to
+from otel_obs.tenancy import Limits
 from otel_obs.web.access import Api, Caller
 from otel_obs.web.asked import Asked, Asking
 from otel_obs.web.dashboard import figures
@@ -44,7 +46,7 @@ NAVIGATION = (
     ("What happened", (("/traces", "Traces"), ("/conversations", "Conversations"), ("/agents", "Agents"),
                        ("/errors", "Errors"), ("/live", "Live"))),
     ("Running it", (("/flags", "Flags"), ("/retention", "Retention"), ("/quarantine", "Quarantine"),
-                    ("/settings", "Settings"))),
+                    ("/audit", "Audit log"), ("/settings", "Settings"))),
 )  # fmt: skip
 PERIODS = (("1h", "Last hour"), ("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("90d", "90 days"))
 DEFAULT_PERIOD = "7d"
@@ -63,6 +65,8 @@ class Desk:
     otlp: Callable[[], tuple[str, str]]
     """Where OTLP is taken, over gRPC and over HTTP."""
     retention_grace: timedelta
+    limits: Limits
+    """Of organizations that have none of their own."""
     paths: frozenset[str]
     """Pages that are there: navigation shows no others."""
 
@@ -104,6 +108,12 @@ class Page:
         """Give a connection that sees what the caller may see."""
         api: Api = self.request.app.state.api
         return api.read(self.caller)
+
+    @property
+    def vault(self) -> Vault | None:
+        """Return what opens encrypted content."""
+        api: Api = self.request.app.state.api
+        return api.vault
 
     def link(self, path: str, **changes: Any) -> str:
         """Return the address of a page of the same period and tenant."""
@@ -149,7 +159,7 @@ def render(request: Request, template: str, *, status: int = 200, **context: Any
         form_field=FIELD,
         form_token=form_token(request),
         is_signed_in=token_of(request) is not None and desk_of(request).sessions is not None,
-        navigation=_navigation(request),
+        navigation=_navigation(request, context.get("page")),
         **{"page": None, **context},
     )
     response = HTMLResponse(text, status_code=status, headers={"cache-control": "no-store"})
@@ -157,9 +167,11 @@ def render(request: Request, template: str, *, status: int = 200, **context: Any
     return response
 
 
-def _navigation(request: Request) -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
-    """Return the pages that are there, by groups."""
+def _navigation(request: Request, page: Page | None) -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
+    """Return the pages that are there for whoever looks, by groups."""
     there = desk_of(request).paths
+    if page is None or not page.may_edit or page.caller.reader.workspace_id is not None:
+        there -= {"/audit"}
     return [(title, [entry for entry in entries if entry[0] in there]) for title, entries in NAVIGATION]
 
 

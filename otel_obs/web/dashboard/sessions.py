@@ -13,15 +13,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from otel_obs.errors import PermissionDeniedError, UnauthenticatedError
-from otel_obs.postgres import sessions
+from otel_obs.flags.limits import RateLimit
+from otel_obs.postgres import audit, sessions
+from otel_obs.postgres.keys import presented
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.reading import Reader
 from otel_obs.receiver.auth import READ, Authenticator
-from otel_obs.web.access import Authenticate, Caller, by_keys
+from otel_obs.web.access import Authenticate, Caller, by_keys, is_https
 
 _NAME = "otel_obs_session"
 _CREDENTIALS = ("authorization", "x-api-key")
 MAX_TOKEN = 200
+FAILURES_PER_S, FAILURES_AT_ONCE = 0.1, 20
+"""How many failed sign-ins a process writes down."""
 
 
 class Sessions:
@@ -30,14 +34,19 @@ class Sessions:
     def __init__(self, pool: ConnectionPool, authenticator: Authenticator) -> None:
         self._pool = pool
         self._authenticator = authenticator
+        self._failures = RateLimit(FAILURES_PER_S, FAILURES_AT_ONCE)
 
-    def sign_in(self, key: str, replaces: str | None) -> str:
+    def sign_in(self, key: str, replaces: str | None, address: str = "") -> str:
         """Begin a session for the holder of *key* and return its token; the session *replaces* ends.
 
         Raises:
             ObsError: it is no valid key, lacks the scope ``read``, or nobody can tell now.
         """
-        principal = self._authenticator.authenticate([("x-api-key", key)], READ)
+        try:
+            principal = self._authenticator.authenticate([("x-api-key", key)], READ, address=address)
+        except (UnauthenticatedError, PermissionDeniedError):
+            self._tell_failure(key)
+            raise
         with translated(), self._pool.connection() as connection:
             return sessions.open_session(
                 connection,
@@ -45,6 +54,19 @@ class Sessions:
                 organization_id=principal.organization_id,
                 now=datetime.now(tz=timezone.utc),
                 replaces=replaces,
+            )
+
+    def _tell_failure(self, key: str) -> None:
+        """Write down that somebody could not sign in, unless that happens all the time."""
+        if self._failures.wait_s("sign-in"):
+            return
+        found = presented(key)
+        with translated(), self._pool.connection() as connection:
+            audit.append(
+                connection,
+                action="dashboard.sign_in_failed",
+                subject="no key of ours" if found is None else found.id,
+                actor="nobody",
             )
 
     def sign_out(self, token: str) -> None:
@@ -100,18 +122,14 @@ def keep(request: Request, response: Response, token: str) -> None:
         max_age=int(sessions.LASTS.total_seconds()),
         httponly=True,
         samesite="strict",
-        secure=_is_https(request),
+        secure=is_https(request),
     )
 
 
 def forget(request: Request, response: Response) -> None:
     """Let the browser forget its token."""
-    response.delete_cookie(_name(request), httponly=True, samesite="strict", secure=_is_https(request))
+    response.delete_cookie(_name(request), httponly=True, samesite="strict", secure=is_https(request))
 
 
 def _name(request: Request) -> str:
-    return f"__Host-{_NAME}" if _is_https(request) else _NAME
-
-
-def _is_https(request: Request) -> bool:
-    return request.url.scheme == "https"
+    return f"__Host-{_NAME}" if is_https(request) else _NAME

@@ -8,7 +8,8 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from otel_obs.errors import ObsError, PermissionDeniedError, UnauthenticatedError
+from otel_obs.errors import ObsError, PermissionDeniedError, TooManyAttemptsError, UnauthenticatedError
+from otel_obs.receiver.http import address_of
 from otel_obs.web.dashboard.forms import OwnForm
 from otel_obs.web.dashboard.page import desk_of, pages, render
 from otel_obs.web.dashboard.sessions import forget, keep, token_of
@@ -32,10 +33,12 @@ def sign_in(request: Request, form: OwnForm) -> Response:
         return RedirectResponse("/", status_code=303)
     target = _inside(form.get("next", "/"))
     try:
-        token = sessions.sign_in(form.get("key", "").strip(), token_of(request))
+        token = sessions.sign_in(form.get("key", "").strip(), token_of(request), address_of(request))
     except UnauthenticatedError:
         problem = "That is no valid API key. It may have been revoked, or cut off when it was copied."
         return render(request, "sign_in.html", status=401, next=target, problem=problem)
+    except TooManyAttemptsError as error:
+        return render(request, "sign_in.html", status=429, next=target, problem=str(error))
     except PermissionDeniedError as error:
         return render(request, "sign_in.html", status=403, next=target, problem=str(error))
     except ObsError as error:

@@ -57,7 +57,7 @@ def one(
         tree = traces.trace(connection, organization_id, trace_id)
         chosen = next((node for node in tree.nodes.items if node.event_id == event), None)
         if chosen is not None:
-            known = traces.event_detail(connection, organization_id, trace_id, chosen.event_id)
+            known = traces.event_detail(connection, organization_id, trace_id, chosen.event_id, page.vault)
             detail = {"detail": known, "said": said(known.contents) if content else None}
     return page.render(
         "trace.html",

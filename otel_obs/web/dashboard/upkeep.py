@@ -11,6 +11,7 @@ from otel_obs.maintenance.policy import policies
 from otel_obs.postgres import keys
 from otel_obs.web.asked import Cursor
 from otel_obs.web.dashboard.page import Shown, pages
+from otel_obs.web.dashboard.quotas import quota_of
 
 PLANS = (("free", "90 days"), ("pro", "365 days"), ("team", "365 days"), ("enterprise", "as agreed, or 365 days"))
 PER_PAGE = 50
@@ -77,6 +78,7 @@ def settings(page: Shown) -> Response:
         keys=[(key, key.state(now)) for key in found],
         may_see_keys=page.may_edit and reader.workspace_id is None,
         workspaces=workspaces,
+        quota=quota_of(page),
         grpc=grpc,
         http=http,
     )

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError as ProtobufError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -17,8 +18,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
 from otel_obs.errors import DecodeError, RequestTooLargeError
 from otel_obs.otlp import values
+from otel_obs.otlp.attributes import attributes_of
 from otel_obs.otlp.decode import decode_logs, decode_traces
 from otel_obs.otlp.decode_json import decode_logs_json, decode_traces_json
+from otel_obs.otlp.values import Flags
 from tests.corpus import NAMES, capture
 from tests.otlp_json import as_json
 
@@ -89,6 +92,59 @@ def test_protobuf_and_json_of_the_same_spans_are_the_same(found: list[ProtoSpan]
 
     assert by_json.spans == by_protobuf.spans
     assert [item.reason for item in by_json.rejected] == [item.reason for item in by_protobuf.rejected]
+
+
+attributes = st.builds(attribute, st.text(max_size=3), any_values)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            attributes.map(lambda found: found.SerializeToString()),
+            attributes.map(lambda found: found.SerializeToString()[::-1]),
+            st.builds(lambda found: KeyValue(value=found.value).SerializeToString(), attributes),
+            st.builds(lambda key: KeyValue(key=key).SerializeToString(), st.text(max_size=3)),
+            st.sampled_from(
+                [b"\x0a\x81\x00a", b"\x12\x83\x00\x0a\x01a", b"\x12\x04\x0a\x81\x00a", b"\x20\x05", b"\x12\x00"]
+            ),
+            st.binary(max_size=4),
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+@settings(max_examples=500, deadline=None)
+def test_an_attribute_is_read_as_the_parser_reads_it_however_it_is_written(pieces: list[bytes]) -> None:
+    written = b"".join(pieces)
+    try:
+        expected = attributes_of([KeyValue.FromString(written).SerializeToString()], Flags())
+    except ProtobufError:
+        # What is not UTF-8 is mended, where the parser refuses it.
+        with contextlib.suppress(DecodeError):
+            attributes_of([written], Flags())
+        return
+
+    assert [attributes_of([written], Flags()) for _ in range(2)] == [expected, expected]
+
+
+@given(st.integers(0, 40_000), st.sampled_from(["a", "é", "a\x00"]))
+@settings(max_examples=100, deadline=None)
+def test_texts_of_any_length_are_whole(length: int, what: str) -> None:
+    sent = request(proto(attributes=[attribute("x", AnyValue(string_value=what * length))])).SerializeToString()
+
+    assert decode_traces(sent).spans[0].attributes == {"x": what.replace("\x00", "\ufffd") * length}
+
+
+def test_what_is_remembered_of_attributes_has_a_bound_and_forgetting_changes_nothing() -> None:
+    sent = [attribute("n", AnyValue(int_value=number)).SerializeToString() for number in range(40_000)]
+
+    assert [attributes_of([item], Flags())["n"] for item in sent] == list(range(40_000))
+
+
+def test_a_mended_attribute_is_flagged_each_time() -> None:
+    sent = request(proto(attributes=[attribute("x", AnyValue(string_value="a\x00"))])).SerializeToString()
+
+    assert [decode_traces(sent).spans[0].flags for _ in range(2)] == [("sanitized",)] * 2
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_obs.rows import context as context_module
 from otel_obs.rows.context import MAX_VALUE_BYTES, bounded, cut, identifier, jsonable, without_media
 
 LIMIT = 64 * 1024
@@ -167,3 +168,28 @@ def test_an_ordinary_value_is_cut_at_256_kib() -> None:
 )
 def test_values_are_kept_as_json_has_them(value: Any, expected: object) -> None:
     assert jsonable(value) == expected
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=5))
+def test_a_context_is_never_taken_for_smaller_than_it_is(context: dict[str, Any]) -> None:
+    assert context_module._at_most(context) >= size_of(context)
+
+
+@pytest.mark.parametrize("length", [2048, 2049, 3100])
+def test_base64_is_found_wherever_it_stands(length: int) -> None:
+    for before in range(0, 2100, 13):
+        text = f"{PROSE * 100}"[:before] + " " + "A" * length + " " + PROSE * 50
+
+        assert "A" * 100 not in without_media(text)
+
+
+@pytest.mark.parametrize("text", ["A" * 2047, f"{'A' * 2047} {'A' * 2047}", f"{'A' * 1024}-é{'A' * 2000}"])
+def test_what_is_too_short_for_media_stays(text: str) -> None:
+    assert without_media(text) == text

@@ -59,7 +59,7 @@ function list() {
   draw();
 }
 
-const space = make("div");
+const space = make("div", "", "Loading …");
 space.setAttribute("role", "presentation");
 rows.replaceChildren(space);
 

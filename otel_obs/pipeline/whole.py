@@ -1,0 +1,34 @@
+"""Which traces are final as they are written, if nothing else of them is stored?
+
+Settling is a function of the set of rows: settled again, a trace of which a batch holds all events comes out the same,
+unless something outside of it has a say. That are reports of other traces that may be of the same call although no id
+says so, which are looked for in the database. Whoever has the same response id in another trace comes second, and says
+so when he comes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from operator import itemgetter
+
+from otel_obs.pipeline.settle import Settled
+from otel_obs.rows.report import Report
+
+_trace_of = itemgetter(0)
+
+
+def whole_traces(settled: Settled, more: Iterable[str] = ()) -> dict[str, int]:
+    """Return of each trace that is final the number of its events; *more* are traces with rows beside these."""
+    found = dict(Counter(map(_trace_of, settled.events)))
+    for trace_id in ("", *more):
+        found.pop(trace_id, None)
+    for (trace_id, _), report in settled.reports.items():
+        if trace_id in found and _looks_for_strangers(report):
+            del found[trace_id]
+    return found
+
+
+def _looks_for_strangers(report: Report) -> bool:
+    """Tell whether settling compares *report* with calls of other traces, which it looks for."""
+    return report.row.response_id is None or report.is_root or report.estimate is not None

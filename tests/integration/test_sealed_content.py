@@ -1,0 +1,530 @@
+"""With encryption keys what was said rests sealed, opens for who may read it, and for nobody else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from psycopg import sql
+from psycopg_pool import ConnectionPool
+
+from otel_obs.analytics import traces
+from otel_obs.cli.main import command
+from otel_obs.errors import KeysUnavailableError
+from otel_obs.maintenance import resealing, tenancy
+from otel_obs.maintenance.resealing import Resealed, reseal
+from otel_obs.maintenance.sweeping import Subject
+from otel_obs.model import Span
+from otel_obs.postgres import vault as vaults
+from otel_obs.postgres.pool import conninfo, open_pool
+from otel_obs.postgres.reading import Reader, reading
+from otel_obs.postgres.store import PostgresStore
+from otel_obs.postgres.vault import Vault
+from otel_obs.rows.batch import Batch, Quarantined
+from otel_obs.sealing import ConfiguredKeys, KeyService, SealedError
+from tests.builders import agent, chat, make_span
+from tests.gateway_process import GatewayProcess
+from tests.ledger import START_NS
+from tests.private_postgres import private_postgres
+from tests.rows import RECEIVED_AT, SETTLING, batch
+from tests.sending import sdk, spans
+
+OLD, NEW = ("old", secrets.token_bytes(32)), ("new", secrets.token_bytes(32))
+CANARY = "the canary sings at midnight"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def said(text: str) -> list[Span]:
+    """Return an agent's run with a call and a guardrail, all of which repeat *text*."""
+    message = json.dumps([{"role": "user", "content": text}])
+    answer = json.dumps([{"role": "assistant", "content": f"I heard {text}"}])
+    both = {"gen_ai.input.messages": message, "gen_ai.output.messages": answer}
+    run = make_span(agent("writer", **both))
+    return [
+        run,
+        make_span(chat(100, 20, response_id=secrets.token_hex(8), more=both), parent=run, start_ms=10, duration_ms=50),
+        make_span(
+            {"otel_obs.guardrail.name": "similar", "otel_obs.guardrail.similarity_score": 0.9,
+             "otel_obs.guardrail.flagged_reference": text, "otel_obs.guardrail.action_taken": "block"},
+            parent=run, start_ms=70, duration_ms=5,
+        ),
+    ]  # fmt: skip
+
+
+@dataclass
+class World:
+    url: str
+    pool: ConnectionPool
+    connection: psycopg.Connection
+
+    def store(self, *keys: tuple[str, bytes]) -> PostgresStore:
+        return PostgresStore(self.pool, vault=vault(*keys) if keys else None)
+
+    def rows(self, statement: str, *parameters: Any) -> list[Any]:
+        return self.connection.execute(statement, parameters).fetchall()
+
+    def everywhere(self, *texts: str) -> list[str]:
+        """Return the tables that hold one of *texts* in clear."""
+        tables = self.rows(
+            "SELECT c.relname FROM pg_class AS c WHERE c.relnamespace = 'otel_obs'::regnamespace "
+            "AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1"
+        )
+        found = []
+        for (name,) in tables:
+            copied = sql.SQL("COPY (SELECT * FROM {}) TO STDOUT").format(sql.Identifier(name))
+            with self.connection.cursor().copy(copied) as copy:
+                data = b"".join(bytes(part) for part in copy)
+            if any(form in data for text in texts for form in (text.encode(), text.encode().hex().encode())):
+                found.append(name)
+        return found
+
+    def detail(self, span: Span, vault_: Vault | None, organization: str = "acme") -> traces.EventDetail:
+        with reading(self.pool, Reader(organization_id=organization)) as connection:
+            return traces.event_detail(connection, organization, span.trace_id, span.span_id, vault_)
+
+
+def vault(*keys: tuple[str, bytes]) -> Vault:
+    return Vault(ConfiguredKeys(keys))
+
+
+@pytest.fixture
+def world(database: str) -> Iterator[World]:
+    pool = open_pool(database)
+    try:
+        with psycopg.connect(conninfo(database), autocommit=True) as connection:
+            yield World(database, pool, connection)
+    finally:
+        pool.close(2.0)
+
+
+def write(store: PostgresStore, spans: list[Span], organization: str = "acme") -> None:
+    store.write(batch(spans, organization=organization))
+    while store.settle(SETTLING, limit=100, all_now=True):
+        pass
+
+
+REFUSED = Quarantined(
+    organization_id="acme", workspace_id="blue", received_at=RECEIVED_AT, signal="traces", reason="trace_id:absent",
+    payload=CANARY.encode(), format="read",
+)  # fmt: skip
+
+
+def test_what_was_said_is_nowhere_readable_and_everything_else_is(world: World) -> None:
+    store = world.store(OLD)
+    write(store, said(CANARY))
+    store.write(Batch(quarantined=[REFUSED]))
+
+    assert world.everywhere(CANARY) == []
+    assert world.everywhere("writer", "gpt-4o-mini") != []
+    assert world.rows("SELECT input_tokens, cost_usd, model_name FROM model_cost_logs") == [(100, 120, "gpt-4o-mini")]
+    assert world.rows("SELECT count(*), count(body), count(body_encrypted) FROM span_contents")[0][1:] == (0, 5)
+    assert world.rows("SELECT input_context, output_summary, agent_name FROM agent_trace_history") == [
+        (None, None, "writer")
+    ]
+
+
+def test_without_keys_it_is_readable(world: World) -> None:
+    write(world.store(), said(CANARY))
+    assert set(world.everywhere(CANARY)) >= {"span_contents", "agent_trace_history", "prompt_similarity_logs"}
+
+
+def test_who_may_read_it_is_shown_it(world: World) -> None:
+    spans = said(CANARY)
+    write(world.store(OLD), spans)
+    run, call, guardrail = (world.detail(span, vault(NEW, OLD)) for span in spans)
+
+    assert all(CANARY in (part.body or "") for part in (*run.contents, *call.contents))
+    assert not any(part.is_sealed for part in (*run.contents, *call.contents, *guardrail.contents))
+    assert [check.flagged_reference for check in guardrail.checks] == [CANARY]
+
+
+@pytest.mark.parametrize("keys", [(), (NEW,)], ids=["no keys", "other keys"])
+def test_without_the_key_it_is_locked_and_no_error(world: World, keys: tuple[tuple[str, bytes], ...]) -> None:
+    spans = said(CANARY)
+    write(world.store(OLD), spans)
+    found = [world.detail(span, vault(*keys) if keys else None) for span in spans]
+
+    parts = [part for detail in found for part in detail.contents]
+    assert {(part.body, part.is_sealed, part.sealed_reason) for part in parts} == {(None, True, "locked")}
+    assert [(check.flagged_reference, check.is_sealed) for check in found[2].checks] == [(None, True)]
+
+
+SWAPS = {
+    "row": "UPDATE span_contents AS t SET body_encrypted = o.body_encrypted FROM span_contents AS o "
+    "WHERE t.part = 'input' AND o.part = 'input' AND t.event_id <> o.event_id",
+    "part": "UPDATE span_contents AS t SET body_encrypted = o.body_encrypted FROM span_contents AS o "
+    "WHERE t.part = 'input' AND o.part = 'output' AND t.event_id = o.event_id",
+    "bit": "UPDATE span_contents SET body_encrypted = set_bit(body_encrypted, 400, 1 - get_bit(body_encrypted, 400))",
+    "key": "UPDATE span_contents SET body_encrypted = set_byte(body_encrypted, 3, 113)",
+    "cut": "UPDATE span_contents SET body_encrypted = substring(body_encrypted FROM 1 FOR 9)",
+    "format": "UPDATE span_contents SET body_encrypted = set_byte(body_encrypted, 0, 9)",
+}
+
+
+@pytest.mark.parametrize("statement", SWAPS.values(), ids=SWAPS)
+def test_what_was_tampered_with_is_undecryptable_and_no_error(world: World, statement: str) -> None:
+    spans = said(CANARY)
+    write(world.store(OLD), spans)
+    world.connection.execute(statement)
+    found = [part for part in world.detail(spans[1], vault(OLD)).contents if part.part == "input"]
+
+    assert [(part.body, part.sealed_reason) for part in found] == [(None, "undecryptable")]
+
+
+def test_the_rows_of_one_organization_do_not_open_in_another(world: World) -> None:
+    spans = said(CANARY)
+    for organization in ("acme", "others"):
+        write(world.store(OLD), spans, organization)
+    world.connection.execute(
+        "UPDATE span_contents AS t SET body_encrypted = o.body_encrypted FROM span_contents AS o "
+        "WHERE t.organization_id = 'others' AND o.organization_id = 'acme' "
+        "AND (t.event_id, t.part) = (o.event_id, o.part)"
+    )
+
+    assert {part.sealed_reason for part in world.detail(spans[1], vault(OLD), "others").contents} == {"undecryptable"}
+
+
+def test_hashes_of_prompts_are_equal_inside_an_organization_only(world: World) -> None:
+    spans = [*said(CANARY * 200), *said(CANARY * 200)]
+    for organization in ("acme", "others"):
+        write(world.store(OLD), spans, organization)
+    found = world.rows(
+        "SELECT organization_id, count(*), count(DISTINCT prompt_hash), count(DISTINCT prefix_hashes), "
+        "bool_and(prompt_hash LIKE 'k%%') AND bool_and(prefix_hashes[1] LIKE 'k%%') "
+        "FROM model_cost_logs GROUP BY 1 ORDER BY 1"
+    )
+
+    assert found == [("acme", 2, 1, 1, True), ("others", 2, 1, 1, True)]
+    assert world.rows("SELECT count(DISTINCT prompt_hash), count(DISTINCT sha256) FROM model_cost_logs, span_contents")
+    assert world.rows("SELECT count(DISTINCT prompt_hash) FROM model_cost_logs") == [(2,)]
+
+
+def test_a_run_that_settling_finds_again_is_sealed_too(world: World) -> None:
+    """The inner of two layers that tell one run has no row until the outer one turns out to be no run."""
+    spans = said(CANARY)
+    write(world.store(OLD), spans)
+    world.connection.execute("DELETE FROM agent_trace_history")
+    world.connection.execute(
+        "INSERT INTO unsettled_traces VALUES ('acme', %s, now(), now()) ON CONFLICT DO NOTHING", [TRACE]
+    )
+    store = world.store(OLD)
+    while store.settle(SETTLING, limit=100, all_now=True):
+        pass
+
+    (row,) = world.rows(
+        "SELECT input_context, input_context_encrypted IS NOT NULL, output_summary FROM agent_trace_history"
+    )
+    assert row == (None, True, None)
+    assert world.everywhere(CANARY) == []
+
+
+def test_writers_that_begin_together_seal_with_one_key(world: World) -> None:
+    stores = [world.store(OLD) for _ in range(4)]
+    threads = [
+        threading.Thread(target=write, args=(store, said(f"{CANARY} {number}"))) for number, store in enumerate(stores)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert world.rows("SELECT purpose, count(*) FROM data_keys GROUP BY 1 ORDER BY 1") == [("content", 1), ("index", 1)]
+    assert world.rows("SELECT count(DISTINCT substring(body_encrypted FROM 1 FOR 14)) FROM span_contents") == [(1,)]
+
+
+def test_a_worn_key_is_replaced_and_still_opens(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    spans = said(CANARY)
+    write(world.store(OLD), spans)
+    world.connection.execute("UPDATE data_keys SET created_at = now() - interval '366 days', messages = 5")
+    write(world.store(OLD), said("later"))
+    monkeypatch.setattr(vaults, "COUNTED_AT_ONCE", 1)
+    write(world.store(OLD), said("much later"))
+
+    kept = world.rows("SELECT retired_at IS NULL, messages > 0 FROM data_keys WHERE purpose = 'content' ORDER BY 1")
+    assert kept == [(False, True), (True, True)]
+    assert all(CANARY in (part.body or "") for part in world.detail(spans[0], vault(OLD)).contents)
+
+
+class Switched:
+    """A key service that can be switched off."""
+
+    def __init__(self) -> None:
+        self.keys = ConfiguredKeys([OLD])
+        self.name = "kms/1"
+        self.is_off = False
+
+    def wrap(self, key: bytes, place: bytes) -> bytes:
+        return self._on().wrap(key, place)
+
+    def unwrap(self, name: str, wrapped: bytes, place: bytes) -> bytes:
+        assert name == self.name
+        return self._on().unwrap("old", wrapped, place)
+
+    def _on(self) -> ConfiguredKeys:
+        if self.is_off:
+            raise ConnectionError
+        return self.keys
+
+
+def test_while_the_key_service_is_away_writing_is_tried_again_later_and_reading_is_locked(world: World) -> None:
+    service = Switched()
+    spans = said(CANARY)
+    write(PostgresStore(world.pool, vault=Vault(KeyService(service))), spans)
+    service.is_off = True
+    away = Vault(KeyService(service))
+
+    with pytest.raises(KeysUnavailableError) as caught:
+        PostgresStore(world.pool, vault=away).write(batch(said("more"), organization="acme"))
+    assert caught.value.retryable
+    assert {part.sealed_reason for part in world.detail(spans[0], away).contents} == {"locked"}
+    service.is_off = False
+    assert CANARY in str(world.detail(spans[0], away).contents)
+    assert world.rows("SELECT wrapped_by FROM data_keys") == [("kms/1",), ("kms/1",)]
+
+
+def rotated(world: World, *keys: tuple[str, bytes], **more: Any) -> Resealed:
+    return reseal(world.pool, vault(*keys), **more)
+
+
+def test_rotation_seals_everything_anew_and_destroys_the_old_key(world: World) -> None:
+    spans = said(CANARY)
+    store = world.store(OLD)
+    write(store, spans)
+    store.write(Batch(quarantined=[REFUSED]))
+    before = world.rows("SELECT id FROM data_keys WHERE purpose = 'content'")
+    done = rotated(world, NEW, OLD)
+
+    assert (done.organizations, done.values_sealed, done.values_unreadable) == (1, 0, 0)
+    assert (done.values_resealed, done.keys_wrapped, done.keys_destroyed) == (5 + 2 + 1 + 1, 2, 1)
+    assert world.rows("SELECT wrapped_by FROM data_keys") == [("new",), ("new",)]
+    assert before[0] not in world.rows("SELECT id FROM data_keys")
+    assert CANARY in str(world.detail(spans[1], vault(NEW)).contents)
+    assert {part.sealed_reason for part in world.detail(spans[1], vault(OLD)).contents} == {"locked"}
+    assert world.everywhere(CANARY) == []
+
+
+def test_rotation_seals_what_rested_readable(world: World) -> None:
+    spans = [*said(CANARY * 200), *said(CANARY * 200)]
+    write(world.store(), spans)
+    world.store().write(Batch(quarantined=[REFUSED]))
+    open_hashes = world.rows("SELECT prompt_hash FROM model_cost_logs")
+    done = rotated(world, NEW)
+
+    assert done.values_sealed == 2 * (5 + 2 + 1) + 1
+    assert done.hashes_blinded == 2
+    assert world.everywhere(CANARY, open_hashes[0][0]) == []
+    write(world.store(NEW), said(CANARY * 200))
+    assert world.rows("SELECT count(DISTINCT prompt_hash), count(DISTINCT prefix_hashes) FROM model_cost_logs") == [
+        (1, 1)
+    ]
+    assert CANARY in str(world.detail(spans[1], vault(NEW)).contents)
+    # Those that another run left are found, and no more is done.
+    again = rotated(world, NEW)
+    assert (again.values_sealed, again.hashes_blinded) == (0, 0)
+
+
+def test_a_rotation_that_was_killed_is_gone_on_with(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resealing, "AT_ONCE", 3)
+    spans = [span for number in range(4) for span in said(f"{CANARY} {number}")]
+    write(world.store(OLD), spans)
+
+    class Killed(Exception):  # noqa: N818  # nothing is wrong
+        pass
+
+    def kill(done: Resealed) -> None:
+        if done.values_resealed >= 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        rotated(world, NEW, OLD, progress=kill)
+    heads = world.rows("SELECT DISTINCT substring(body_encrypted FROM 1 FOR 14) FROM span_contents")
+    assert len(heads) == 2
+    assert all(CANARY in str(world.detail(span, vault(NEW, OLD)).contents) for span in spans[::3])
+    done = rotated(world, NEW, OLD)
+
+    assert done.values_resealed == 4 * (5 + 2 + 1) - 6
+    assert done.keys_destroyed == 1
+    assert world.rows("SELECT count(*) FROM data_keys") == [(2,)]
+    assert all(CANARY in str(world.detail(span, vault(NEW)).contents) for span in spans[::3])
+
+
+def test_a_writer_that_seals_with_the_old_key_during_a_rotation_loses_nothing(world: World) -> None:
+    write(world.store(OLD), said("before"))
+    late = said(CANARY)
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow(PostgresStore):
+        def _write(self, connection: psycopg.Connection, batch: Batch) -> Any:
+            started.set()
+            go_on.wait(20)
+            return super()._write(connection, batch)
+
+    writer = threading.Thread(target=Slow(world.pool, vault=vault(OLD)).write, args=(batch(late, organization="acme"),))
+    writer.start()
+    started.wait(20)
+    rotation = threading.Thread(target=rotated, args=(world, NEW, OLD))
+    rotation.start()
+    rotation.join(0.5)
+    assert rotation.is_alive(), "it waits for who still seals with the old key"
+    go_on.set()
+    writer.join()
+    rotation.join()
+
+    assert world.rows("SELECT count(*) FROM data_keys") == [(2,)]
+    assert CANARY in str(world.detail(late[1], vault(NEW)).contents)
+
+
+def test_what_nobody_can_open_stays_with_its_key(world: World) -> None:
+    write(world.store(OLD), said(CANARY))
+    world.connection.execute(
+        "UPDATE span_contents SET body_encrypted = set_byte(body_encrypted, 40, 0) WHERE part = 'input'"
+    )
+    done = rotated(world, OLD)
+
+    assert done.values_unreadable >= 1
+    assert done.keys_destroyed == 0
+    assert world.rows("SELECT count(*) FROM data_keys WHERE retired_at IS NOT NULL") == [(1,)]
+
+
+def test_with_an_organization_its_keys_go_and_backups_say_nothing(world: World) -> None:
+    spans = said(CANARY)
+    writer = world.store(OLD)
+    write(writer, spans)
+    write(writer, said("theirs"), "others")
+    backup = world.rows("SELECT * FROM span_contents WHERE organization_id = 'acme'")
+    reader = vault(OLD)
+    tenancy.delete(world.pool, Subject(organization_id="acme"), why="asked for", actor="test")
+
+    assert world.rows("SELECT DISTINCT organization_id FROM data_keys") == [("others",)]
+    with pytest.raises(SealedError, match="does not exist"):
+        reader.opened(world.connection, "acme", backup[0][10], b"anywhere")
+    # Brought back, it begins with keys of its own, although the writer still knows the old ones.
+    with world.connection.transaction():
+        world.connection.execute("DELETE FROM deleted_tenants")
+        world.connection.execute("INSERT INTO organizations (id) VALUES ('acme')")
+    again = said("afterwards")
+    write(writer, again)
+    assert "afterwards" in str(world.detail(again[1], vault(OLD)).contents)
+
+
+def test_refused_payloads_are_shown_by_size_and_taken_in_again(database: str, world: World) -> None:
+    span: dict[str, Any] = {
+        "trace_id": "0" * 31 + "1", "span_id": "0" * 15 + "1", "parent_span_id": None, "name": CANARY,
+        "start_time_unix_nano": START_NS, "end_time_unix_nano": START_NS + 1000, "attributes": {},
+        "status_code": 0, "scope": {"name": "test"}, "resource": {"attributes": {}}, "events": [], "links": [],
+    }  # fmt: skip
+    payload = json.dumps(span).encode()
+    item = Quarantined(
+        organization_id="acme", workspace_id="blue", received_at=RECEIVED_AT, signal="traces",
+        reason="organization_busy", payload=payload, format="read",
+    )  # fmt: skip
+    store = world.store(OLD)
+    for _ in range(2):
+        store.write(Batch(quarantined=[item], from_spool=True))
+    key = f"old:{base64.b64encode(OLD[1]).decode()}"
+
+    def run(*arguments: str, **environment: str) -> Any:
+        result = CliRunner(env=environment).invoke(command, [*arguments, "--database-url", database, "--json"])
+        return json.loads(result.output)
+
+    (listed,) = run("quarantine", "list")["items"]
+    assert listed["bytes"] > len(payload)
+    locked = run("quarantine", "replay")
+    assert (locked["replayed"], locked["not_replayable"]) == (0, 1)
+    assert "OTEL_OBS_ENCRYPTION_KEYS" in locked["items"][0]["why"]
+    assert run("quarantine", "replay", OTEL_OBS_ENCRYPTION_KEYS=key)["replayed"] == 1
+    assert world.rows("SELECT name FROM event_logs") == [(CANARY,)]
+
+
+def test_the_command_rotates_and_says_what_it_did(database: str, world: World) -> None:
+    write(world.store(OLD), said(CANARY))
+    keys = ",".join(f"{name}:{base64.b64encode(key).decode()}" for name, key in (NEW, OLD))
+
+    def run(environment: dict[str, str], *arguments: str) -> Any:
+        return CliRunner(env=environment).invoke(command, [*arguments, "--database-url", database])
+
+    without = run({}, "keys", "rotate-encryption")
+    done = run({"OTEL_OBS_ENCRYPTION_KEYS": keys}, "keys", "rotate-encryption", "--json")
+    lost = run({"OTEL_OBS_ENCRYPTION_KEYS": f"other:{base64.b64encode(secrets.token_bytes(32)).decode()}"},
+               "keys", "rotate-encryption")  # fmt: skip
+
+    assert without.exit_code == 2
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)["values_resealed"] == 8
+    assert lost.exit_code != 0
+    assert world.rows("SELECT action, subject FROM audit_log WHERE action = 'encryption.rotate'") == [
+        ("encryption.rotate", "new")
+    ]
+
+
+def test_doctor_says_whether_content_is_sealed(database: str, world: World) -> None:
+    def content(**environment: str) -> dict[str, Any]:
+        result = CliRunner(env=environment).invoke(command, ["doctor", "--database-url", database, "--json"])
+        return next(check for check in json.loads(result.output)["checks"] if check["name"] == "content")
+
+    plain = content()
+    write(world.store(OLD), said(CANARY))
+    mine = content(OTEL_OBS_ENCRYPTION_KEYS=f"old:{base64.b64encode(OLD[1]).decode()}")
+    lost = content(OTEL_OBS_ENCRYPTION_KEYS=f"new:{base64.b64encode(NEW[1]).decode()}")
+
+    assert (plain["ok"], "warning: " in plain["detail"]) == (True, True)
+    assert mine["ok"]
+    assert "old" in mine["detail"]
+    assert not lost["ok"]
+
+
+def files_with(text: str, *folders: Path) -> list[str]:
+    return [
+        str(path)
+        for folder in folders
+        for path in ([folder] if folder.is_file() else folder.rglob("*"))
+        if path.is_file() and text.encode() in path.read_bytes()
+    ]
+
+
+def test_a_canary_in_a_prompt_is_in_no_table_log_metric_wal_or_spool(tmp_path: Path) -> None:
+    word = f"canary{secrets.token_hex(8)}"
+    told = {
+        "gen_ai.input.messages": json.dumps([{"role": "user", "content": word}]),
+        "gen_ai.output.messages": json.dumps([{"role": "assistant", "content": word}]),
+        "gen_ai.system_instructions": json.dumps([{"type": "text", "content": word}]),
+        "gen_ai.tool.definitions": json.dumps([{"type": "function", "name": "f", "description": word}]),
+    }
+    keys = f"k:{base64.b64encode(OLD[1]).decode()}"
+    log = {"logging_collector": "on", "log_min_error_statement": "error", "log_error_verbosity": "verbose"}
+    with private_postgres(**log) as server:
+        gateway = GatewayProcess(server.url, tmp_path / "data", ENCRYPTION_KEYS=keys)
+        gateway.start()
+        try:
+            gateway.ready()
+            with sdk(int(gateway.http.rpartition(":")[2]), "none", over="http") as exporter:
+                exporter.export(spans(3, **told))
+                with server.connect() as connection:
+                    # The server refuses some rows from now on, and says in its log what it was asked.
+                    connection.execute("ALTER TABLE span_contents ADD CONSTRAINT c CHECK (part <> 'output') NOT VALID")
+                exporter.export(spans(2, **told))
+                with server.connect() as connection:
+                    kept = connection.execute("SELECT count(body_encrypted) FROM span_contents").fetchone()
+                    refused = connection.execute("SELECT count(payload_encrypted) FROM quarantine").fetchone()
+                    connection.execute("CHECKPOINT")
+                metrics = gateway._get("/metrics")[1]
+                server.kill()
+                exporter.export(spans(2, **told))
+            assert gateway.metric("otel_obs_spool_bytes") > 0
+        finally:
+            gateway.kill()
+        found = files_with(word, server.folder, tmp_path / "data", gateway.log)
+
+    assert kept == (3 * 4,)
+    assert refused == (2,)
+    assert found == []
+    assert word not in metrics

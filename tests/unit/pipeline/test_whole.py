@@ -1,0 +1,89 @@
+"""A trace that its batch settled for good is what settling it again would make of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_obs.model import Decoded, LogRecord, Span
+from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.memory import MemoryStore
+from otel_obs.rows.batch import Batch
+from otel_obs.tenancy import Sender
+from tests.builders import agent, chat, make_log, make_span, tool
+from tests.corpus import NAMES, records_of
+from tests.rows import MAPPING, RECEIVED_AT, SETTLING, batch, price
+
+
+def rows_of(store: MemoryStore, traces: set[tuple[str, str]]) -> list[dict[Any, Any]]:
+    tables: list[dict[Any, Any]] = [store.events, store.calls, store.runs, store.checks, store.contents]
+    return [{key: row for key, row in table.items() if key[:2] in traces} for table in tables]
+
+
+def is_final(found: Batch) -> bool:
+    """Settle what is said to be final anyway, and tell whether nothing became of it."""
+    store = MemoryStore()
+    store.write(found)
+    before = rows_of(store, set(found.whole))
+    while store.settle(SETTLING, limit=1000, all_now=True):
+        pass
+    return rows_of(store, set(found.whole)) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=8, deadline=None)
+def test_any_part_of_a_capture_that_is_said_to_be_final_is(name: str, data: st.DataObject) -> None:
+    records = records_of(name)
+    chosen = data.draw(st.sets(st.sampled_from(range(len(records)))) | st.just(set(range(len(records)))))
+    part = [records[position] for position in data.draw(st.permutations(sorted(chosen)))]
+    spans = [record for record in part if isinstance(record, Span)]
+    logs = [record for record in part if isinstance(record, LogRecord)]
+    requests = [receive(Decoded(spans=spans, logs=logs), Sender(), RECEIVED_AT, MAPPING)]
+
+    found = batch_of(requests, price)
+
+    stored = {(event.organization_id, event.trace_id) for event in found.events}
+    assert found.whole.keys() <= stored
+    assert is_final(found)
+
+
+def a_run(number: int = 1, **more: Any) -> list[Span]:
+    """Return a trace of three spans, whose call is named."""
+    run = make_span(agent("writer"), trace_id=f"{number:032x}", duration_ms=500)
+    called = chat(response_id=f"r{number}", **more)
+    return [
+        run,
+        make_span(called, trace_id=run.trace_id, parent=run, scope="client"),
+        make_span(tool("search"), trace_id=run.trace_id, parent=run),
+    ]
+
+
+def test_the_usual_traces_are_final_with_as_many_events_as_they_have() -> None:
+    one, other = a_run(1), a_run(2)
+
+    found = batch([*one, *other[1:], other[1]])
+
+    assert found.whole == {("default", one[0].trace_id): 3, ("default", other[0].trace_id): 2}
+    assert is_final(found)
+
+
+def test_a_call_of_which_another_trace_may_tell_without_an_id_is_looked_for() -> None:
+    run, _, _ = a_run()
+    nameless = [run, make_span(chat(), trace_id=run.trace_id, parent=run)]
+    root = [make_span(chat(response_id="r1"), trace_id=f"{5:032x}")]
+
+    assert batch(nameless).whole == {}
+    assert batch(root).whole == {}
+
+
+def test_what_belongs_to_no_trace_is_never_whole() -> None:
+    details = "gen_ai.client.inference.operation.details"
+
+    found = batch(logs=[make_log(chat(response_id="r1"), event_name=details, trace_id="", span_id="", at_ms=5)])
+
+    assert len(found.calls) == 1
+    assert found.whole == {}
