@@ -9,7 +9,7 @@ import pytest
 from otel_obs.model import Decoded, LogRecord, Reading, Span
 from otel_obs.pipeline.ingest import receive
 from otel_obs.tenancy import Sender
-from tests.builders import make_log, make_span
+from tests.builders import chat, make_log, make_span
 from tests.rows import MAPPING, RECEIVED_AT
 
 
@@ -55,7 +55,7 @@ def test_a_record_that_cannot_be_read_is_kept_and_its_neighbours_are_stored(capl
 def test_where_a_call_went_is_told_without_credentials_and_whatever_stands_there(
     address: str, endpoint: str | None
 ) -> None:
-    span = make_span({"gen_ai.operation.name": "chat", "server.address": address})
+    span = make_span(chat(more={"server.address": address}))
 
     (record,) = receive(Decoded(spans=[span]), Sender(), RECEIVED_AT, MAPPING).records
 
