@@ -59,23 +59,14 @@ class Drain:
     """Keeps requests on disk while the database is away, and brings them there when it is back."""
 
     def __init__(
-        self,
-        spool: Spool,
-        sealer: Sealer,
-        mapping: Mapping,
-        committer: Committer,
-        can_write: Callable[[], bool],
-        damaged: Callable[[int], None] = lambda _: None,
+        self, spool: Spool, sealer: Sealer, mapping: Mapping, committer: Committer, can_write: Callable[[], bool]
     ) -> None:
-        """Make one; *damaged* is told how many more places of the spool could not be read, once rows can be written."""
         self.counts = DrainCounts()
         self._spool = spool
         self._sealer = sealer
         self._mapping = mapping
         self._committer = committer
         self._can_write = can_write
-        self._damaged = damaged
-        self._told_damaged = 0
         self._rows = MAX_ROWS
         self._pause_s = 0.0
         self._adopt_at = 0.0
@@ -139,7 +130,6 @@ class Drain:
         found = self._spool.peek(PEEK_RECORDS, PEEK_BYTES)
         self._oldest_at = self._time_of(found[0][1]) if found else None
         if not found or not self._can_write():
-            self._tell_damage()
             return LOOK_EVERY_S
         taken: list[_Taken] = []
         rows = 0
@@ -163,13 +153,6 @@ class Drain:
             return self._pause_s
         self._rows, self._pause_s = min(MAX_ROWS, self._rows * 2), 0.0
         return 0.0
-
-    def _tell_damage(self) -> None:
-        """Tell of what could not be read; where that fails, the next turn does."""
-        corrupt = self._spool.counts.corrupt
-        if corrupt > self._told_damaged and self._can_write():
-            self._damaged(corrupt - self._told_damaged)
-            self._told_damaged = corrupt
 
     def _read(self, ticket: Ticket, record: Record) -> _Taken | None:
         """Return a request with its rows; None for one that cannot be read here, once nothing is before it."""

@@ -1,7 +1,7 @@
 """Damaged requests into both decoders, for some minutes: they are decoded or refused, and nothing else.
 
-With atheris (``pip install atheris``) coverage leads the way; without it captures of real senders are damaged by
-chance.
+With atheris (``make fuzz`` installs it where it has a wheel) coverage leads the way; without it captures of real
+senders are damaged by chance.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from tests.corpus import NAMES, capture
 from tests.rows import MAPPING, RECEIVED_AT
 
 DECODERS: tuple[Callable[[bytes], Decoded], ...] = (decode_traces, decode_logs, decode_traces_json, decode_logs_json)
-HANGS_S, MAX_MIB = 20, 2048
-"""What an instrumented request may take: it is many times slower than one that is not."""
+FOUND = Path(__file__).parents[2] / "build" / "fuzz"
+ANSWER_WITHIN_S = 3
+"""Longer is a hang."""
+MOST_MIB = 1500
 WORDS = (
     b'"',
     b"{",
@@ -131,22 +133,31 @@ def main() -> None:
 
 
 def _with_atheris(minutes: float, seed: int) -> None:
-    """Let coverage lead the way from bodies of real senders; the process ends with it, and says what it found."""
+    """Let coverage of the package choose what to try next; it begins with bodies of real senders.
+
+    It ends the process: with what it found in ``build/fuzz``, where there was something.
+    """
     atheris = importlib.import_module("atheris")
-    for found in gc.get_objects():
-        if isinstance(found, FunctionType) and str(found.__module__).startswith("otel_obs."):
-            atheris.instrument_func(found)
-    with tempfile.TemporaryDirectory() as folder:
+    for function in gc.get_objects():
+        if isinstance(function, FunctionType) and str(function.__module__).startswith(("otel_obs.", "json.")):
+            atheris.instrument_func(function)
+    FOUND.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="oof") as folder:
         for number, body in enumerate(seeds()):
-            (Path(folder) / str(number)).write_bytes(body)
-        limits = [f"-max_total_time={round(minutes * 60)}", f"-seed={seed}", "-max_len=100000", f"-timeout={HANGS_S}",
-                  f"-rss_limit_mb={MAX_MIB}", "-artifact_prefix=build/fuzz-", "-print_final_stats=1"]  # fmt: skip
-        atheris.Setup([sys.argv[0], *limits, folder], _tried)
+            (Path(folder) / f"{number:04d}").write_bytes(body)
+        words = Path(folder) / "words.dict"
+        words.write_text("".join(f'"{_escaped(word)}"\n' for word in WORDS))
+        options = {
+            "max_total_time": int(minutes * 60), "seed": seed, "max_len": 200_000, "timeout": ANSWER_WITHIN_S,
+            "rss_limit_mb": MOST_MIB, "dict": words, "artifact_prefix": f"{FOUND}/", "print_final_stats": 1,
+        }  # fmt: skip
+        arguments = [sys.argv[0], *(f"-{name}={value}" for name, value in options.items()), folder]
+        atheris.Setup(arguments, lambda data: tried(data) and None)
         atheris.Fuzz()
 
 
-def _tried(data: bytes) -> None:
-    tried(data)
+def _escaped(word: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in word[:60])
 
 
 if __name__ == "__main__":

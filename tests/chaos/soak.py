@@ -18,13 +18,11 @@ from pathlib import Path
 
 from tests.fault_proxy import FaultProxy
 from tests.gateway_process import GatewayProcess
-from tests.ledger import Ledger, adds_up
+from tests.ledger import Ledger, adds_up, roll_up_now
 from tests.private_postgres import PrivatePostgres, private_postgres
 
 WAYS = ("protobuf", "json", "grpc")
 SPANS_IN_BATCH = 50
-LONG_PROMPT = 10_000
-"""From so many characters on, a batch has fewer spans."""
 MIB = 1024 * 1024
 
 
@@ -81,7 +79,7 @@ class Soak:
         self.descriptors.append(len(list(Path(f"/proc/{process.pid}/fd").iterdir())))
 
 
-def run(minutes: float, *, every_s: float = 60.0, rate: int = 300, prompt: int = 0) -> dict[str, object]:
+def run(minutes: float, *, every_s: float = 60.0, rate: int = 300) -> dict[str, object]:
     """Return the report; raises where something was lost."""
     folder = Path(tempfile.mkdtemp(prefix="oos", dir="/tmp"))
     try:
@@ -91,7 +89,7 @@ def run(minutes: float, *, every_s: float = 60.0, rate: int = 300, prompt: int =
             gateway.start()
             try:
                 gateway.ready()
-                return _soak(Soak(server, proxy, gateway, every_s), minutes, rate, prompt)
+                return _soak(Soak(server, proxy, gateway, every_s), minutes, rate)
             finally:
                 gateway.kill()
                 proxy.close()
@@ -99,15 +97,12 @@ def run(minutes: float, *, every_s: float = 60.0, rate: int = 300, prompt: int =
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _soak(soak: Soak, minutes: float, rate: int, prompt: int) -> dict[str, object]:
-    spans = SPANS_IN_BATCH if prompt < LONG_PROMPT else SPANS_IN_BATCH // 10
-    ledgers = [
-        soak.gateway.ledger(way, seed=index + 1, spans=spans, prompt=prompt, bad=1) for index, way in enumerate(WAYS)
-    ]
+def _soak(soak: Soak, minutes: float, rate: int) -> dict[str, object]:
+    ledgers = [soak.gateway.ledger(way, seed=index + 1, spans=SPANS_IN_BATCH, bad=1) for index, way in enumerate(WAYS)]
     stop = threading.Event()
-    pause_s = spans * len(WAYS) / rate
+    pause_s = SPANS_IN_BATCH * len(WAYS) / rate
     threads = [
-        threading.Thread(target=keep_sending, args=(ledger, stop, pause_s, soak.answers_s)) for ledger in ledgers
+        threading.Thread(target=send_steadily, args=(ledger, stop, pause_s, soak.answers_s)) for ledger in ledgers
     ]
     began = time.monotonic()
     for thread in threads:
@@ -128,7 +123,7 @@ def _soak(soak: Soak, minutes: float, rate: int, prompt: int) -> dict[str, objec
     return {
         "at": datetime.now(tz=timezone.utc).isoformat(timespec="seconds"),
         "minutes": round(took_s / 60, 1),
-        "machine": machine(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, everything on it",
         "faults": soak.faults,
         "spans_a_second": round(balance["acknowledged"] / took_s),
         **balance,
@@ -140,13 +135,8 @@ def _soak(soak: Soak, minutes: float, rate: int, prompt: int) -> dict[str, objec
     }  # fmt: skip
 
 
-def machine() -> str:
-    """Return what a reader of the report has to know of this machine."""
-    return f"{os.cpu_count()} cores, {platform.machine()}, everything on it"
-
-
-def keep_sending(ledger: Ledger, stop: threading.Event, pause_s: float, answers_s: list[float]) -> None:
-    """Send batches at a steady rate, each until it is acknowledged; notes how long answers took."""
+def send_steadily(ledger: Ledger, stop: threading.Event, pause_s: float, answers_s: list[float]) -> None:
+    """Send a batch every *pause_s* seconds, each until it is acknowledged, and note how long the quick ones took."""
     number = 0
     while not stop.is_set():
         began = time.monotonic()
@@ -170,6 +160,8 @@ def _disturb(soak: Soak, until: float) -> None:
             fault = kinds[len(soak.faults) % len(kinds)]
             soak.faults.append(fault.__name__)
             fault()
+            with soak.server.connect() as connection:
+                roll_up_now(connection)
             next_at += soak.every_s
         time.sleep(0.5)
 
@@ -180,9 +172,8 @@ def main() -> None:
     parser.add_argument("minutes", type=float, nargs="?", default=10.0)
     parser.add_argument("--every", type=float, default=60.0, help="seconds between two faults")
     parser.add_argument("--rate", type=int, default=300, help="spans a second")
-    parser.add_argument("--prompt", type=int, default=0, help="characters of a prompt in each span")
     given = parser.parse_args()
-    report = run(given.minutes, every_s=given.every, rate=given.rate, prompt=given.prompt)
+    report = run(given.minutes, every_s=given.every, rate=given.rate)
     print(json.dumps(report, indent=2))  # noqa: T201  # that is what it is for
 
 
