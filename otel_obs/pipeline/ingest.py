@@ -84,10 +84,6 @@ class Received:
         return sum(1500 + sum(row.bytes for row in record.contents) for record in self.records)
 
 
-ORGANIZATION_IGNORED = "organization_ignored"
-"""A flag of what names another organization than the credential that sent it."""
-
-
 class _Making:
     """Makes rows of what one request carried."""
 
@@ -119,8 +115,6 @@ class _Making:
         if mapping.genai_only and not reading.dialect:
             return None
         tenant = tenant_of(span.attributes, span.resource.attributes, self._sender, mapping.defaults)
-        if tenant.overruled:
-            span = replace(span, flags=(*span.flags, ORGANIZATION_IGNORED))
         cost = _cost(span.start_time_unix_nano, reading, tenant, mapping)
         who = self._senders.of(span.resource)
         stored = _redacted(reading, mapping.policy)
@@ -135,8 +129,6 @@ class _Making:
         mapping = self._mapping
         reading = mapping.read_log(record)
         tenant = tenant_of(record.attributes, record.resource.attributes, self._sender, mapping.defaults)
-        if tenant.overruled:
-            record = replace(record, flags=(*record.flags, ORGANIZATION_IGNORED))
         cost = _cost(record.time_unix_nano or record.observed_time_unix_nano, reading, tenant, mapping)
         who = self._senders.of(record.resource)
         stored = _redacted(reading, mapping.policy)

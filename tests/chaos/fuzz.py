@@ -58,14 +58,10 @@ def tried(data: bytes) -> str:
         decoded = decoder(data)
     except (DecodeError, RequestTooLargeError) as error:
         return type(error).__name__
-    # By itself: a request survives a record that our program cannot read, and here that is to be seen.
-    for span in decoded.spans:
-        MAPPING.read(span)
-    for record in decoded.logs:
-        MAPPING.read_log(record)
     received = receive(decoded, Sender(), RECEIVED_AT, MAPPING)
     if any(item.reason == "not_understood" for item in received.quarantined):
-        raise AssertionError("a record was decoded, and cannot be made rows of")
+        # A request survives a record that our program stumbles over: what it was is in the log. Here that is a find.
+        raise AssertionError("a record was decoded, and no rows can be made of it")
     return "decoded"
 
 
