@@ -79,6 +79,10 @@ class Received:
         return sum(1500 + sum(row.bytes for row in record.contents) for record in self.records)
 
 
+ORGANIZATION_IGNORED = "organization_ignored"
+"""A flag of what names another organization than the credential that sent it."""
+
+
 def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Mapping) -> Received:
     """Return the rows of what one request carried; what cannot be stored is set apart with its reason."""
     rules = mapping.rules()
@@ -102,6 +106,8 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
         except TenantRefusedError as error:
             refused.append(refuse(_as_read(error.reason, "traces", span), "read"))
             continue
+        if tenant.overruled:
+            span = replace(span, flags=(*span.flags, ORGANIZATION_IGNORED))  # noqa: PLW2901  # it is that span
         cost = _cost(span.start_time_unix_nano, reading, tenant, mapping)
         who = senders.of(span.resource)
         stored = _redacted(reading, mapping.policy)
@@ -119,6 +125,8 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
         except TenantRefusedError as error:
             refused.append(refuse(_as_read(error.reason, "logs", record), "read"))
             continue
+        if tenant.overruled:
+            record = replace(record, flags=(*record.flags, ORGANIZATION_IGNORED))  # noqa: PLW2901
         cost = _cost(record.time_unix_nano or record.observed_time_unix_nano, reading, tenant, mapping)
         who = senders.of(record.resource)
         stored = _redacted(reading, mapping.policy)

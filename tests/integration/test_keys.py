@@ -275,6 +275,9 @@ def test_the_organization_of_the_key_holds_whatever_the_span_says(way: str, gate
     assert answer.code == OK
     assert gateway.spans() == {("acme", "w")}
     assert gateway.connection.execute("SELECT id FROM organizations").fetchall() == [("acme",)]
+    assert gateway.connection.execute("SELECT context->'flags' FROM event_logs").fetchall() == [
+        (["organization_ignored"],)
+    ]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -289,6 +292,12 @@ def test_a_key_of_a_workspace_writes_there_and_nowhere_else(way: str, gateway: R
     assert told.rejected_spans == 1
     assert "workspace_not_allowed" in told.error_message
     assert gateway.spans() == {("acme", "bound")}
+    noted = "SELECT organization_id, actor, subject FROM audit_log WHERE action = 'ingest.refuse'"
+    gateway.ask(way, bearer(key), a_request({"otel_obs.workspace.id": "another"}))
+    eventually(lambda: gateway.connection.execute(noted).fetchall() != [])
+    assert gateway.connection.execute(noted).fetchall() == [
+        ("acme", f"key:{key.split('_')[1]}", "workspace_not_allowed")
+    ]
 
 
 def unknown(_: Running) -> str:

@@ -20,6 +20,7 @@ from google.rpc.status_pb2 import Status
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from otel_obs.cli.run import _api_of
 from otel_obs.errors import StorageUnavailableError
 from otel_obs.pipeline.segment import Record
 from otel_obs.pipeline.spool import Spool
@@ -192,12 +193,14 @@ def test_a_commit_in_doubt_is_one_row_in_the_end(gateway: Running, proxy: FaultP
     assert ledger.send(0)
     trap = proxy.trap = Trap(b"COMMIT", passes=True, cuts=True)
 
-    assert ledger.send(1)
+    number = 0
+    while not trap.sprung.is_set():
+        number += 1
+        assert ledger.send(number)
 
-    assert trap.sprung.is_set()
     gateway.until_drained()
-    assert ledger.send(1)
-    assert adds_up(gateway.connection, ledger)["committed"] == 40
+    assert ledger.send_all(range(number + 1))
+    assert adds_up(gateway.connection, ledger)["committed"] == 20 * (number + 1)
 
 
 @pytest.mark.parametrize("sent_bytes", [500, 3000, 12_000])
@@ -311,6 +314,45 @@ def test_a_client_that_leaves_leaves_nothing_behind(gateway: Running, database: 
     ledger.close()
 
 
+@pytest.mark.parametrize(
+    ("word", "passes"),
+    [(b"unsettled_traces", False), (b"COMMIT", False), (b"COMMIT", True)],
+    ids=["before the rows", "before the commit", "before its answer"],
+)
+def test_a_client_that_leaves_while_its_rows_are_written_sends_a_duplicate_next(
+    word: bytes, passes: bool, gateway: Running, proxy: FaultProxy
+) -> None:
+    ledger = gateway.ledger("grpc")
+    assert ledger.send(0)
+    trap = proxy.trap = Trap(word, passes=passes, cuts=False)
+
+    assert not ledger.send(1, timeout_s=0.5)
+
+    assert trap.sprung.wait(10)
+    proxy.speak()
+    assert ledger.insist(1)
+    gateway.until_drained()
+    assert adds_up(gateway.connection, ledger)["committed"] == 40
+    ledger.close()
+
+
+def test_questions_that_take_every_connection_of_readers_keep_no_writer_waiting(
+    gateway: Running, database: str, tmp_path: Path
+) -> None:
+    settings = Settings.from_env({}, {"API_ENDPOINT": "127.0.0.1:0", "DATA_DIR": str(tmp_path)})
+    api = _api_of(gateway.gateway, settings, database)
+    taken = [api._pool.getconn() for _ in range(api._pool.max_size)]
+    try:
+        ledger = gateway.ledger()
+        assert ledger.send_all(range(3))
+        assert gateway.metric("otel_obs_records_spooled_total") == 0
+    finally:
+        for connection in taken:
+            api._pool.putconn(connection)
+        api.stop()
+    adds_up(gateway.connection, ledger)
+
+
 def test_a_column_that_is_missing_is_told_to_come_again_and_nothing_is_quarantined(gateway: Running) -> None:
     gateway.connection.execute("ALTER TABLE event_logs RENAME COLUMN node_name TO somewhere_else")
     ledger = gateway.ledger()
@@ -408,6 +450,9 @@ def test_a_damaged_spool_costs_what_is_damaged_and_nothing_else(
         gateway.until_drained()
 
         assert gateway.metric("otel_obs_spool_damaged_total") >= 1
+        assert list(tmp_path.rglob("*.corrupt"))
+        noted = "SELECT count(*) FROM audit_log WHERE action = 'spool.damaged'"
+        eventually(lambda: gateway.connection.execute(noted).fetchone() == (1,))
         assert gateway.get("/readyz")[0] == 200
         assert gateway.ledger(seed=3).send(0)
 
