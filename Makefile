@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install lock vulnerabilities sbom demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench bench-neighbour clock
+.PHONY: install lock vulnerabilities sbom demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench bench-neighbour clock bench-sealed
 
 install: .venv/installed
 
@@ -124,6 +124,10 @@ bench-reads: install
 # One tenant sends ten times what it may: what does another notice?
 bench-neighbour: install
 	$(BIN)/python -m benchmarks.neighbour --write
+
+# The same gateway with OTEL_OBS_ENCRYPTION_KEYS and without.
+bench-sealed: install
+	$(BIN)/python -m benchmarks.sealed --write
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -264,6 +264,9 @@ def match(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) ->
     """
     rollups = frozenset(_rollups(reports, paths))
     candidates = [report for report in reports if report.key not in rollups]
+    if not any(map(_is_nameless, candidates)):
+        # Their ids say all of it.
+        return Matches({}, frozenset(), rollups)
     families = _Families(candidates, paths)
     doubtful: set[EventKey] = set()
     for found in (_nested_pairs(candidates, paths), _beside_each_other(candidates, families)):
@@ -413,6 +416,8 @@ def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
     twin names no response id, what is left is: one sender, two instrumentations, the same model, the same
     totals, at the same time. Without totals one must lie within the other, and no third may fit.
     """
+    if all(report.call_id is not None for report in reports):
+        return {}
     pairs = sorted((pair for pair in _strangers(reports)), key=lambda pair: pair.order)
     fits: dict[EventKey, int] = {}
     for pair in pairs:

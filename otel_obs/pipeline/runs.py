@@ -8,7 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from otel_obs.pipeline.tree import Above, Forest, children_of, key_of, own
+from otel_obs.pipeline.tree import Above, Forest, Said, agent_of, children_of, key_of
 from otel_obs.rows import AgentRunRow, CallRow, EventRow
 from otel_obs.rows.report import EventKey
 
@@ -18,6 +18,8 @@ TOLD_AGAIN = "agent_unless_nested"
 """Flag of an event that is an agent's run only where no other event tells the same run."""
 
 Runs = Mapping[EventKey, AgentRunRow]
+Holders = Mapping[EventKey, EventKey | None]
+"""Event -> the run right above it."""
 
 
 def own_runs(forest: Forest, above: Above) -> dict[EventKey, AgentRunRow]:
@@ -38,10 +40,10 @@ def own_runs(forest: Forest, above: Above) -> dict[EventKey, AgentRunRow]:
 def _told_above(key: EventKey, run: AgentRunRow, forest: Forest, above: Above) -> bool:
     """Tell whether the nearest run above is the same agent's, told by another layer of instrumentation."""
     for upper in above[key]:
-        found = forest.runs.get(key_of(upper))
+        found = forest.runs.get(upper)
         if found is not None:
             same_agent = found.agent_name == run.agent_name or run.agent_name is None
-            return same_agent and _other_layer(forest.events[key], upper)
+            return same_agent and _other_layer(forest.events[key], forest.events[upper])
     return False
 
 
@@ -91,24 +93,32 @@ def _ended(event: EventRow) -> Any:
     return event.timestamp + timedelta(milliseconds=event.latency_ms or 0)
 
 
-def nearest_run(key: EventKey, above: Above, runs: Mapping[EventKey, Any]) -> EventKey | None:
-    """Return the run right above the event *key*."""
-    return next((found for upper in above[key] if (found := key_of(upper)) in runs), None)
+def holders_of(above: Above, runs: Runs) -> dict[EventKey, EventKey | None]:
+    """Return for each event the run right above it."""
+    if not runs:
+        return dict.fromkeys(above)
+    return {key: _nearest_run(uppers, runs) for key, uppers in above.items()}
 
 
-def agents_of(runs: Runs, events: Mapping[EventKey, EventRow], above: Above) -> dict[EventKey, str | None]:
+def _nearest_run(above: Sequence[EventKey], runs: Runs) -> EventKey | None:
+    for upper in above:
+        if upper in runs:
+            return upper
+    return None
+
+
+def agents_of(runs: Runs, said: Said, holders: Holders) -> dict[EventKey, str | None]:
     """Return the agent of each run: what the run itself says, else what all that it did agrees on.
 
     Some frameworks name the agent only on the steps of its run.
     """
-    said: dict[EventKey, set[str]] = {}
-    for key, event in events.items():
-        agent_id = own(event, "agent_id")
-        if key not in runs and agent_id is not None:
-            holder = nearest_run(key, above, runs)
-            if holder is not None:
-                said.setdefault(holder, set()).add(agent_id)
-    return {key: own(events[key], "agent_id") or _agreed(said.get(key)) for key in runs}
+    below: dict[EventKey, set[str]] = {}
+    for key, holder in holders.items():
+        if holder is not None and key not in runs:
+            agent_id = agent_of(said[key])
+            if agent_id is not None:
+                below.setdefault(holder, set()).add(agent_id)
+    return {key: agent_of(said[key]) or _agreed(below.get(key)) for key in runs}
 
 
 def _agreed(names: set[str] | None) -> str | None:
@@ -128,6 +138,7 @@ def with_totals(
     runs: Runs,
     events: Mapping[EventKey, EventRow],
     above: Above,
+    holders: Holders,
     calls: Mapping[EventKey, OwnedCall],
 ) -> dict[EventKey, AgentRunRow]:
     """Return the runs with their totals (own calls) and nodes (all below, down to nested runs)."""
@@ -140,15 +151,14 @@ def with_totals(
     subtree = {key: list(rows) for key, rows in mine.items()}
     for key in runs:
         for upper in above[key]:
-            if key_of(upper) in subtree:
-                subtree[key_of(upper)].extend(mine[key])
-    nodes: dict[EventKey, list[EventRow]] = {key: [] for key in runs}
-    for key, event in events.items():
-        holder = nearest_run(key, above, runs)
-        if holder is not None and event.event_type != "log":
-            nodes[holder].append(event)
+            if upper in subtree:
+                subtree[upper].extend(mine[key])
+    nodes: dict[EventKey, list[EventKey]] = {key: [] for key in runs}
+    for key, holder in holders.items():
+        if holder is not None and events[key].event_type != "log":
+            nodes[holder].append(key)
     return {
-        key: _with_totals(run, events[key], mine[key], _nodes(nodes[key], calls, subtree, above))
+        key: _with_totals(run, events[key], mine[key], _nodes(nodes[key], events, calls, subtree, above))
         for key, run in runs.items()
     }
 
@@ -172,44 +182,50 @@ def _with_totals(
 
 
 def _nodes(
-    events: list[EventRow],
+    keys: list[EventKey],
+    events: Mapping[EventKey, EventRow],
     calls: Mapping[EventKey, OwnedCall],
     subtree: Mapping[EventKey, list[CallRow]],
     above: Above,
 ) -> list[dict[str, Any]]:
-    ordered = sorted(events, key=lambda event: (event.timestamp, -(event.latency_ms or 0), event.event_id))
-    found = [_node(event, calls, subtree, above) for event in ordered[:MAX_EXECUTION_NODES]]
+    def order(key: EventKey) -> tuple[object, ...]:
+        event = events[key]
+        return (event.timestamp, -(event.latency_ms or 0), event.event_id)
+
+    ordered = sorted(keys, key=order)
+    found = [_node(key, events, calls, subtree, above) for key in ordered[:MAX_EXECUTION_NODES]]
     if len(ordered) > MAX_EXECUTION_NODES:
         found.append({"type": "truncated", "name": f"{len(ordered) - MAX_EXECUTION_NODES} more"})
     return found
 
 
 def _node(
-    event: EventRow,
+    key: EventKey,
+    events: Mapping[EventKey, EventRow],
     calls: Mapping[EventKey, OwnedCall],
     subtree: Mapping[EventKey, list[CallRow]],
     above: Above,
 ) -> dict[str, Any]:
-    key = key_of(event)
+    event = events[key]
     rows = subtree.get(key) or ([calls[key].row] if key in calls else [])
-    cost = _cents(rows)
+    cost = _cents(rows) if rows else None
     return {
         "span_id": event.span_id,
         "parent_span_id": event.parent_span_id,
-        "type": _node_type(event, above[key], subtree),
+        "type": _node_type(key, event, events[above[key][0]], subtree),
         "name": event.node_name or event.name,
         "status": event.status,
         "latency_ms": event.latency_ms,
-        "tokens": _sum(part for row in rows for part in (row.input_tokens, row.output_tokens)),
+        "tokens": _sum(part for row in rows for part in (row.input_tokens, row.output_tokens)) if rows else None,
         "cost_cents": None if cost is None else float(cost),
     }
 
 
-def _node_type(event: EventRow, above: Sequence[EventRow], runs: Mapping[EventKey, Any]) -> str:
+def _node_type(key: EventKey, event: EventRow, upper: EventRow, runs: Mapping[EventKey, Any]) -> str:
     """Return the event's type; ``span`` for what another layer tells already: a run, a call, a tool's call."""
-    if event.cost_state == "duplicate" or (event.event_type == "agent" and key_of(event) not in runs):
+    if event.cost_state == "duplicate" or (event.event_type == "agent" and key not in runs):
         return "span"
-    if event.event_type == "tool" and above and above[0].event_type == "tool" and above[0].node_name == event.node_name:
+    if event.event_type == "tool" and upper.event_type == "tool" and upper.node_name == event.node_name:
         return "span"
     return event.event_type
 

@@ -8,8 +8,7 @@ the store holds once a trace has been quiet for two seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from operator import attrgetter
+from dataclasses import dataclass
 from typing import Any
 
 from otel_obs.pipeline.identity import (
@@ -21,9 +20,9 @@ from otel_obs.pipeline.identity import (
     match_across,
     outermost,
 )
-from otel_obs.pipeline.runs import OwnedCall, agents_of, nearest_run, own_runs, with_totals
+from otel_obs.pipeline.runs import Holders, OwnedCall, agents_of, holders_of, own_runs, with_totals
 from otel_obs.pipeline.totals import with_parts_inside
-from otel_obs.pipeline.tree import Above, Forest, above_of, handed_down, with_tops
+from otel_obs.pipeline.tree import Above, Forest, above_of, attribution_of, handed_down, said_by
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, EventRow
 from otel_obs.rows.report import EventKey, Report
 from otel_obs.rows.tables import INHERITED
@@ -32,7 +31,6 @@ Reprice = Callable[[CallRow], CallRow]
 """Return the row with the cost of its usage."""
 
 _FROM_ABOVE = tuple(INHERITED)
-_said_above = attrgetter(*_FROM_ABOVE)
 _TOKENS = (
     "input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens",
     "reasoning_tokens", "billed_units", "usage_source",
@@ -85,9 +83,10 @@ class Settled:
 def settle(forest: Forest, reprice: Reprice) -> Settled:
     """Return the final form of *forest*."""
     above = above_of(forest.events)
+    said = said_by(forest.events)
     runs = own_runs(forest, above)
-    agents = agents_of(runs, forest.events, above)
-    events = with_tops(handed_down(forest.events, above, agents))
+    holders = holders_of(above, runs)
+    events = handed_down(forest.events, above, said, agents_of(runs, said, holders))
     reports = _with_models(_attributed_reports(forest.reports, events), reprice)
     matches = _matched(reports, above)
     reports = {key: _grouped(report, matches.groups.get(key)) for key, report in reports.items()}
@@ -98,10 +97,10 @@ def settle(forest: Forest, reprice: Reprice) -> Settled:
     ]
     calls = {cluster.counted.key: _counted_row(cluster, reprice) for cluster in found}
     states = dict(_states(found, matches, calls))
-    events = {key: _with_state(event, states[key]) if key in states else event for key, event in events.items()}
+    events.update((key, _with_state(events[key], state)) for key, state in states.items() if key in events)
     return Settled(
         events=events,
-        runs=with_totals(runs, events, above, _owned(found, calls, above, runs)),
+        runs=with_totals(runs, events, above, holders, _owned(found, calls, holders)),
         checks={key: _attributed_check(row, events[key]) for key, row in forest.checks.items()},
         calls=calls,
         reports=reports,
@@ -110,7 +109,7 @@ def settle(forest: Forest, reprice: Reprice) -> Settled:
 
 
 def _grouped(report: Report, group: str | None) -> Report:
-    return report if report.group == group else replace(report, group=group)
+    return report if report.group == group else report._replace(group=group)
 
 
 def _attributed_check(row: CheckRow, event: EventRow) -> CheckRow:
@@ -127,11 +126,12 @@ def _attributed_reports(
             found[key] = report
             continue
         row = report.row
-        if _said_above(row) != _said_above(event):
-            row = row._replace(**{column: getattr(event, column) for column in _FROM_ABOVE})
+        attribution = attribution_of(event)
+        if attribution_of(row) != attribution:
+            row = row.attributed(attribution)
         known = event.workspace_is_known
         as_it_was = row is report.row and known == report.workspace_known
-        found[key] = report if as_it_was else replace(report, row=row, workspace_known=known)
+        found[key] = report if as_it_was else report._replace(row=row, workspace_known=known)
     return found
 
 
@@ -144,7 +144,7 @@ def _with_models(reports: Mapping[EventKey, Report], reprice: Reprice) -> dict[E
             continue
         model = {name: getattr(host.row, name) for name in ("model_name", "request_model")}
         row = report.row._replace(provider=report.row.provider or host.row.provider, **model)
-        found[key] = replace(report, row=reprice(row))
+        found[key] = report._replace(row=reprice(row))
     return found
 
 
@@ -156,7 +156,7 @@ def _matched(reports: Mapping[EventKey, Report], above: Above) -> Matches:
     for trace_id, trace in _by_trace(report for key, report in reports.items() if key in above).items():
         if not trace_id or len(trace) < 2:
             continue
-        found = match(trace, {report.key: tuple(e.span_id for e in above[report.key]) for report in trace})
+        found = match(trace, {report.key: tuple(span_id for _, span_id in above[report.key]) for report in trace})
         groups.update(found.groups)
         doubtful |= found.doubtful
         rollups |= found.rollups
@@ -298,15 +298,17 @@ def _with_state(event: EventRow, state: CallState) -> EventRow:
 def _owned(
     found: Iterable[Cluster],
     calls: Mapping[EventKey, CallRow],
-    above: Above,
-    runs: Mapping[EventKey, AgentRunRow],
+    holders: Holders,
 ) -> dict[EventKey, OwnedCall]:
     """Return the calls that belong to these traces, by the event that shows them in the tree."""
     owned: dict[EventKey, OwnedCall] = {}
     for cluster in found:
-        outer = min((r for r in cluster.reports if r.key not in cluster.cached), key=outermost).key
-        if outer not in above:
+        counted = cluster.counted.key
+        outer = counted
+        if len(cluster.reports) > 1:
+            outer = min((r for r in cluster.reports if r.key not in cluster.cached), key=outermost).key
+        if outer not in holders:
             continue
-        shown = cluster.counted.key if cluster.counted.key[0] == outer[0] else outer
-        owned[shown] = OwnedCall(nearest_run(outer, above, runs), calls[cluster.counted.key])
+        shown = counted if counted[0] == outer[0] else outer
+        owned[shown] = OwnedCall(holders[outer], calls[counted])
     return owned

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from operator import attrgetter
 
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, EventRow
 from otel_obs.rows.report import EventKey, Report
-from otel_obs.rows.tables import DEFAULTED_WORKSPACE, INHERITED, PART_OF_EXECUTION, TOP_OF_TRACE
+from otel_obs.rows.tables import DEFAULTED_WORKSPACE, INHERITED, PART_OF_EXECUTION, TOP_OF_TRACE, Attribution
 
-Above = Mapping[EventKey, Sequence[EventRow]]
+Above = Mapping[EventKey, Sequence[EventKey]]
 """Event -> the events above it, nearest first, up to a missing parent or where a cycle closes."""
+Said = Mapping[EventKey, Attribution]
+"""Event -> what it says itself: None where that was handed down or is a default."""
+
+_WORKSPACE, _USER, _AGENT, _FLOW, _RUN, _CONVERSATION = range(len(INHERITED))
+_BITS = tuple(INHERITED.values())
+_FROM_ABOVE = sum(_BITS)
+_attribution = attrgetter(*INHERITED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,50 +37,72 @@ def key_of(row: EventRow | CallRow | AgentRunRow | CheckRow) -> EventKey:
     return (row.trace_id, row.event_id)
 
 
-def above_of(events: Mapping[EventKey, EventRow]) -> dict[EventKey, list[EventRow]]:
+def above_of(events: Mapping[EventKey, EventRow]) -> dict[EventKey, list[EventKey]]:
     """Return for each event what is above it."""
-    return {key: _above(event, events) for key, event in events.items()}
+    return {key: _above(key, event, events) for key, event in events.items()}
 
 
-def _above(event: EventRow, events: Mapping[EventKey, EventRow]) -> list[EventRow]:
-    seen = {key_of(event)}
-    found: list[EventRow] = []
+def _above(key: EventKey, event: EventRow, events: Mapping[EventKey, EventRow]) -> list[EventKey]:
+    found: list[EventKey] = []
+    seen = {key}
     current: EventRow | None = event
     while current is not None and current.parent_span_id is not None:
-        key = (event.trace_id, current.parent_span_id)
-        current = None if key in seen else events.get(key)
+        upper = (key[0], current.parent_span_id)
+        current = None if upper in seen else events.get(upper)
         if current is not None:
-            seen.add(key)
-            found.append(current)
+            seen.add(upper)
+            found.append(upper)
     return found
 
 
-def own(event: EventRow, column: str) -> str | None:
-    """Return what *event* itself says of *column*; None where it was handed down or is a default."""
-    if event.inherited & INHERITED[column] or (column == "workspace_id" and event.inherited & DEFAULTED_WORKSPACE):
-        return None
-    value: str | None = getattr(event, column)
-    return value
+def attribution_of(row: EventRow | CallRow) -> Attribution:
+    """Return whose *row* is, whoever said it."""
+    found: Attribution = _attribution(row)
+    return found
+
+
+def said_by(events: Mapping[EventKey, EventRow]) -> dict[EventKey, Attribution]:
+    """Return what each event says itself."""
+    return {key: _own(event) for key, event in events.items()}
+
+
+def _own(event: EventRow) -> Attribution:
+    found = attribution_of(event)
+    inherited = event.inherited
+    if inherited & _FROM_ABOVE:
+        found = tuple(None if inherited & bit else value for value, bit in zip(found, _BITS, strict=True))
+    return (None, *found[1:]) if inherited & DEFAULTED_WORKSPACE else found
+
+
+def agent_of(said: Attribution) -> str | None:
+    """Return the agent among what an event says."""
+    return said[_AGENT]
 
 
 def handed_down(
-    events: Mapping[EventKey, EventRow], above: Above, agents: Mapping[EventKey, str | None]
+    events: Mapping[EventKey, EventRow], above: Above, said: Said, agents: Mapping[EventKey, str | None]
 ) -> dict[EventKey, EventRow]:
     """Return *events* with what they do not say themselves taken from the nearest above that says it.
 
-    *agents* gives the agent of each run: only a run hands its agent down.
+    *agents* gives the agent of each run: only a run hands its agent down. Of each trace the event is marked that stands
+    for it.
     """
-    return {key: _handed_down(event, above[key], agents) for key, event in events.items()}
+    tops = _tops(events)
+    return {
+        key: _handed_down(key, event, above[key], events, said, agents, TOP_OF_TRACE if key in tops else 0)
+        for key, event in events.items()
+    }
 
 
-def with_tops(events: Mapping[EventKey, EventRow]) -> dict[EventKey, EventRow]:
-    """Return *events*, of each trace the one marked that stands for it."""
-    tops: dict[str, EventRow] = {}
-    for event in events.values():
-        top = tops.get(event.trace_id)
-        if top is None or _rank(event, events) < _rank(top, events):
-            tops[event.trace_id] = event
-    return {key: _marked(event, tops[event.trace_id] is event) for key, event in events.items()}
+def _tops(events: Mapping[EventKey, EventRow]) -> set[EventKey]:
+    """Return of each trace the event that stands for it."""
+    tops: dict[str, tuple[tuple[object, ...], EventKey]] = {}
+    for key, event in events.items():
+        found = (_rank(event, events), key)
+        known = tops.get(key[0])
+        if known is None or found < known:
+            tops[key[0]] = found
+    return {key for _, key in tops.values() if key[0]}
 
 
 def _rank(event: EventRow, events: Mapping[EventKey, EventRow]) -> tuple[object, ...]:
@@ -88,59 +117,76 @@ def _rank(event: EventRow, events: Mapping[EventKey, EventRow]) -> tuple[object,
     )
 
 
-def _marked(event: EventRow, is_top: bool) -> EventRow:
-    marked = event.inherited | TOP_OF_TRACE if is_top and event.trace_id else event.inherited & ~TOP_OF_TRACE
-    return event if marked == event.inherited else event._replace(inherited=marked)
-
-
-def _handed_down(event: EventRow, above: Sequence[EventRow], agents: Mapping[EventKey, str | None]) -> EventRow:
-    changes: dict[str, Any] = {}
-    inherited = 0
-    for column, bit in INHERITED.items():
-        value, is_own = _value(event, column, above, agents)
-        changes[column] = value
-        if value is not None and not is_own:
-            inherited |= bit
-    if changes["workspace_id"] is None:
-        changes["workspace_id"] = event.workspace_id
+def _handed_down(
+    key: EventKey,
+    event: EventRow,
+    above: Sequence[EventKey],
+    events: Mapping[EventKey, EventRow],
+    said: Said,
+    agents: Mapping[EventKey, str | None],
+    marks: int,
+) -> EventRow:
+    mine = list(said[key])
+    inherited = marks
+    for column in (_WORKSPACE, _USER, _RUN, _CONVERSATION):
+        if mine[column] is None:
+            mine[column] = _nearest(column, above, said)
+            if mine[column] is not None:
+                inherited |= _BITS[column]
+    if mine[_WORKSPACE] is None:
+        mine[_WORKSPACE] = event.workspace_id
         inherited |= DEFAULTED_WORKSPACE
-    if event.event_type == "agent" and (key_of(event) not in agents or any(map(_is_execution, above))):
+    if mine[_AGENT] is None:
+        mine[_AGENT] = _agent(key, event, above, agents)
+        if mine[_AGENT] is not None:
+            inherited |= _BITS[_AGENT]
+    mine[_FLOW], is_own = _flow(key, above, events, said)
+    if mine[_FLOW] is not None and not is_own:
+        inherited |= _BITS[_FLOW]
+    if event.event_type == "agent" and (key not in agents or any(_is_execution(events[upper]) for upper in above)):
         inherited |= PART_OF_EXECUTION
-    inherited |= event.inherited & TOP_OF_TRACE
-    if inherited == event.inherited and all(getattr(event, column) == value for column, value in changes.items()):
+    found = tuple(mine)
+    if inherited == event.inherited and found == attribution_of(event):
         return event
-    return event._replace(inherited=inherited, **changes)
+    return event.attributed(found, inherited)
 
 
 def _is_execution(event: EventRow) -> bool:
     return event.event_type in ("agent", "workflow")
 
 
-def _value(
-    event: EventRow, column: str, above: Sequence[EventRow], agents: Mapping[EventKey, str | None]
+def _nearest(column: int, above: Sequence[EventKey], said: Said) -> str | None:
+    for upper in above:
+        value = said[upper][column]
+        if value is not None:
+            return value
+    return None
+
+
+def _agent(
+    key: EventKey, event: EventRow, above: Sequence[EventKey], agents: Mapping[EventKey, str | None]
+) -> str | None:
+    if event.event_type == "agent" and agents.get(key) is not None:
+        return agents[key]
+    for upper in above:
+        agent_id = agents.get(upper)
+        if agent_id:
+            return agent_id
+    return None
+
+
+def _flow(
+    key: EventKey, above: Sequence[EventKey], events: Mapping[EventKey, EventRow], said: Said
 ) -> tuple[str | None, bool]:
-    said = own(event, column)
-    if column == "flow_id":
-        return _flow(event, above)
-    if said is not None:
-        return said, True
-    if column == "agent_id":
-        if event.event_type == "agent" and agents.get(key_of(event)) is not None:
-            return agents[key_of(event)], False
-        return next((agents[key] for upper in above if (key := key_of(upper)) in agents and agents[key]), None), False
-    return next((found for upper in above if (found := own(upper, column)) is not None), None), False
-
-
-def _flow(event: EventRow, above: Sequence[EventRow]) -> tuple[str | None, bool]:
     """Return the workflow: the nearest id that somebody gave it, else the name of the outermost one."""
     named: tuple[str | None, bool] = (None, False)
-    for span in (event, *above):
-        flow_id = own(span, "flow_id")
+    for span in (key, *above):
+        flow_id = said[span][_FLOW]
         if flow_id is None:
             continue
-        if not _is_name(span, flow_id):
-            return flow_id, span is event
-        named = (flow_id, span is event)
+        if not _is_name(events[span], flow_id):
+            return flow_id, span is key
+        named = (flow_id, span is key)
     return named
 
 

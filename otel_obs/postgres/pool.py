@@ -230,4 +230,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (psycopg.Error, UnicodeError) as error:
-        raise error_of(error) from error
+        found = error_of(error)
+        if isinstance(found, StorageRejectedError):
+            # The driver's message may quote the row, and whoever logs a cause would log that.
+            raise found from None
+        raise found from error

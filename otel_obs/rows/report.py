@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_obs.rows.tables import CallRow, EventRow
 
@@ -16,8 +15,7 @@ _DECIMALS = ("rate_per_1k", "cost_usd", "reported_cost_cents")
 _TIMES = ("timestamp", "received_at")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(NamedTuple):
     """One span's or log record's claim that a provider served a call."""
 
     row: CallRow

@@ -31,6 +31,10 @@ IDENTITY: Final = 8
 """All rows begin with the same so many columns, from organization_id to received_at."""
 
 
+Attribution = tuple[str | None, ...]
+"""Whose an event is: a value for each column of ``INHERITED``, in that order."""
+
+
 class EventRow(NamedTuple):
     """One row of ``event_logs``."""
 
@@ -64,6 +68,13 @@ class EventRow(NamedTuple):
     """Bit mask of the columns that came from another span (``INHERITED``) or from a default."""
     resource_hash: str | None
     context: Json
+
+    def attributed(self, said: Attribution, inherited: int) -> EventRow:
+        """Return the row with what settling hands down; ``_replace`` would take three times as long."""
+        workspace_id, user_id, *others = said
+        return EventRow._make(
+            (self[0], workspace_id, user_id, *self[3:17], *others, *self[21:25], inherited, *self[26:])
+        )
 
     @property
     def workspace_is_known(self) -> bool:
@@ -131,6 +142,11 @@ class CallRow(NamedTuple):
     prompt_version: str | None
     prompt_hash: str | None
     prefix_hashes: list[str] | None
+
+    def attributed(self, said: Attribution) -> CallRow:
+        """Return the row with what its event says, or was handed down."""
+        workspace_id, user_id, *others = said
+        return CallRow._make((self[0], workspace_id, user_id, *self[3:8], *others, *self[12:]))
 
     @property
     def cached_tokens(self) -> int:
