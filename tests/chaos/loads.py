@@ -136,9 +136,12 @@ def out_of_order_s(connection: psycopg.Connection, since: datetime, until: datet
 
 
 def overload(minutes: float, senders: int) -> dict[str, Any]:
-    """Send as much as *senders* processes can; memory stays bounded, and what was refused arrives once afterwards."""
+    """Send as much as *senders* processes can, half of the time without a database, until the disk is full as well.
+
+    Memory stays bounded, nobody hears anything but "come again", and what was refused arrives once afterwards.
+    """
     limit = 500 * MIB
-    with running(MAX_MEMORY_BYTES=str(limit), SPOOL_MAX_BYTES=str(64 * MIB)) as (server, gateway):
+    with running(MAX_MEMORY_BYTES=str(limit), SPOOL_MAX_BYTES=str(32 * MIB)) as (server, gateway):
         context = multiprocessing.get_context("spawn")
         with context.Pool(senders) as pool:
             floods = [
@@ -147,18 +150,23 @@ def overload(minutes: float, senders: int) -> dict[str, Any]:
                 )
                 for number, way in enumerate((WAYS * senders)[:senders])
             ]
-            resident = watched(gateway, minutes * 60 + 1)
+            resident = watched(gateway, minutes * 30)
+            server.kill()
+            resident += watched(gateway, minutes * 30 + 1)
             found = [one.get(120) for one in floods]
         ledgers = [ledger for ledger, _ in found]
         refusals = {code for ledger in ledgers for code in ledger.refused.values()}
         refused = sum(len(ledger.refused) for ledger in ledgers)
         began = time.monotonic()
+        server.start()
+        server.ready()
         for ledger in ledgers:
             assert all(ledger.insist(number) for number in sorted(ledger.sent - ledger.acked))
         gateway.until_drained(120)
         again_s = time.monotonic() - began
         with server.connect() as connection:
             balance = adds_up(connection, *ledgers)
+    assert refused
     assert refusals <= AGAIN, refusals
     assert max(resident) < limit
     assert balance["refused"] == 0
@@ -198,7 +206,7 @@ def large(minutes: float, rate: int) -> dict[str, Any]:
         gateway.until_drained()
         with server.connect() as connection:
             balance = adds_up(connection, *ledgers)
-            whole = connection.execute("SELECT count(*) FROM span_contents WHERE NOT truncated AND bytes > 199_900")
+            whole = connection.execute("SELECT count(*) FROM span_contents WHERE NOT truncated AND bytes > 199900")
             prompts = whole.fetchall()[0][0]
     assert balance["refused"] == 0
     assert prompts == balance["committed"]

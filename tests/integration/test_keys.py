@@ -479,6 +479,10 @@ def test_while_the_database_is_away_known_keys_go_on_and_no_key_is_called_wrong(
                 else:
                     assert RetryInfo.FromString(answer.headers["google.rpc.retryinfo-bin"]).retry_delay.seconds >= 1
             assert gateway.ask(way).code == NOBODY
+        kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*.spool"))
+        assert known.split("_")[1].encode() in kept
+        assert known.encode() not in kept
+        assert known.split("_")[2].encode() not in kept
 
         proxy.is_cut = False
 
