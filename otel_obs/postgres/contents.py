@@ -44,7 +44,7 @@ def sealed(batch: Batch, keys: Mapping[str, Keys]) -> tuple[Batch, Mapping[tuple
             batch,
             calls=[blinded_call(row, keys[row.organization_id].index) for row in batch.calls],
             reports={
-                key: replace(report, row=blinded_call(report.row, keys[report.row.organization_id].index))
+                key: report._replace(row=blinded_call(report.row, keys[report.row.organization_id].index))
                 for key, report in batch.reports.items()
             },
             runs=runs,
