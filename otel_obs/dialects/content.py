@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from otel_obs.frozen import dataclass
 from otel_obs.model import Attributes, AttributeValue, Content, SpanEvent
+from otel_obs.remembering import remembered
 from otel_obs.semconv import GUARDRAIL_FLAGGED_REFERENCE
 
 Part = Literal["input", "output", "system", "tools", "tool_arguments", "tool_result", "reference"]
@@ -211,7 +211,7 @@ def layout_of(names: Iterable[str], more: Mapping[str, Part | None] | None = Non
     return Layout(frozenset(keys), places)
 
 
-@lru_cache(maxsize=16_384)
+@remembered(16_384)
 def _known_part(key: str) -> tuple[bool, Part | None]:
     if key in _NAMES:
         return True, _NAMES[key]

@@ -6,7 +6,7 @@ is found out once for each kind.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from otel_obs.remembering import remembered
 
 
 class _Sent(dict[tuple[str, ...], tuple[str, ...]]):
@@ -47,7 +47,7 @@ class Names:
         self.starting = _Starting(names)
 
 
-@lru_cache(maxsize=2048)
+@remembered(2048)
 def names_of(names: tuple[str, ...]) -> Names:
     """Return what is known of *names*."""
     return Names(names)

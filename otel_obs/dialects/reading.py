@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from otel_obs.dialects import (
@@ -34,6 +33,7 @@ from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.guardrail import is_check
 from otel_obs.dialects.names import Names, names_of
 from otel_obs.model import Content, LogRecord, Reading, Span
+from otel_obs.remembering import remembered
 from otel_obs.semconv import NODE_ID, RUN_ID, WORKFLOW_ID
 
 
@@ -81,7 +81,7 @@ class Kind(NamedTuple):
     """Who may understand them; to ask the others would be in vain."""
 
 
-@lru_cache(maxsize=2048)
+@remembered(2048)
 def kind_of(scope: str, names: tuple[str, ...]) -> Kind:
     """Return what is known of spans of *scope* whose attributes have these *names*, in their order."""
     known = names_of(names)
@@ -240,6 +240,6 @@ def read_log(record: LogRecord) -> Reading:
     )
 
 
-@lru_cache(maxsize=2048)
+@remembered(2048)
 def _layout_of_log(scope: str, names: tuple[str, ...]) -> Layout:
     return layout_of(names, claude_code.CONTENT if claude_code.is_claude_code(scope) else None)

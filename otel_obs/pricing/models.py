@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
+
+from otel_obs.remembering import remembered
 
 _PROVIDERS = {
     "azure.ai.openai": "azure",
@@ -76,7 +77,7 @@ def provider_id(provider: str | None) -> str | None:
     return _PROVIDERS.get(provider, provider) if provider else None
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def candidates(model: str) -> tuple[Candidate, ...]:
     """Return what *model* may be called in a price list, the most exact first."""
     return tuple(dict.fromkeys(_candidates(model.strip().lower())))
