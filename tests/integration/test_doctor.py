@@ -12,7 +12,7 @@ from otel_obs.postgres.pool import conninfo
 from tests.command import NO_SERVER, PORTS, run
 from tests.fix_postgres import short_folder
 
-CHECKS = ["configuration", "database", "schema", "roles", "partitions", "clocks", "maintenance", "plans"]
+CHECKS = ["configuration", "database", "schema", "roles", "partitions", "clocks", "maintenance", "plans", "content"]
 
 
 def examined(database: str, **more: str) -> tuple[int, dict[str, Any]]:
