@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install lock vulnerabilities sbom demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench bench-neighbour clock bench-sealed
+.PHONY: install lock vulnerabilities sbom demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench bench-neighbour clock bench-sealed bench-linear
 
 install: .venv/installed
 
@@ -110,6 +110,10 @@ fuzz: install
 # Our gateway, PostgreSQL's limit, MLflow and Phoenix side by side: the peers are installed into build/ first.
 bench: install
 	$(BIN)/python -m benchmarks.gateway --peers --write
+
+# Does a span cost more with ten million rows in the tables, or in other requests? Takes about 15 minutes, and 15 GB.
+bench-linear: install
+	$(BIN)/python -m benchmarks.linear --write
 
 bench-flags: install
 	$(BIN)/python -m benchmarks.flags

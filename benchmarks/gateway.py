@@ -29,8 +29,8 @@ import psycopg
 
 from benchmarks import limit
 from benchmarks.processes import cpu_s, memory_mb
-from benchmarks.sender import send
-from benchmarks.systems import ROOT, System, ask, install, mlflow, ours, phoenix
+from benchmarks.sender import Sent, send
+from benchmarks.systems import ROOT, Running, System, ask, install, mlflow, ours, phoenix
 from benchmarks.workload import SPANS_OF_TRACE, Body, Expected, Shape, requests_of
 from otel_obs.postgres import schema
 from otel_obs.postgres.account import home_of
@@ -39,6 +39,8 @@ from otel_obs.postgres.embedded import EmbeddedPostgres
 LIMIT = "limit: rows made beforehand, COPY"
 WARM = 500
 """How far the seed of the first requests is from that of those that are measured."""
+HALF = 700
+"""The same for those that come at half of the rate."""
 QUIET_S = 15.0
 """Rows that did not come for so long after the last answer are lost."""
 COSTS_WITHIN_S = 10.0
@@ -56,6 +58,9 @@ class Measured:
     """For a million spans, settling included."""
     postgres_cpu_s: float
     p99_ms: float = 0.0
+    """Of answers, with senders that always have one more."""
+    half_p99_ms: float = 0.0
+    """The same at half of these spans a second."""
     memory_mb: float = 0.0
     lost: int = 0
     """Spans that were accepted and have no row."""
@@ -127,7 +132,7 @@ def main() -> None:
     print(table)
     if options.write:
         for page in (ROOT / "docs" / "benchmarks.md", ROOT / "README.md"):
-            _replace_between(page, table)
+            replace_between(page, table)
 
 
 def measure(system: System, postgres: Cluster, shape: Shape) -> tuple[Measured, Expected]:
@@ -142,17 +147,18 @@ def measure(system: System, postgres: Cluster, shape: Shape) -> tuple[Measured, 
         headers = dict(server.headers)
         rows = ask(asker, system.spans_sql)
         bodies_before = [_compressed(body) if system.compressed else body for body in warm]
-        rows = _until(asker, system.spans_sql, rows + send(server.url, bodies_before, headers, senders=1).accepted)
-        _until(asker, system.pending_sql, 0)
+        rows = until(asker, system.spans_sql, rows + send(server.url, bodies_before, headers, senders=1).accepted)
+        until(asker, system.pending_sql, 0)
         cost = ask(asker, system.cost_sql)
         used, used_postgres = cpu_s(server.pid), cpu_s(postgres.pid)
-        with _watched(server.pid) as peak:
+        with watched(server.pid) as peak:
             began = time.perf_counter()
             sent = send(server.url, bodies, headers)
-            stored = _until(asker, system.spans_sql, rows + sent.accepted) - rows
+            stored = until(asker, system.spans_sql, rows + sent.accepted) - rows
             seconds = time.perf_counter() - began
-            _until(asker, system.pending_sql, 0)
-        used, used_postgres = cpu_s(server.pid) - used, cpu_s(postgres.pid) - used_postgres
+            until(asker, system.pending_sql, 0)
+            used, used_postgres = cpu_s(server.pid) - used, cpu_s(postgres.pid) - used_postgres
+            half = Sent() if system.is_peer else _at_half(system, server, shape, stored / seconds)
         if system.is_peer:
             time.sleep(COSTS_WITHIN_S)
         cost = ask(asker, system.cost_sql) - cost
@@ -163,6 +169,7 @@ def measure(system: System, postgres: Cluster, shape: Shape) -> tuple[Measured, 
             server_cpu_s=used / millions,
             postgres_cpu_s=used_postgres / millions,
             p99_ms=sent.latency_ms(0.99),
+            half_p99_ms=half.latency_ms(0.99),
             memory_mb=max(peak),
             lost=int(sent.accepted - stored),
             refused=sent.refused,
@@ -170,6 +177,13 @@ def measure(system: System, postgres: Cluster, shape: Shape) -> tuple[Measured, 
         ),
         expected,
     )
+
+
+def _at_half(system: System, server: Running, shape: Shape, spans_a_second: float) -> Sent:
+    """Return what becomes of requests at half of what the system takes."""
+    more, _ = requests_of(replace(shape, seed=shape.seed + HALF, spans=shape.spans // 4))
+    bodies = [_compressed(body) if system.compressed else body for body in map(system.body_of, more)]
+    return send(server.url, bodies, dict(server.headers), spans_a_second=spans_a_second / 2)
 
 
 def _limit(postgres: Cluster, written: str, expected: Expected) -> Measured:
@@ -187,7 +201,7 @@ def _limit(postgres: Cluster, written: str, expected: Expected) -> Measured:
 
 
 @contextmanager
-def _watched(pid: int) -> Iterator[list[float]]:
+def watched(pid: int) -> Iterator[list[float]]:
     """Give the memory that the server has meanwhile, looked at now and then."""
     found, stop = [memory_mb(pid)], threading.Event()
 
@@ -204,7 +218,7 @@ def _watched(pid: int) -> Iterator[list[float]]:
         thread.join()
 
 
-def _until(connection: psycopg.Connection, sql: str, wanted: float) -> float:
+def until(connection: psycopg.Connection, sql: str, wanted: float) -> float:
     """Return the number that *sql* gives once it is *wanted*, or has not changed for long."""
     last, since = -1.0, time.monotonic()
     while True:
@@ -241,7 +255,7 @@ def _table(found: dict[str, list[Measured]], versions: dict[str, str], options: 
     )
     columns = (
         "system", "durable spans/s", "of the limit", "CPU s a million spans, server + PostgreSQL",
-        "times the limit", "p99 ms", "MB", "lost", "refused", "cost stored / spent",
+        "times the limit", "p99 ms", "p99 ms at half of it", "MB", "lost", "refused", "cost stored / spent",
     )  # fmt: skip
     lines = [said, "", f"| {' | '.join(columns)} |", f"|---|{'--:|' * (len(columns) - 1)}"]
     for name, rounds in sorted(found.items(), key=lambda item: -_median(item[1], "spans_a_second")):
@@ -249,10 +263,11 @@ def _table(found: dict[str, list[Measured]], versions: dict[str, str], options: 
         low, high = min(r.spans_a_second for r in rounds), max(r.spans_a_second for r in rounds)
         of_server = f"{_median(rounds, 'server_cpu_s'):,.0f} + {_median(rounds, 'postgres_cpu_s'):,.0f}"
         rest = (
-            ("",) * 5
+            ("",) * 6
             if name == LIMIT
             else (
                 f"{_median(rounds, 'p99_ms'):,.0f}",
+                f"{_median(rounds, 'half_p99_ms'):,.0f}" if _median(rounds, "half_p99_ms") else "",
                 f"{_median(rounds, 'memory_mb'):,.0f}",
                 f"{sum(measured.lost for measured in rounds):,}",
                 f"{sum(measured.refused for measured in rounds):,}",
@@ -275,9 +290,10 @@ def _median(rounds: Sequence[Measured], name: str) -> float:
     return statistics.median(getattr(measured, name) for measured in rounds)
 
 
-def _replace_between(page: Path, table: str) -> None:
-    before, _, rest = page.read_text().partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}")
+def replace_between(page: Path, table: str, begin: str = BEGIN, end: str = END) -> None:
+    """Put *table* between the marks of a page."""
+    before, _, rest = page.read_text().partition(begin)
+    page.write_text(f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}")
 
 
 def _options() -> argparse.Namespace:

@@ -86,18 +86,30 @@ def _rejected(body: bytes, *, is_json: bool) -> int:
     return int(ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans)
 
 
-def send(url: str, bodies: Iterable[Body], headers: Mapping[str, str], *, senders: int = 4) -> Sent:
-    """Send all *bodies* to *url* (``grpc://`` or ``http://``); nothing is sent twice."""
+def send(
+    url: str,
+    bodies: Iterable[Body],
+    headers: Mapping[str, str],
+    *,
+    senders: int = 4,
+    spans_a_second: float | None = None,
+) -> Sent:
+    """Send all *bodies* to *url* (``grpc://`` or ``http://``), one after the other or *spans_a_second*; none twice."""
     todo, lock, sent = iter(bodies), threading.Lock(), Sent()
+    due = time.perf_counter()
 
     def work() -> None:
+        nonlocal due
         way = _way(url, headers)
         while True:
             with lock:
-                body = next(todo, None)
+                body, at = next(todo, None), due
+                due += body.spans / spans_a_second if body is not None and spans_a_second else 0.0
             if body is None:
                 return
-            began = time.perf_counter()
+            time.sleep(max(0.0, at - time.perf_counter()))
+            # Who waited for a sender to be free waited for its answer.
+            began = min(at, time.perf_counter()) if spans_a_second else time.perf_counter()
             answer, rejected = way.send(body.data)
             took = time.perf_counter() - began
             with lock:

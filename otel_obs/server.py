@@ -119,7 +119,7 @@ class Gateway:
         self.authenticator = None if self._key_pool is None else _authenticator(self._key_pool, self.metrics)
         limit = settings.max_request_bytes
         self._limits = RateLimits(
-            self._standing.limits, settings.organization_id, settings.workers, refused=self.metrics.failed
+            self._standing.limits, settings.organization_id, settings.workers or 1, refused=self.metrics.failed
         )
         self._grpc = GrpcReceiver(
             self.export,

@@ -52,7 +52,7 @@ SETTINGS = (
     Setting("GRPC_ENDPOINT", "127.0.0.1:4317", "where OTLP/gRPC listens; port 0 takes a free one"),
     Setting("HTTP_ENDPOINT", "127.0.0.1:4318", "where OTLP/HTTP and the health endpoints listen"),
     Setting("API_ENDPOINT", "127.0.0.1:4320", "where the API listens; with `maintain` health and metrics"),
-    Setting("WORKERS", "1", "processes that share the two addresses, each with a spool of its own"),
+    Setting("WORKERS", "", "processes that share the two addresses; default: as many as there are cores, at most 4"),
     Setting("AUTH", "", "`off` or `keys`; default: off if every address is loopback, else keys, and off is refused"),
     Setting("INSECURE", "off", "`on` allows unencrypted connections from other machines"),
     Setting("TLS_CERT_FILE", "", "certificate (chain, PEM) with which gRPC, HTTP and the API listen"),
@@ -108,6 +108,7 @@ class Settings:
     grpc_endpoint: str
     http_endpoint: str
     workers: int
+    """0: as many as there are cores, at most 4."""
     api_endpoint: str
     auth: str
     insecure: bool
@@ -293,6 +294,8 @@ def _positive(name: str, value: str) -> int:
 
 
 def _count(name: str, value: str) -> int:
+    if not value:
+        return 0
     if not value.isdecimal() or not 1 <= int(value) <= MAX_WORKERS:
         raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number from 1 to {MAX_WORKERS} is expected")
     return int(value)

@@ -22,7 +22,8 @@ PORTS = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
 
 def environment(**more: str) -> dict[str, str]:
     known = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    return {**known, "PYTHONPATH": str(ROOT), **more}
+    # One process starts sooner; what several do is tested where they are asked for.
+    return {**known, "PYTHONPATH": str(ROOT), "OTEL_OBS_WORKERS": "1", **more}
 
 
 def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

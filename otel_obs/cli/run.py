@@ -16,7 +16,7 @@ from otel_obs.cli.garbage import search_seldom
 from otel_obs.cli.logs import log_to_stderr
 from otel_obs.cli.maintain import maintenance_pool, scheduler_of
 from otel_obs.cli.options import database, database_options, listen_options, settings_from
-from otel_obs.cli.workers import Workers
+from otel_obs.cli.workers import Workers, workers_by_default
 from otel_obs.errors import ObsError, SchemaTooNewError, UnsafeReaderError
 from otel_obs.maintenance.metrics import MaintenanceMetrics
 from otel_obs.postgres import schema
@@ -60,6 +60,7 @@ def _serve(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    settings = replace(settings, workers=settings.workers or workers_by_default())
     server = Gateway(settings, url) if settings.workers == 1 else Workers(settings, url)
     api = _api_of(server, settings, url) if everything else None
     listening = server.start()

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -38,6 +40,15 @@ STOP_WITHIN_S = 30.0
 RESTART_EVERY_S = 1.0
 """A worker that falls at once is not started more often."""
 LOOK_EVERY_S = 0.2
+MOST_BY_DEFAULT = 4
+"""More write no faster than PostgreSQL takes it, and each is a hundred megabytes."""
+
+
+def workers_by_default() -> int:
+    """Return as many as there are cores for us, at most four; one where the kernel does not spread connections."""
+    if not sys.platform.startswith("linux"):
+        return 1
+    return min(MOST_BY_DEFAULT, len(os.sched_getaffinity(0)))
 
 
 class Workers:

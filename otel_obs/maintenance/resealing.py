@@ -72,7 +72,7 @@ class Column:
             if self.digest is None
             else sql.SQL(", {} = n.digest").format(sql.Identifier(self.digest)),
         }
-        return sql.SQL(_FIND).format(**formats), sql.SQL(_SEAL).format(**formats)
+        return _FIND.format(**formats), _SEAL.format(**formats)
 
 
 def _array(name: str) -> sql.Composable:
@@ -80,7 +80,7 @@ def _array(name: str) -> sql.Composable:
 
 
 _TYPES: Mapping[str, LiteralString] = {"timestamp": "timestamptz", "id": "bigint"}
-_FIND = """
+_FIND = sql.SQL("""
 SELECT {named}, {plain} AS plain, {encrypted} AS sealed, {digest} AS digest
 FROM {table}
 WHERE organization_id = %(organization_id)s
@@ -89,13 +89,13 @@ WHERE organization_id = %(organization_id)s
 ORDER BY {key}
 LIMIT %(row_limit)s
 FOR UPDATE
-"""
-_SEAL = """
+""")
+_SEAL = sql.SQL("""
 UPDATE {table} AS t
 SET {plain} = NULL, {encrypted} = n.sealed{set_digest}
 FROM unnest({arrays}, %(sealed)s::bytea[], %(digest)s::text[]) AS n ({key}, sealed, digest)
 WHERE t.organization_id = %(organization_id)s AND {same}
-"""
+""")
 _KEY = ("trace_id", "event_id", "timestamp")
 COLUMNS = (
     Column(

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+import orjson
 from psycopg.types.json import Jsonb
 
 
@@ -24,6 +25,14 @@ def recordset(rows: Iterable[NamedTuple], *, without: Sequence[str] = ()) -> Jso
     """Return *rows* for ``jsonb_populate_recordset``; numbers stay exact."""
     records = [{name: value for name, value in row._asdict().items() if name not in without} for row in rows]
     return Jsonb(records, dumps=_dumps)
+
+
+def dumps(value: Any) -> bytes:
+    """Return *value* as JSON: what orjson refuses, numbers above 64 bits for one, by the standard library."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value).encode()
 
 
 def _dumps(value: Any) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,6 +14,7 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
+from psycopg.types.json import set_json_dumps
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from otel_obs.errors import (
@@ -22,6 +24,7 @@ from otel_obs.errors import (
     StorageRejectedError,
     StorageUnavailableError,
 )
+from otel_obs.postgres.arrays import dumps
 
 SCHEMA = "otel_obs"
 
@@ -183,6 +186,7 @@ def open_pool(
         reconnect_timeout=1.0,
         num_workers=1,
         check=ConnectionPool.check_connection,
+        configure=partial(set_json_dumps, dumps),
         kwargs={"prepare_threshold": None},
         name="otel-obs",
     )

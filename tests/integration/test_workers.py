@@ -35,7 +35,7 @@ def start(folder: Path) -> Iterator[Start]:
     def begin(url: str, command: str = "gateway", **more: str) -> tuple[Running, dict[str, str]]:
         api = ("--api", "127.0.0.1:0") if command == "up" else ()
         arguments = (command, "--data-dir", str(folder), "--database-url", url, *PORTS, *api)
-        running.append(Running(*arguments, OTEL_OBS_WORKERS="2", **more))
+        running.append(Running(*arguments, **{"OTEL_OBS_WORKERS": "2", **more}))
         running[-1].ready()
         return running[-1], json.loads((folder / "run.json").read_text())
 
@@ -141,6 +141,16 @@ def test_each_port_shows_the_same_sums_and_they_never_fall(start: Start, databas
     assert all(Ledger(told["http"], seed=n).insist(3) for n in range(8))
     eventually(lambda: total(told["api"], "otel_obs_records_stored_total") == 640.0)
     assert running.stop()[0] == 0
+
+
+def test_there_are_as_many_as_cores_and_at_most_four_where_nobody_says_how_many(start: Start, database: str) -> None:
+    running, told = start(database, OTEL_OBS_WORKERS="")
+
+    wanted = min(4, len(os.sched_getaffinity(0)))
+    assert len(workers(running)) == (wanted if wanted > 1 else 0)
+    ledger = Ledger(told["http"])
+    assert ledger.send_all(range(3))
+    ledger.close()
 
 
 def test_workers_end_with_their_parent(start: Start, database: str) -> None:

@@ -25,7 +25,7 @@ DEFAULTS: dict[str, object] = {
     "content": "store",
     "spans": "all",
     "estimate_tokens": False,
-    "workers": 1,
+    "workers": 0,
     "spool_max_bytes": 1024**3,
     "encryption_keys": (),
     "max_memory_bytes": 0,
