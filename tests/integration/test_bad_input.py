@@ -219,6 +219,12 @@ def test_of_attributes_with_one_name_the_first_is_kept(way: str, gateway: Runnin
     assert flags
 
 
+def test_of_keys_of_json_with_one_name_the_last_is_kept(gateway: Running) -> None:
+    assert ask(gateway, "json", in_json().replace(b'"name"', b'"name": "first", "name"')) == Told(OK)
+
+    assert gateway.names() == ["a span"]
+
+
 @pytest.mark.parametrize("way", ["protobuf", "grpc"])
 def test_text_that_is_not_utf_8_costs_no_other_span_anything(way: str, gateway: Running) -> None:
     body = a_request([a_span(1, name="PLACE"), a_span(2, name="é")]).SerializeToString().replace(b"PLACE", b"ab\xffcd")
