@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install lock vulnerabilities sbom demo test browser otelcol lint types imports check chaos soak fuzz clean bench-flags bench-app bench-reads bench-linear bench bench-neighbour clock
+.PHONY: install lock vulnerabilities sbom demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench-linear bench bench-neighbour clock bench-sealed
 
 install: .venv/installed
 
@@ -49,6 +49,11 @@ clock:
 	ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || test "$$(id -u)" -ne 0 || \
 	    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends faketime)
 
+# Debian's libfiu, for the scenario of `make chaos` in which fsync fails; the same holds for it.
+faults:
+	test -x /usr/bin/fiu-ctrl || test "$$(id -u)" -ne 0 || \
+	    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends fiu-utils)
+
 # The Collector of collector/, with Go 1.26 or newer from the official modules; for the tests a foreign sender and a broker.
 # builder/go.sum pins every module that goes into it.  Go caches downloads and compiled packages in places of its own.
 OTELCOL := build/otelcol
@@ -86,15 +91,20 @@ imports: install
 check: lint types imports test
 
 # Servers and gateways killed, frozen and starved under load: some minutes, own processes only.
-chaos: install
+chaos: install faults
 	$(BIN)/python -m pytest -m chaos tests/chaos -s
 
 # A steady load with a fault every minute, and a balance by id: make soak MINUTES=10
 soak: install
 	$(BIN)/python -m tests.chaos.soak $(MINUTES)
 
-# Damaged requests into both decoders: make fuzz MINUTES=1
+# PostgreSQL away for as long, more than the machine can take, prompts of 200 KB: make outage MINUTES=10
+outage overload large: install
+	$(BIN)/python -m tests.chaos.loads $@ $(MINUTES)
+
+# Damaged requests into both decoders: make fuzz MINUTES=1; guided by coverage where atheris has a wheel.
 fuzz: install
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: 'atheris>=2.3'
 	$(BIN)/python -m tests.chaos.fuzz $(MINUTES)
 
 # Our gateway, PostgreSQL's limit, MLflow and Phoenix side by side: the peers are installed into build/ first.
@@ -118,6 +128,10 @@ bench-reads: install
 # One tenant sends ten times what it may: what does another notice?
 bench-neighbour: install
 	$(BIN)/python -m benchmarks.neighbour --write
+
+# The same gateway with OTEL_OBS_ENCRYPTION_KEYS and without.
+bench-sealed: install
+	$(BIN)/python -m benchmarks.sealed --write
 
 clean:
 	rm -rf .venv build dist *.egg-info

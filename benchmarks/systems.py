@@ -60,8 +60,8 @@ class System:
         yield from self.start(url, log)
 
 
-def ours(way: str, workers: int) -> System:
-    """Return our gateway, asked by gRPC or HTTP, with so many processes."""
+def ours(way: str, workers: int, **settings: str) -> System:
+    """Return our gateway, asked by gRPC or HTTP, with so many processes and more *settings*."""
     headers = {"grpc": {}, "protobuf": PROTOBUF, "json": JSON, "gzip": GZIP}[way]
     named = "gRPC" if way == "grpc" else f"HTTP {way}"
 
@@ -74,6 +74,7 @@ def ours(way: str, workers: int) -> System:
             "OTEL_OBS_WORKERS": str(workers),
             "OTEL_OBS_DATA_DIR": str(log.with_suffix("")),
             **ports,
+            **settings,
         }
         grpc, http = ports.values()
         command = [sys.executable, "-m", "otel_obs", "gateway"]

@@ -1,9 +1,9 @@
 """How is content made unreadable for whoever gets at what is stored?
 
 AES-256-GCM of ``cryptography`` under a data key of the organization, which rests only wrapped: by one of the operator's
-keys, or by a key service of theirs. Sealed bytes are a version (1), the length of the data key's name, that name, a
-random nonce (12 bytes), and the ciphertext with its tag (16). They are bound to their place: put under another row,
-column or organization they do not open (https://csrc.nist.gov/pubs/sp/800/38/d/final).
+keys, or by a key service of theirs. Sealed bytes are ``v1|``, the data key's name, ``|``, a random nonce (12 bytes),
+and the ciphertext with its tag (16). They are bound to their place: put under another row, column or organization they
+do not open (https://csrc.nist.gov/pubs/sp/800/38/d/final).
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from __future__ import annotations
 import hmac
 import importlib
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from otel_obs.errors import ConfigurationError, KeysUnavailableError
 
-VERSION = 1
+VERSION = b"v1"
+MAX_HEAD_BYTES = 256
 NONCE_BYTES = 12
 KEY_BYTES = 32
 MAX_MESSAGES = 2**31
@@ -65,8 +68,7 @@ class DataKey:
 
 def head_of(name: str) -> bytes:
     """Return what everything begins with that is sealed by the data key *name*."""
-    encoded = name.encode()
-    return bytes((VERSION, len(encoded))) + encoded
+    return VERSION + b"|" + name.encode() + b"|"
 
 
 def key_name_of(sealed: bytes) -> str:
@@ -75,9 +77,9 @@ def key_name_of(sealed: bytes) -> str:
     Raises:
         SealedError: it was not sealed in this format.
     """
-    length = sealed[1] if len(sealed) > 2 and sealed[0] == VERSION else 0
-    name = sealed[2 : 2 + length]
-    if not name or len(name) < length:
+    version, _, rest = sealed[:MAX_HEAD_BYTES].partition(b"|")
+    name, separator, _ = rest.partition(b"|")
+    if version != VERSION or not name or not separator:
         raise SealedError("undecryptable", "it is in no format that this version knows")
     return name.decode(errors="replace")
 
@@ -128,6 +130,7 @@ class ConfiguredKeys:
     def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
         self._keys = {name: DataKey(name, derived(key, b"otel_obs data keys v1")) for name, key in keys}
         self.name = keys[0][0]
+        self.names = frozenset(self._keys)
 
     def wrap(self, key: bytes, place: bytes) -> bytes:
         """Return *key*, sealed."""
@@ -138,11 +141,22 @@ class ConfiguredKeys:
         return self._keys[name].open(wrapped, place)
 
 
-class KeyService:
-    """A key service of the operator's: whatever it raises means that it cannot be reached now."""
+SERVICE_WITHIN_S = 1.5
+"""How long a key service may take: a sender waits, and a transaction is open."""
+MAX_HANGING = 8
+"""Questions that may hang at the same time; while there are so many, none is asked."""
 
-    def __init__(self, service: KeyWrapper) -> None:
+
+class KeyService:
+    """A key service of the operator's: whatever it raises, or no answer in time, means that it cannot be reached now.
+
+    What *configured* keys wrapped before there was a service is still unwrapped with them.
+    """
+
+    def __init__(self, service: KeyWrapper, configured: ConfiguredKeys | None = None) -> None:
         self._service = service
+        self._configured = configured
+        self._hanging = threading.BoundedSemaphore(MAX_HANGING)
 
     @property
     def name(self) -> str:
@@ -155,10 +169,7 @@ class KeyService:
         Raises:
             KeysUnavailableError: the service did not.
         """
-        try:
-            return bytes(self._service.wrap(key, place))
-        except Exception as error:
-            raise KeysUnavailableError(f"the key service fails: {type(error).__name__}") from error
+        return self._asked(lambda: self._service.wrap(key, place))
 
     def unwrap(self, name: str, wrapped: bytes, place: bytes) -> bytes:
         """Return the key that was wrapped.
@@ -167,12 +178,35 @@ class KeyService:
             KeysUnavailableError: the service did not say.
             KeyError: it knows of no such key.
         """
+        if self._configured is not None and name != self.name and name in self._configured.names:
+            return self._configured.unwrap(name, wrapped, place)
+        return self._asked(lambda: self._service.unwrap(name, wrapped, place))
+
+    def _asked(self, question: Callable[[], bytes]) -> bytes:
+        """Return the answer to *question*; a thread of its own asks, for it may hang, and is left behind then."""
+        if not self._hanging.acquire(blocking=False):
+            raise KeysUnavailableError("the key service does not answer")
+        answers: SimpleQueue[Any] = SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put(bytes(question()))
+            except Exception as error:  # noqa: BLE001  # whatever it is, there is no key
+                answers.put(error)
+            finally:
+                self._hanging.release()
+
+        threading.Thread(target=ask, name="otel-obs-key-service", daemon=True).start()
         try:
-            return bytes(self._service.unwrap(name, wrapped, place))
-        except KeyError:
-            raise
-        except Exception as error:
-            raise KeysUnavailableError(f"the key service fails: {type(error).__name__}") from error
+            found = answers.get(timeout=SERVICE_WITHIN_S)
+        except Empty:
+            raise KeysUnavailableError("the key service does not answer") from None
+        if isinstance(found, KeyError):
+            raise found
+        if isinstance(found, Exception):
+            # Without its message, which may hold what nobody should read in a log.
+            raise KeysUnavailableError(f"the key service fails: {type(found).__name__}") from None
+        return bytes(found)
 
 
 def wrapper_of(keys: Sequence[tuple[str, bytes]], hook: str | None = None) -> KeyWrapper | None:
@@ -184,9 +218,10 @@ def wrapper_of(keys: Sequence[tuple[str, bytes]], hook: str | None = None) -> Ke
     if hook is None and not keys:
         return None
     try:
-        return ConfiguredKeys(keys) if hook is None else KeyService(_made_by(hook))
+        configured = ConfiguredKeys(keys) if keys else None
+        return configured if hook is None else KeyService(_made_by(hook), configured)
     except ImportError:
-        raise ConfigurationError("OTEL_OBS_ENCRYPTION_KEYS needs otel-obs[gateway]") from None
+        raise ConfigurationError("OTEL_OBS_ENCRYPTION_KEYS needs otel-obs[encryption]") from None
 
 
 def _made_by(hook: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -35,6 +36,7 @@ from otel_obs.pipeline.standing import Standing
 from otel_obs.pipeline.stored import settling
 from otel_obs.pipeline.watch import Watch
 from otel_obs.postgres import schema
+from otel_obs.postgres.incidents import Incident, Incidents
 from otel_obs.postgres.keys import PostgresKeys
 from otel_obs.postgres.policies import add_usage, read_policies, read_usage
 from otel_obs.postgres.pool import fingerprint, open_pool, translated
@@ -63,6 +65,10 @@ _log = logging.getLogger(__name__)
 
 SETTLE_AT_ONCE = 500
 """Traces in one settling transaction."""
+NOT_THEIRS = frozenset({
+    "workspace_not_allowed", "tenant_id_malformed", "organization_deleted", "workspace_deleted", "user_deleted",
+})  # fmt: skip
+"""Why spans are refused that name a tenant to which their sender may not write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,7 @@ class Gateway:
         self._store = PostgresStore(
             self._pool, self._prices.row, current=Current(self._prices, repriced), vault=vault_of(settings)
         )
+        self._incidents = Incidents(self._pool)
         self.metrics = GatewayMetrics()
         self.exposition: Callable[[], bytes] = self.metrics.exposition
         """What ``/metrics`` shows."""
@@ -276,9 +283,22 @@ class Gateway:
             raise
         self.metrics.accepted.inc(count)
         self._standing.took(received.records)
+        self._note_refusals(sent, received, written)
         if written is None:
             self.metrics.spooled.inc(count)
         return _outcome(received, written or Written(), decoded.warning, told)
+
+    def _note_refusals(self, sent: Sent, received: Received, written: Written | None) -> None:
+        """Let the audit log know of who writes to what is not, or no longer, his."""
+        reasons = {item.reason for item in received.quarantined}
+        if written is not None and written.refused:
+            reasons |= {written.refused.get(record.key, "") for record in received.records}
+        for reason in reasons & NOT_THEIRS:
+            who = "local" if sent.sender.key_id is None else f"key:{sent.sender.key_id}"
+            organization_id = sent.sender.organization_id
+            self._incidents.note(
+                Incident(action="ingest.refuse", subject=reason, actor=who, organization_id=organization_id)
+            )
 
     def _know_tenants(self) -> None:
         """Wait until it was once heard what tenants have decided, if the database answers at all."""
@@ -328,6 +348,9 @@ class Gateway:
     def _settle_some(self) -> int:
         if not self._watch.is_fit:
             return 0
+        if self._drain is not None and self._spool.counts.corrupt:
+            self._incidents.note(Incident(action="spool.damaged", subject=socket.gethostname(), actor="gateway"))
+        self._incidents.write()
         count = self._store.settle(self._settling, limit=SETTLE_AT_ONCE)
         self.metrics.settled.inc(count)
         return count

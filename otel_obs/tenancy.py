@@ -42,6 +42,8 @@ class Tenant:
     workspace_id: str
     workspace_known: bool = True
     """False where nobody named the workspace: one named by a span above then holds."""
+    organization_ignored: bool = False
+    """True where the span names another organization than its credential's, which holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,13 @@ def tenant_of(attributes: Attributes, resource: Attributes, sender: Sender, defa
         organization_id=organization or defaults.organization_id,
         workspace_id=workspace or defaults.workspace_id,
         workspace_known=workspace is not None,
+        organization_ignored=sender.organization_id is not None and _names_another(sender, attributes, resource),
     )
+
+
+def _names_another(sender: Sender, attributes: Attributes, resource: Attributes) -> bool:
+    named = attributes.get(ORGANIZATION_ID) or resource.get(ORGANIZATION_ID)
+    return bool(named) and named != sender.organization_id
 
 
 def _named(name: str, places: Iterable[Attributes]) -> str | None:

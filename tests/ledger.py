@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 import grpc
@@ -19,13 +21,22 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from psycopg.conninfo import make_conninfo
 
+from otel_obs.maintenance.rollups import roll_up
+from otel_obs.postgres.pool import open_pool
 from tests.otlp_json import as_json
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 START_NS = 1_795_000_000_000_000_000
 BAD_EVERY = 50
 """Of so many spans one has no trace id, where a ledger sends bad ones."""
+CALL_EVERY = 10
+"""Of so many spans one is a call to a model."""
+AFTER_ALL = datetime(2026, 12, 1, tzinfo=timezone.utc)
+"""When all days are over on which anything is sent."""
+Bad = tuple[int, int]
 
 
 @dataclass
@@ -39,6 +50,9 @@ class Ledger:
     spans: int = 20
     bad: bool = False
     padding: int = 0
+    call_every: int = CALL_EVERY
+    prompt: int = 0
+    """How long what each call was asked is (bytes)."""
     sent: set[int] = field(default_factory=set)
     """Numbers of batches."""
     acked: set[int] = field(default_factory=set)
@@ -51,20 +65,43 @@ class Ledger:
     lock: threading.Lock = field(default_factory=threading.Lock)
     _channel: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A book goes from process to process, a lock and a channel do not."""
+        return {name: value for name, value in vars(self).items() if name not in {"lock", "_channel"}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, lock=threading.Lock(), _channel=None)
+
     def request(self, number: int) -> ExportTraceServiceRequest:
         request = ExportTraceServiceRequest()
         part = request.resource_spans.add().scope_spans.add()
         for index in range(self.spans):
             identity = number * self.spans + index
-            is_bad = self.bad and identity % BAD_EVERY == BAD_EVERY - 1
-            part.spans.add(
+            is_bad = self._is_bad(identity)
+            span = part.spans.add(
                 trace_id=b"" if is_bad else self.trace_id(number),
                 span_id=(identity + 1).to_bytes(8, "big"),
-                name="x" * self.padding or f"span {identity}",
+                name=f"bad {self.seed}.{identity};" if is_bad else "x" * self.padding or f"span {identity}",
                 start_time_unix_nano=START_NS + identity * 1000,
                 end_time_unix_nano=START_NS + identity * 1000 + 1_000_000,
             )
+            if identity % self.call_every == 0:
+                self._make_call(span, identity)
         return request
+
+    def _is_bad(self, identity: int) -> bool:
+        return self.bad and identity % BAD_EVERY == BAD_EVERY - 1
+
+    def _make_call(self, span: Span, identity: int) -> None:
+        said = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4o-mini",
+                "gen_ai.provider.name": "openai", "gen_ai.response.id": f"{self.seed}.{identity}"}  # fmt: skip
+        for key, value in said.items():
+            span.attributes.add(key=key).value.string_value = value
+        if self.prompt:
+            word = f"{self.seed}.{identity} "
+            span.attributes.add(key="gen_ai.input.messages").value.string_value = word * (self.prompt // len(word))
+        span.attributes.add(key="gen_ai.usage.input_tokens").value.int_value = identity % 1000
+        span.attributes.add(key="gen_ai.usage.output_tokens").value.int_value = 7
 
     def trace_id(self, number: int) -> bytes:
         return self.seed.to_bytes(8, "big") + (number + 1).to_bytes(8, "big")
@@ -75,12 +112,17 @@ class Ledger:
             (self.trace_id(number).hex(), f"{number * self.spans + index + 1:016x}")
             for number in numbers
             for index in range(self.spans)
-            if not (self.bad and (number * self.spans + index) % BAD_EVERY == BAD_EVERY - 1)
+            if not self._is_bad(number * self.spans + index)
         }
 
-    def bads(self, numbers: Iterable[int]) -> int:
-        """Return how many spans of these batches have no id."""
-        return sum(self.spans for _ in numbers) - len(self.keys(numbers))
+    def calls(self) -> set[tuple[str, str]]:
+        """Return which of the spans that were sent are calls."""
+        return {key for key in self.keys(self.sent) if (int(key[1], 16) - 1) % self.call_every == 0}
+
+    def bads(self, numbers: Iterable[int]) -> set[Bad]:
+        """Return (seed, number) of each span of these batches that has no id."""
+        identities = (number * self.spans + index for number in numbers for index in range(self.spans))
+        return {(self.seed, identity) for identity in identities if self._is_bad(identity)}
 
     def send(self, number: int, timeout_s: float = 10.0) -> bool:
         """Send a batch once; return True if it was acknowledged."""
@@ -161,9 +203,10 @@ def present(connection: psycopg.Connection) -> list[tuple[str, str]]:
 
 
 def adds_up(connection: psycopg.Connection, *ledgers: Ledger) -> dict[str, int]:
-    """Return the balance, once it was seen that nothing is missing, nothing is twice, nothing is made up.
+    """Return the balance, once it was seen by id that nothing is missing, nothing is twice, nothing is made up.
 
-    sent = committed + quarantined + refused; acknowledged is there; each is there once.
+    sent = committed + quarantined + refused, for nothing is on disk any more; acknowledged is there; each is there
+    once; each call among them is one call; roll-ups say what the rows say.
     """
     rows = present(connection)
     found = set(rows)
@@ -175,13 +218,42 @@ def adds_up(connection: psycopg.Connection, *ledgers: Ledger) -> dict[str, int]:
     assert acked <= found, f"{len(acked - found)} acknowledged spans are missing"
     assert found <= sent, "there are spans that nobody sent"
     assert found | refused | doubtful == sent, "spans are neither there nor refused"
-    noted = connection.execute(
-        "SELECT count(DISTINCT (received_at, sha256)) FROM otel_obs.quarantine WHERE reason = 'trace_id:absent'"
-    ).fetchone()
-    assert noted is not None
-    bad = sum(ledger.bads(ledger.acked) for ledger in ledgers)
-    assert noted[0] >= bad, "a rejected span has no note"
+    noted = quarantined(connection)
+    bad = set().union(*(ledger.bads(ledger.acked) for ledger in ledgers))
+    assert bad <= noted, f"{len(bad - noted)} rejected spans have no note"
+    assert noted <= set().union(*(ledger.bads(ledger.sent) for ledger in ledgers)), "a note of what nobody sent"
+    calls = connection.execute("SELECT trace_id, span_id FROM otel_obs.model_cost_logs").fetchall()
+    assert len(calls) == len(set(calls)), "a call is there twice"
+    assert set(calls) == found & set().union(*(ledger.calls() for ledger in ledgers)), "a call is missing, or made up"
+    roll_up_now(connection)
+    from_rows, from_rollups = (connection.execute(statement).fetchall() for statement in (_ROWS, _ROLLUPS))
+    assert from_rollups == from_rows, "roll-ups differ from the rows"
     return {
         "sent": len(sent), "acknowledged": len(acked), "committed": len(found), "refused": len(sent - found),
-        "doubtful": len(doubtful - acked), "quarantined": int(noted[0]), "twice": len(rows) - len(found),
+        "doubtful": len(doubtful - acked), "quarantined": len(noted), "twice": len(rows) - len(found),
     }  # fmt: skip
+
+
+def quarantined(connection: psycopg.Connection) -> set[Bad]:
+    """Return which bad spans have a note, by what was kept of them."""
+    kept = connection.execute("SELECT payload FROM otel_obs.quarantine WHERE reason = 'trace_id:absent'").fetchall()
+    return {(int(seed), int(number)) for row in kept for seed, number in re.findall(rb"bad (\d+)\.(\d+);", row[0])}
+
+
+def roll_up_now(connection: psycopg.Connection) -> None:
+    """Roll up what is there; what comes later has to be found by the next time."""
+    pool = open_pool(make_conninfo(connection.info.dsn), max_size=1, wait_s=30)
+    try:
+        roll_up(pool, AFTER_ALL)
+    finally:
+        pool.close(2.0)
+
+
+_ROWS = """
+    SELECT ("timestamp" AT TIME ZONE 'UTC')::date, count(*), sum(input_tokens), sum(output_tokens), sum(cost_usd)
+    FROM otel_obs.model_cost_logs GROUP BY 1 ORDER BY 1
+"""
+_ROLLUPS = """
+    SELECT day, sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_cents)
+    FROM otel_obs.usage_rollups WHERE hour IS NULL GROUP BY 1 ORDER BY 1
+"""

@@ -56,11 +56,10 @@ class PrivatePostgres:
         self.port = free_port()
         self.url = f"postgresql://test@127.0.0.1:{self.port}/postgres"
         self._process: subprocess.Popen[bytes] | None = None
-        self._run(
-            "initdb", "-D", str(folder / "cluster"), "-U", "test", "-A", "trust", "-N", "-E", "UTF8", "--locale=C"
-        )
+        self.run("initdb", "-D", str(folder / "cluster"), "-U", "test", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs, as the account of the server."""
         subprocess.run(
             [str(self._bin / program), *arguments], check=True, stdout=subprocess.DEVNULL, cwd="/", **self._account
         )
@@ -107,6 +106,12 @@ class PrivatePostgres:
         until = time.monotonic() + 20
         while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < until:
             time.sleep(0.02)
+
+    def restore(self, backup: Path) -> None:
+        """Put *backup* in the place of the cluster, which is down."""
+        assert self._process is None
+        shutil.rmtree(self.folder / "cluster")
+        backup.rename(self.folder / "cluster")
 
     def stop(self) -> None:
         if self._process is not None:

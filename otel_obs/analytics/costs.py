@@ -68,10 +68,10 @@ def costs(
     variant of the last evaluation of *flag* in its trace before it began; to None where there was none.
     """
     of_whoever = dict.fromkeys(Filters.__dataclass_fields__)
+    first, last = since.isoformat() if since else "-infinity", until.isoformat() if until else "infinity"
     asked = {
         **of_whoever, "since": since, "until": until, "organization_id": organization_id, "flag": flag, "limit": None,
-        "rolled_days": [], "starts": [since.isoformat() if since else "-infinity"],
-        "ends": [until.isoformat() if until else "infinity"],
+        "rolled_days": [], "starts": [first], "ends": [last], "first": first, "last": last,
     }  # fmt: skip
     return ask(connection, by, asked)
 

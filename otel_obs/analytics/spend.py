@@ -39,9 +39,10 @@ def spend(connection: psycopg.Connection, filters: Filters, by: Sequence[str], *
         raise InvalidQueryError("group_by: flag_variant and flag go together")
     by = list(dict.fromkeys(by))
     days, stretches = _split(filters.since, filters.until, _days_of_rows(connection, filters, by))
+    starts, ends = [starts for starts, _ in stretches], [ends for _, ends in stretches]
     asked = {
-        **filters.parameters, "flag": flag, "limit": MAX_GROUPS + 1, "rolled_days": days,
-        "starts": [starts for starts, _ in stretches], "ends": [ends for _, ends in stretches],
+        **filters.parameters, "flag": flag, "limit": MAX_GROUPS + 1, "rolled_days": days, "starts": starts,
+        "ends": ends, "first": min(starts, default=filters.since), "last": max(ends, default=filters.since),
     }  # fmt: skip
     return costs.ask(connection, by, asked)
 

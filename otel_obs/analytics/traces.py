@@ -17,7 +17,7 @@ from otel_obs.errors import InvalidQueryError, NotFoundError
 from otel_obs.postgres.contents import place_of_value
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reading import rows
-from otel_obs.postgres.vault import Vault
+from otel_obs.postgres.vault import Vault, has_keys
 from otel_obs.sealing import SealedError
 
 _TRACES = load("traces")
@@ -264,6 +264,13 @@ def completeness(connection: psycopg.Connection, filters: Filters, now: datetime
     until = max(min(filters.until, now - _UNDER_WAY), filters.since)
     asked = replace(filters, until=until).parameters
     return rows(connection, _TRACES["incomplete_traces"], asked, Completeness)[0]
+
+
+def not_searched(connection: psycopg.Connection, filters: Filters) -> str | None:
+    """Return what a search for a text did not look at; None if it looked at all there is, or none was asked for."""
+    if filters.text is None or not has_keys(connection, filters.organization_id):
+        return None
+    return "content is encrypted and was not searched, but for what is stored in plain; names were"
 
 
 def trace(

@@ -26,6 +26,7 @@ from otel_obs.maintenance.sweeping import Subject
 from otel_obs.maintenance.tenancy import PLANS, Organization
 from otel_obs.postgres import audit, schema
 from otel_obs.postgres.pool import conninfo, open_pool, translated
+from otel_obs.postgres.vault import vault_of
 from otel_obs.settings import CONTENT_RULE, MAX_DAYS, is_identifier
 from otel_obs.tenancy import DEFAULT
 
@@ -370,7 +371,7 @@ def _delete(subject: Subject, *, folder: Path | None, why: str | None, as_json: 
         if folder is not None:
             with translated(), pool.connection() as connection:
                 connection.autocommit = True
-                files = export_files(connection, subject, folder)
+                files = export_files(connection, subject, folder, vault=vault_of(settings_from(**options)))
                 _tell(connection, subject, files, why)
                 connection.autocommit = False
         rows = tenancy.delete(pool, subject, why=why)
@@ -386,7 +387,8 @@ def _export(subject: Subject, *, folder: Path | None, kind: str, as_json: bool, 
         folder = Path("-".join(("export", *(re.sub(r"[^\w.-]", "_", name) for name in subject.names().values()))))
     with _connected(**options) as connection:
         connection.autocommit = True
-        counts = export_files(connection, subject, folder, kind=kind, progress=_progress)
+        vault = vault_of(settings_from(**options))
+        counts = export_files(connection, subject, folder, kind=kind, vault=vault, progress=_progress)
         _tell(connection, subject, counts, None)
     found = {**subject.names(), "folder": str(folder), "format": kind, "files": counts}
     _said(found, f"{sum(counts.values()):,} rows in {len(counts)} files in {folder}", as_json=as_json)

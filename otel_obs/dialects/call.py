@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
-from urllib.parse import urlsplit
 
 from otel_obs.dialects.facts import Facts, parse
 from otel_obs.dialects.provider import provider_name
@@ -104,8 +104,7 @@ def endpoint_of(facts: Facts) -> str | None:
     if address is None:
         return None
     if "://" in address:
-        parts = urlsplit(address)
-        return parts.netloc.rpartition("@")[2] or None
+        return re.split("[/?#]", address.partition("://")[2], maxsplit=1)[0].rpartition("@")[2] or None
     port = facts.tokens("server.port")
     return address if port is None else f"{address}:{port}"
 

@@ -193,11 +193,12 @@ def _parts(reading: Reading, contents: Contents) -> tuple[Content, ...]:
     parts = contents.parts
     if reading.step is not None and reading.step.kind == "tool":
         said = {content.part for content in parts}
-        parts = tuple(
-            Content(_AS_TOOL.get(content.part, content.part), content.body)
-            for content in parts
-            if _AS_TOOL.get(content.part) not in said
-        )
+        if not said.isdisjoint(_AS_TOOL):
+            parts = tuple(
+                Content(_AS_TOOL.get(content.part, content.part), content.body)
+                for content in parts
+                if _AS_TOOL.get(content.part) not in said
+            )
     if reading.check is not None and reading.check.flagged_reference:
         parts = (*parts, Content("reference", reading.check.flagged_reference))
     return parts

@@ -1,14 +1,15 @@
 """Everything of an organization, a workspace, a user or a trace as files: one for each table.
 
 JSON lines, or Parquet with ``otel-obs[export]``. Money and other exact numbers are text in Parquet, which would round
-them; times are UTC. All files show one moment. Keys are not exported, and content that is encrypted stays so.
+them; times are UTC. All files show one moment. Keys are not exported. What is sealed is opened with the keys that are
+given; what they do not open stays sealed.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,9 +18,11 @@ import psycopg
 from psycopg import sql
 
 from otel_obs.errors import ConfigurationError, UnknownTenantError
+from otel_obs.maintenance.opening import SEALED, in_line, opened
 from otel_obs.maintenance.sweeping import Subject
 from otel_obs.postgres.partitions import HOT_TABLES
 from otel_obs.postgres.queries import load
+from otel_obs.postgres.vault import Vault
 
 _TENANCY = load("tenancy")
 
@@ -40,6 +43,7 @@ def export(
     folder: Path,
     *,
     kind: str = "jsonl",
+    vault: Vault | None = None,
     progress: Callable[[str, int], None] = lambda *_: None,
 ) -> dict[str, int]:
     """Write a file for each table that has rows of *subject* or could have; return how many rows each has.
@@ -60,7 +64,7 @@ def export(
                 if condition is None:
                     continue
                 with _whole(folder / f"{table}.{kind}") as file:
-                    counts[table] = write(connection, table, columns, condition, subject, file)
+                    counts[table] = write(connection, table, columns, condition, subject, file, vault)
                 progress(table, counts[table])
     except OSError as error:
         raise ConfigurationError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
@@ -103,14 +107,22 @@ def _rows(
 def _json_lines(
     connection: psycopg.Connection,
     table: str,
-    _: Iterable[tuple[str, str]],
+    columns: Sequence[tuple[str, str]],
     condition: sql.Composable,
     subject: Subject,
     file: BinaryIO,
+    vault: Vault | None,
 ) -> int:
     count = 0
-    for rows in _rows(connection, sql.SQL("row_to_json(t)::text"), table, condition, subject):
-        file.writelines(f"{row[0]}\n".encode() for row in rows)
+    opens = vault is not None and table in SEALED
+    what = sql.SQL("row_to_json(t)::text, t.*") if opens else sql.SQL("row_to_json(t)::text")
+    for rows in _rows(connection, what, table, condition, subject):
+        for line, *values in rows:
+            text = line
+            if vault is not None and opens:
+                record = dict(zip((name for name, _ in columns), values, strict=True))
+                text = in_line(line, record, opened(connection, vault, subject.organization_id, table, record))
+            file.write(f"{text}\n".encode())
         count += len(rows)
     return count
 
@@ -122,6 +134,7 @@ def _parquet(
     condition: sql.Composable,
     subject: Subject,
     file: BinaryIO,
+    vault: Vault | None,
 ) -> int:
     arrow, parquet = _libraries()
     types = {
@@ -144,7 +157,12 @@ def _parquet(
     )
     count = 0
     with parquet.ParquetWriter(file, arrow.schema(fields), compression="zstd") as writer:
-        for rows in _rows(connection, what, table, condition, subject):
+        for found in _rows(connection, what, table, condition, subject):
+            rows = found
+            if vault is not None and table in SEALED:
+                records = [dict(zip((name for name, _ in columns), row, strict=True)) for row in found]
+                changes = [opened(connection, vault, subject.organization_id, table, record) for record in records]
+                rows = [tuple({**record, **new}.values()) for record, new in zip(records, changes, strict=True)]
             arrays = [
                 arrow.array(values, field.type) for values, field in zip(zip(*rows, strict=True), fields, strict=True)
             ]

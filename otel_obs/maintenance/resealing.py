@@ -35,7 +35,7 @@ _Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Column:
+class Column:
     """A column of content."""
 
     table: str
@@ -48,6 +48,11 @@ class _Column:
     """Columns that the value is bound to, beside the organization and the time."""
     digest: str | None = None
     """The hash of the content that is blinded with it."""
+
+    def place(self, organization_id: str, row: Mapping[str, Any]) -> bytes:
+        """Return where the value of *row* is."""
+        bound = (str(row[name]) for name in self.bound)
+        return place_of_value(organization_id, self.table, self.name, row[self.time], *bound)
 
     @property
     def statements(self) -> tuple[sql.Composed, sql.Composed]:
@@ -67,7 +72,7 @@ class _Column:
             if self.digest is None
             else sql.SQL(", {} = n.digest").format(sql.Identifier(self.digest)),
         }
-        return sql.SQL(_FIND).format(**formats), sql.SQL(_SEAL).format(**formats)
+        return _FIND.format(**formats), _SEAL.format(**formats)
 
 
 def _array(name: str) -> sql.Composable:
@@ -75,7 +80,7 @@ def _array(name: str) -> sql.Composable:
 
 
 _TYPES: Mapping[str, LiteralString] = {"timestamp": "timestamptz", "id": "bigint"}
-_FIND = """
+_FIND = sql.SQL("""
 SELECT {named}, {plain} AS plain, {encrypted} AS sealed, {digest} AS digest
 FROM {table}
 WHERE organization_id = %(organization_id)s
@@ -84,26 +89,26 @@ WHERE organization_id = %(organization_id)s
 ORDER BY {key}
 LIMIT %(row_limit)s
 FOR UPDATE
-"""
-_SEAL = """
+""")
+_SEAL = sql.SQL("""
 UPDATE {table} AS t
 SET {plain} = NULL, {encrypted} = n.sealed{set_digest}
 FROM unnest({arrays}, %(sealed)s::bytea[], %(digest)s::text[]) AS n ({key}, sealed, digest)
 WHERE t.organization_id = %(organization_id)s AND {same}
-"""
+""")
 _KEY = ("trace_id", "event_id", "timestamp")
-_COLUMNS = (
-    _Column(
+COLUMNS = (
+    Column(
         table="span_contents",
         name="body",
         key=("trace_id", "event_id", "part", "timestamp"),
         bound=("trace_id", "event_id", "part"),
         digest="sha256",
     ),
-    _Column(table="agent_trace_history", name="input_context", key=_KEY),
-    _Column(table="agent_trace_history", name="output_summary", key=_KEY),
-    _Column(table="prompt_similarity_logs", name="flagged_reference", key=_KEY),
-    _Column(
+    Column(table="agent_trace_history", name="input_context", key=_KEY),
+    Column(table="agent_trace_history", name="output_summary", key=_KEY),
+    Column(table="prompt_similarity_logs", name="flagged_reference", key=_KEY),
+    Column(
         table="quarantine",
         name="payload",
         key=("id",),
@@ -200,7 +205,7 @@ class _Organization:
 
     def _pass(self) -> int:
         """Seal every value that is not sealed by the key in force; return how many cannot be."""
-        unreadable = sum(self._column(column) for column in _COLUMNS)
+        unreadable = sum(self._column(column) for column in COLUMNS)
         self._calls()
         self._reports()
         return unreadable
@@ -217,7 +222,7 @@ class _Organization:
             connection.execute(_SEALING["destroy_key"], {"organization_id": self._id, "id": name})
         self._done.keys_destroyed += 1
 
-    def _column(self, column: _Column) -> int:
+    def _column(self, column: Column) -> int:
         """Seal the values of *column*; return how many cannot be opened."""
         find, seal = column.statements
         after: _Row = {}
@@ -238,7 +243,7 @@ class _Organization:
             after = rows[-1]
 
     def _found(
-        self, connection: psycopg.Connection, column: _Column, find: sql.Composed, keys: Keys, after: _Row
+        self, connection: psycopg.Connection, column: Column, find: sql.Composed, keys: Keys, after: _Row
     ) -> list[dict[str, Any]]:
         asked = {
             "organization_id": self._id,
@@ -250,30 +255,26 @@ class _Organization:
         with connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(find, asked).fetchall()
 
-    def _changed(self, connection: psycopg.Connection, column: _Column, keys: Keys, row: _Row) -> _Row | None:
+    def _changed(self, connection: psycopg.Connection, column: Column, keys: Keys, row: _Row) -> _Row | None:
         """Return *row* sealed by the key in force; None if it cannot be opened."""
         try:
             if row["sealed"] is None:
                 content = _bytes(row["plain"])
                 self._done.values_sealed += 1
             else:
-                where = self._place(column, row)
+                where = column.place(self._id, row)
                 content = self._vault.opened(connection, self._id, bytes(row["sealed"]), where)
                 self._done.values_resealed += 1
         except SealedError:
             self._done.values_unreadable += 1
             return None
         named = row if column.digest is None else {**row, **self._blinded(column, keys, row, content)}
-        return {**named, "sealed": keys.content.seal(content, self._place(column, named))}
+        return {**named, "sealed": keys.content.seal(content, column.place(self._id, named))}
 
-    def _blinded(self, column: _Column, keys: Keys, row: _Row, content: bytes) -> _Row:
+    def _blinded(self, column: Column, keys: Keys, row: _Row, content: bytes) -> _Row:
         digest = row["digest"] or hashlib.sha256(content).hexdigest()
         digest = digest if is_blinded(digest) else blinded(keys.index, digest)
         return {"digest": digest, str(column.digest): digest}
-
-    def _place(self, column: _Column, row: _Row) -> bytes:
-        bound = (str(row[name]) for name in column.bound)
-        return place_of_value(self._id, column.table, column.name, row[column.time], *bound)
 
     def _calls(self) -> None:
         trace_id = event_id = ""

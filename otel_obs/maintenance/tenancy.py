@@ -20,6 +20,7 @@ from otel_obs.maintenance.sweeping import Subject, has_rows, sweep
 from otel_obs.postgres import audit
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.queries import load
+from otel_obs.postgres.vault import shred
 from otel_obs.tenancy import Limits
 
 _TENANCY = load("tenancy")
@@ -247,6 +248,9 @@ def _refuse_more(connection: psycopg.Connection, subject: Subject, kind: str) ->
         raise LegalHoldError
     if kind != "trace" and connection.execute(_TENANCY[f"lock_{kind}"], names).fetchone() is not None:
         connection.execute(_TENANCY["remember_deleted"], names)
+        if kind == "organization":
+            # First of all: rows go for a while yet, and nobody is to read them meanwhile.
+            shred(connection, subject.organization_id)
     elif not has_rows(connection, subject):
         raise UnknownTenantError(f"there is no such {kind}")
     elif kind != "trace":

@@ -150,7 +150,10 @@ def _id(name: str, sent: bytes, size: int) -> str:
 
 
 def _parent_id(sent: bytes, span_id: str, flags: Flags) -> str | None:
-    return parent_id(sent.hex(), span_id, flags) if sent else None
+    if not sent:
+        return None
+    found = sent.hex()
+    return found if len(sent) == 8 and any(sent) and found != span_id else parent_id(found, span_id, flags)
 
 
 def _decoded(items: Any, decode: Callable[[Any, Flags], _T], flags: Flags) -> Sequence[_T]:

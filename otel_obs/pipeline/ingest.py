@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal
 
 from otel_obs.model import Call, Content, Cost, Decoded, LogRecord, Reading, Rejected, Resource, Span, Usage
@@ -31,6 +34,8 @@ from otel_obs.rows.redaction import redacted
 from otel_obs.rows.report import EventKey, report_of
 from otel_obs.rows.tables import DEFAULTED_WORKSPACE, PART_OF_EXECUTION, TOP_OF_TRACE, EventRow
 from otel_obs.tenancy import Sender, Tenant, TenantDefaults, TenantRefusedError, tenant_of
+
+_log = logging.getLogger(__name__)
 
 Price = Callable[[Call, datetime, str], Cost]
 """Return what a call costs that an organization made at a time."""
@@ -79,53 +84,90 @@ class Received:
         return sum(1500 + sum(row.bytes for row in record.contents) for record in self.records)
 
 
+class _Making:
+    """Makes rows of what one request carried."""
+
+    def __init__(self, sender: Sender, received_at: datetime, mapping: Mapping, rules: Rules) -> None:
+        self._sender = sender
+        self._received_at = received_at
+        self._mapping = mapping
+        self._rules = rules
+        self._senders = _Senders(mapping.policy)
+
+    def rows(self, record: Span | LogRecord) -> RecordRows | str | None:
+        """Return the rows of *record*; why it is refused; None for what is not about GenAI where only that is wanted.
+
+        A mistake of ours costs that record only, which is kept until a later release can read it.
+        """
+        try:
+            return self._of_span(record) if isinstance(record, Span) else self._of_log(record)
+        except TenantRefusedError as error:
+            return error.reason
+        except Exception as error:  # noqa: BLE001  # whatever it is, the neighbours of the record are stored
+            _log.error("a record cannot be read: %s in %s", type(error).__name__, _place_of(error))
+            return "not_understood"
+
+    def _of_span(self, span: Span) -> RecordRows | str | None:
+        mapping = self._mapping
+        if mapping.genai_only and mapping.is_mere(span):
+            return None
+        reading = mapping.read(span)
+        if mapping.genai_only and not reading.dialect:
+            return None
+        tenant = tenant_of(span.attributes, span.resource.attributes, self._sender, mapping.defaults)
+        cost = _cost(span.start_time_unix_nano, reading, tenant, mapping)
+        who = self._senders.of(span.resource)
+        stored = _redacted(reading, mapping.policy)
+        rows = span_rows(span, stored, tenant, self._received_at, cost=cost, policy=mapping.policy, sent_by=who)
+        if not self._rules.keeps_all:
+            rows = _restricted(rows, tenant, self._rules)
+        if rows.contents and _bytes_of(rows, mapping.policy) > MAX_SPAN_BYTES:
+            return "span_too_large"
+        return _with_estimate(_cleaned(rows, mapping.policy), reading, mapping)
+
+    def _of_log(self, record: LogRecord) -> RecordRows:
+        mapping = self._mapping
+        reading = mapping.read_log(record)
+        tenant = tenant_of(record.attributes, record.resource.attributes, self._sender, mapping.defaults)
+        cost = _cost(record.time_unix_nano or record.observed_time_unix_nano, reading, tenant, mapping)
+        who = self._senders.of(record.resource)
+        stored = _redacted(reading, mapping.policy)
+        rows = log_rows(record, stored, tenant, self._received_at, cost=cost, policy=mapping.policy, sent_by=who)
+        if not self._rules.keeps_all:
+            rows = _restricted(rows, tenant, self._rules)
+        return _with_estimate(_cleaned(rows, mapping.policy), reading, mapping)
+
+
+def _place_of(error: BaseException) -> str:
+    """Return the line that raised, and nothing of what it was about."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(at.filename).name}:{at.lineno}"
+
+
 def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Mapping) -> Received:
     """Return the rows of what one request carried; what cannot be stored is set apart with its reason."""
     rules = mapping.rules()
     # What is refused may be of any workspace, and a request is kept whole or not at all.
     as_sent = mapping.policy.keeps_as_sent and (rules.keeps_all or rules.anywhere_in(sender.organization_id).keeps_all)
     refuse = _Refusing(sender, received_at, mapping.defaults, keeps=as_sent)
-    records: list[RecordRows] = []
     refused = [refuse(rejected, "sent") for rejected in decoded.rejected]
+    make = _Making(sender, received_at, mapping, rules)
+    records: list[RecordRows] = []
     dropped = 0
-    senders = _Senders(mapping.policy)
     for span in decoded.spans:
-        if mapping.genai_only and mapping.is_mere(span):
+        found = make.rows(span)
+        if found is None:
             dropped += 1
-            continue
-        reading = mapping.read(span)
-        if mapping.genai_only and not reading.dialect:
-            dropped += 1
-            continue
-        try:
-            tenant = tenant_of(span.attributes, span.resource.attributes, sender, mapping.defaults)
-        except TenantRefusedError as error:
-            refused.append(refuse(_as_read(error.reason, "traces", span), "read"))
-            continue
-        cost = _cost(span.start_time_unix_nano, reading, tenant, mapping)
-        who = senders.of(span.resource)
-        stored = _redacted(reading, mapping.policy)
-        rows = span_rows(span, stored, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
-        if not rules.keeps_all:
-            rows = _restricted(rows, tenant, rules)
-        if rows.contents and _bytes_of(rows, mapping.policy) > MAX_SPAN_BYTES:
-            refused.append(refuse(_as_read("span_too_large", "traces", span), "read"))
+        elif isinstance(found, str):
+            refused.append(refuse(_as_read(found, "traces", span), "read"))
         else:
-            records.append(_with_estimate(_cleaned(rows, mapping.policy), reading, mapping))
+            records.append(found)
     for record in decoded.logs:
-        reading = mapping.read_log(record)
-        try:
-            tenant = tenant_of(record.attributes, record.resource.attributes, sender, mapping.defaults)
-        except TenantRefusedError as error:
-            refused.append(refuse(_as_read(error.reason, "logs", record), "read"))
-            continue
-        cost = _cost(record.time_unix_nano or record.observed_time_unix_nano, reading, tenant, mapping)
-        who = senders.of(record.resource)
-        stored = _redacted(reading, mapping.policy)
-        rows = log_rows(record, stored, tenant, received_at, cost=cost, policy=mapping.policy, sent_by=who)
-        if not rules.keeps_all:
-            rows = _restricted(rows, tenant, rules)
-        records.append(_with_estimate(_cleaned(rows, mapping.policy), reading, mapping))
+        found = make.rows(record)
+        if isinstance(found, str):
+            refused.append(refuse(_as_read(found, "logs", record), "read"))
+        elif found is not None:
+            records.append(found)
     return Received(records=records, quarantined=refused, dropped=dropped, keeps_as_sent=as_sent)
 
 

@@ -95,7 +95,7 @@ def sealer_of(keys: Sequence[tuple[str, bytes]]) -> Sealer:
     try:
         return KeyedSealer(keys)
     except ImportError:
-        raise ConfigurationError("OTEL_OBS_ENCRYPTION_KEYS needs otel-obs[gateway]") from None
+        raise ConfigurationError("OTEL_OBS_ENCRYPTION_KEYS needs otel-obs[encryption]") from None
 
 
 def _canonical(header: Header) -> bytes:

@@ -152,7 +152,13 @@ def spending(connection: psycopg.Connection, found: Sequence[Budget], now: datet
             (b.organization_id, b.workspace_id, b.user_id, b.agent_id, b.model_name, b.starts(now), b.ends(now))
             for b in (found[place] for place in places)
         ]
-        rows = connection.execute(_BUDGETS["spending"], {**arrays(_SUBJECT, subjects), "by": by}).fetchall()
+        asked = {
+            **arrays(_SUBJECT, subjects),
+            "by": by,
+            "first": min(s[5] for s in subjects),
+            "last": max(s[6] for s in subjects),
+        }
+        rows = connection.execute(_BUDGETS["spending"], asked).fetchall()
         spent.update((place, Spent(*row[1:])) for place, row in zip(places, rows, strict=True))
     return [spent[place] for place in range(len(found))]
 

@@ -133,6 +133,29 @@ def writing(pool: ConnectionPool) -> Iterator[psycopg.Connection]:
             raise
 
 
+class PatientPool(ConnectionPool):
+    """A pool that forgets who has given up waiting.
+
+    psycopg_pool (3.3) counts them as waiting until a connection comes. With a limit to how many may wait, and a server
+    that was away for as long as that many questions take, it would refuse each of them before it tries to connect.
+    """
+
+    def getconn(self, timeout: float | None = None) -> psycopg.Connection:
+        """Return a connection within *timeout* seconds.
+
+        Raises:
+            PoolTimeout: there was none.
+        """
+        try:
+            return super().getconn(timeout)
+        except PoolTimeout:
+            with self._lock:
+                waiting = [client for client in self._waiting if client.error is None]
+                self._waiting.clear()
+                self._waiting.extend(waiting)
+            raise
+
+
 def open_pool(
     database_url: str,
     *,
@@ -150,7 +173,7 @@ def open_pool(
     url = conninfo(
         make_conninfo(database_url, **given), settings={"statement_timeout": f"{int(statement_timeout_s * 1000)}ms"}
     )
-    pool: ConnectionPool = ConnectionPool(
+    pool: ConnectionPool = PatientPool(
         url,
         connection_class=type(
             "PatientConnection", (PatientConnection,), {"answer_within_s": statement_timeout_s + 5.0}
@@ -211,4 +234,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (psycopg.Error, UnicodeError) as error:
-        raise error_of(error) from error
+        found = error_of(error)
+        if isinstance(found, StorageRejectedError):
+            # The driver's message may quote the row, and whoever logs a cause would log that.
+            raise found from None
+        raise found from error

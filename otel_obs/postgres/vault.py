@@ -36,6 +36,8 @@ _SEALING = load("sealing")
 CONTENT, INDEX = "content", "index"
 REMEMBERED_S = 30.0
 """For how long an unwrapped key opens without the database being asked: a destroyed one is forgotten by then."""
+FORGOTTEN_S = 300.0
+"""After that it is not in memory any more, unless it has been unwrapped again."""
 MAX_REMEMBERED = 10_000
 LONGEST_IN_FORCE = timedelta(days=365)
 """After that a new data key seals, and the old one only opens."""
@@ -59,6 +61,7 @@ class Vault:
         self.wrapper = wrapper
         self._remembered: dict[tuple[str, str], tuple[bytes, bytes, DataKey, float]] = {}
         """(organization, name) -> wrapped, key, key as it seals, until when it opens unasked"""
+        self._forget_at = 0.0
         self._messages: dict[tuple[str, str], int] = {}
 
     def in_force(self, connection: psycopg.Connection, organization_ids: Iterable[str]) -> Mapping[str, Keys]:
@@ -67,6 +70,7 @@ class Vault:
         Raises:
             KeysUnavailableError: the keys that wrap are not here, or their service cannot be reached.
         """
+        self._forget()
         wanted = sorted(set(organization_ids))
         found = self._in_force(connection, wanted)
         missing = [
@@ -109,6 +113,16 @@ class Vault:
         names = ("organization_ids", "ids", "purposes", "wrapped_by", "wrapped")
         connection.execute(_SEALING["add_keys"], arrays(names, rows))
 
+    def _forget(self) -> None:
+        """Let go of keys that were unwrapped long ago."""
+        now = time.monotonic()
+        if now < self._forget_at:
+            return
+        self._forget_at = now + REMEMBERED_S
+        for name, known in list(self._remembered.items()):
+            if known[3] - REMEMBERED_S + FORGOTTEN_S < now:
+                self._remembered.pop(name, None)
+
     def replace(self, connection: psycopg.Connection, organization_id: str, name: str) -> None:
         """Have a new key seal in place of *name*, which only opens from now on."""
         connection.execute(_SEALING["retire_key"], {"organization_id": organization_id, "id": name})
@@ -138,6 +152,7 @@ class Vault:
         Raises:
             SealedError: it is not there any more, or nobody can unwrap it here.
         """
+        self._forget()
         known = self._remembered.get((organization_id, name))
         if known is not None and time.monotonic() < known[3]:
             return known[2]
@@ -171,6 +186,17 @@ class Vault:
             asked: dict[str, Any] = {"organization_id": key[0], "id": key[1], "messages": total}
             with pool.connection() as connection:
                 connection.execute(_SEALING["count_messages"], asked)
+
+
+def shred(connection: psycopg.Connection, organization_id: str) -> None:
+    """Destroy all data keys of an organization: nothing that they sealed can be opened any more, wherever it lies."""
+    connection.execute(_SEALING["shred"], {"organization_id": organization_id})
+
+
+def has_keys(connection: psycopg.Connection, organization_id: str) -> bool:
+    """Tell whether content of an organization is sealed; a reader of that organization may ask."""
+    row = connection.execute(_SEALING["has_keys"], {"organization_id": organization_id}).fetchone()
+    return row is not None and bool(row[0])
 
 
 def vault_of(settings: Settings) -> Vault | None:

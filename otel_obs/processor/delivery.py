@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_obs.errors import ObsError
+from otel_obs.pipeline.sealing import SealedError, Sealer
 from otel_obs.pipeline.segment import Record
 from otel_obs.pipeline.spool import Spool, Ticket
 from otel_obs.processor.buffer import Batch, Buffer
@@ -62,6 +63,7 @@ class Delivery:
         exporter: Callable[[], SpanExporter],
         buffer: Buffer,
         spool: Spool | None,
+        sealer: Sealer,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -74,6 +76,7 @@ class Delivery:
         self._exporter = exporter
         self._buffer = buffer
         self._spool = spool
+        self._sealer = sealer
         self._clock = clock
         self._pause = Pause()
         self._saving = Lock()
@@ -139,7 +142,12 @@ class Delivery:
         if spool is None:
             return True
         try:
-            spans = decode(record.body)
+            spans = decode(self._sealer.open(record).body)
+        except SealedError:
+            # Its file is kept: whoever has the key can still read it.
+            spool.done(ticket, unreadable=True)
+            self.drop("sealed_with_another_key", int(record.header.get("spans") or 0))
+            return True
         except Exception:  # noqa: BLE001  # whatever is wrong with it, others wait behind it
             spool.done(ticket)
             self.drop("not_decodable", int(record.header.get("spans") or 0))
@@ -274,12 +282,12 @@ class Delivery:
             self.drop("not_encodable", lost)
         return True
 
-    @staticmethod
-    def _records(batch: Batch) -> list[Record]:
+    def _records(self, batch: Batch) -> list[Record]:
         try:
-            return [_record(len(batch.spans), encode(batch.spans))]
+            records = [_record(len(batch.spans), encode(batch.spans))]
         except Exception:  # noqa: BLE001  # one span that cannot be encoded takes no other with it
-            return [_record(1, body) for body in encode_each(batch.spans)]
+            records = [_record(1, body) for body in encode_each(batch.spans)]
+        return [self._sealer.seal(record) for record in records]
 
     def drop(self, reason: str, count: int) -> None:
         """Count spans that are lost, and say so once in a while."""

@@ -12,6 +12,7 @@ from typing import Any
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from otel_obs.errors import ConfigurationError
+from otel_obs.pipeline.sealing import Sealer, sealer_of
 from otel_obs.settings import Settings
 
 _log = logging.getLogger("otel_obs.processor")
@@ -72,6 +73,17 @@ def spool_folder(exporter: object, destination: str | None) -> Path | None:
         _log.warning("spans are not kept on disk: %s", error)
         return None
     return data_dir / "spool" / (destination or _named(exporter))
+
+
+def spool_sealer() -> Sealer | None:
+    """Return what seals spans on disk; None if ``OTEL_OBS_ENCRYPTION_KEYS`` cannot be used: then none go there."""
+    if not os.environ.get("OTEL_OBS_ENCRYPTION_KEYS"):
+        return Sealer()
+    try:
+        return sealer_of(Settings.from_env(os.environ).encryption_keys)
+    except ConfigurationError as error:
+        _log.warning("spans are not kept on disk: %s", error)
+        return None
 
 
 def _named(exporter: object) -> str:

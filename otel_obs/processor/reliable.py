@@ -14,11 +14,12 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from otel_obs.pipeline.sealing import Sealer
 from otel_obs.pipeline.spool import Spool
 from otel_obs.processor.counts import Counts, FlushResult
 from otel_obs.processor.exits import Exits
 from otel_obs.processor.limits import Limits
-from otel_obs.processor.place import ExporterPlace, spool_folder
+from otel_obs.processor.place import ExporterPlace, spool_folder, spool_sealer
 from otel_obs.processor.workers import CROWD, Workers
 
 _log = logging.getLogger("otel_obs.processor")
@@ -34,6 +35,7 @@ class ReliableSpanProcessor(SpanProcessor):
     fork. *spool* is the folder to keep spans in, None for the default one (``OTEL_OBS_DATA_DIR``), False for no disk.
     Processors with the same folder drain what others left there, so it belongs to one destination: the default
     folder's name is made of the exporter's kind, address and headers, or of *destination* if that is given.
+    With ``OTEL_OBS_ENCRYPTION_KEYS`` they are encrypted there.
     With *on_sigterm*, SIGTERM lets everything be delivered or spooled before it does what it did before.
     """
 
@@ -49,7 +51,9 @@ class ReliableSpanProcessor(SpanProcessor):
         self.limits = limits or Limits.from_env(os.environ)
         self._place = ExporterPlace(exporter)
         self._spool: Spool | None = None
-        if spool is not False:
+        sealer = None if spool is False else spool_sealer()
+        self._sealer = sealer or Sealer()
+        if spool is not False and sealer is not None:
             folder = spool_folder(exporter, destination) if spool is None or spool is True else Path(spool)
             self._spool = None if folder is None else Spool(folder, max_bytes=self.limits.max_spool_bytes)
         self._closed = False
@@ -62,7 +66,7 @@ class ReliableSpanProcessor(SpanProcessor):
         self._workers.start()
 
     def _begin(self) -> None:
-        self._workers = Workers(self._place, self._spool, self.limits)
+        self._workers = Workers(self._place, self._spool, self.limits, self._sealer)
         self._incoming = self._workers.buffer.incoming
         self._calm = False
         """True while all that a span needs is to be appended to ``_incoming``."""

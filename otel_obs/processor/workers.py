@@ -15,6 +15,7 @@ from threading import Event, Thread, current_thread
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 
+from otel_obs.pipeline.sealing import Sealer
 from otel_obs.pipeline.spool import Spool
 from otel_obs.processor.buffer import Buffer
 from otel_obs.processor.counts import FlushResult
@@ -42,7 +43,7 @@ class _Flush:
 class Workers:
     """The queue, the delivery and the threads of one process."""
 
-    def __init__(self, place: ExporterPlace, spool: Spool | None, limits: Limits) -> None:
+    def __init__(self, place: ExporterPlace, spool: Spool | None, limits: Limits, sealer: Sealer | None = None) -> None:
         self.buffer = Buffer(
             max_spans=limits.max_queue_spans,
             max_bytes=limits.max_queue_bytes,
@@ -50,7 +51,7 @@ class Workers:
             batch_bytes=limits.max_batch_bytes,
             on_full=self._full,
         )
-        self.delivery = Delivery(place.current, self.buffer, spool)
+        self.delivery = Delivery(place.current, self.buffer, spool, sealer or Sealer())
         self.started = False
         self.draining = True
         """False once what other processes left is for the next process."""

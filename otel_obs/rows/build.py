@@ -94,7 +94,7 @@ def span_rows(
         error_type=reading.error_type or _exception_type(span),
         latency_ms=latency_ms,
         parent_span_id=span.parent_span_id,
-        context=_span_context(span, reading, timestamp, latency_ms, received_at),
+        context=_span_context(span, reading, tenant, timestamp, latency_ms, received_at),
     )
     return _rows(event, reading, cost, policy, sent_by, span=span)
 
@@ -126,7 +126,7 @@ def log_rows(
         error_type=reading.error_type or _context.text(record.attributes.get("exception.type")),
         latency_ms=None,
         parent_span_id=record.span_id or None,
-        context=_log_context(record, reading, timestamp, received_at),
+        context=_log_context(record, reading, tenant, timestamp, received_at),
     )
     return _rows(event, reading, cost, policy, sent_by, span=None)
 
@@ -257,9 +257,9 @@ def _evaluations(event: EventRow, span: Span) -> tuple[EventRow, ...]:
 
 
 def _span_context(
-    span: Span, reading: Reading, timestamp: datetime, latency_ms: float | None, received_at: datetime
+    span: Span, reading: Reading, tenant: Tenant, timestamp: datetime, latency_ms: float | None, received_at: datetime
 ) -> dict[str, Any]:
-    flags = _flags(span, reading)
+    flags = _flags(span, reading, tenant)
     if not span.end_time_unix_nano:
         flags.append("unfinished")
     elif latency_ms is None:
@@ -278,15 +278,20 @@ def _span_context(
     )
 
 
-def _flags(record: Span | LogRecord, reading: Reading) -> list[str]:
+def _flags(record: Span | LogRecord, reading: Reading, tenant: Tenant) -> list[str]:
+    """Return what is odd about what was sent, whenever it came."""
     found = list(record.flags)
     if reading.flags:
         found += [flag for flag in reading.flags if flag not in record.flags]
+    if tenant.organization_ignored:
+        found.append("organization_ignored")
     return found
 
 
-def _log_context(record: LogRecord, reading: Reading, timestamp: datetime, received_at: datetime) -> dict[str, Any]:
-    flags = _flags(record, reading)
+def _log_context(
+    record: LogRecord, reading: Reading, tenant: Tenant, timestamp: datetime, received_at: datetime
+) -> dict[str, Any]:
+    flags = _flags(record, reading, tenant)
     if not -SKEW_PAST <= timestamp - received_at <= SKEW_FUTURE:
         flags.append("clock_skew")
     attributes = _context.attributes_without(record.attributes, reading.content_keys)

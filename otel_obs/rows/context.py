@@ -65,7 +65,7 @@ def without_media(text: str) -> str:
         return text
     if ";base64," in text:
         text = _DATA_URL.sub(lambda found: _described(found[1] or "application/octet-stream", found[2]), text)
-    if _may_hold_base64(text):
+    if len(text) >= _BASE64_BYTES and _may_hold_base64(text):
         text = _BASE64.sub(lambda found: _described("application/octet-stream", found[0]), text)
     return text
 

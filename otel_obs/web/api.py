@@ -66,8 +66,15 @@ def api_of(request: Request) -> Api:
     return found
 
 
-def _paged(path: str, kind: type[Any], find: Callable[..., Page[Any]], *, summary: str) -> None:
-    """Route a list whose answer is a page of *kind*."""
+def _paged(
+    path: str,
+    kind: type[Any],
+    find: Callable[..., Page[Any]],
+    *,
+    summary: str,
+    noted: Callable[..., str | None] = lambda *_: None,
+) -> None:
+    """Route a list whose answer is a page of *kind*; *noted* tells what has to be said of it."""
 
     def handler(
         request: Request,
@@ -77,7 +84,8 @@ def _paged(path: str, kind: type[Any], find: Callable[..., Page[Any]], *, summar
     ) -> Response:
         with api_of(request).read(caller) as connection:
             page = find(connection, filters, **paging.place)
-        return export.answer(page, kind, paging.format)
+            note = noted(connection, filters)
+        return export.answer(page, kind, paging.format, note)
 
     handler.__name__ = f"list_{path.strip('/')}"
     router.get(path, response_model=page_of_model(kind), responses=AS_TEXT, summary=summary)(handler)
@@ -86,7 +94,7 @@ def _paged(path: str, kind: type[Any], find: Callable[..., Page[Any]], *, summar
 _paged("/errors", errors.ErrorGroup, errors.get_error_logs, summary="Errors by type and node")
 _paged("/events", events.Event, events.events, summary="Events, the newest first")
 _paged("/scores", events.Score, events.scores, summary="What evaluations found")
-_paged("/traces", traces.Trace, traces.search, summary="Traces, the newest first")
+_paged("/traces", traces.Trace, traces.search, summary="Traces, the newest first", noted=traces.not_searched)
 _paged("/agents", agents.Agent, agents.agents, summary="Agents, and what their runs came to")
 _paged("/conversations", agents.Conversation, agents.conversations, summary="Conversations, the latest first")
 

@@ -44,11 +44,21 @@ COSTS_MODEL: type[BaseModel] = create_model(
 )
 
 
-def answer(page: Page[Any], kind: type, shape: str) -> Response:
-    """Return *page*, whose items are of *kind*, in the *shape* that was asked for."""
+def answer(page: Page[Any], kind: type, shape: str, note: str | None = None) -> Response:
+    """Return *page*, whose items are of *kind*, in the *shape* that was asked for.
+
+    A *note* is a field ``note`` of JSON, and the header ``x-otel-obs-note``.
+    """
+    found = _answer(page, kind, shape, {} if note is None else {"note": note})
+    if note is not None:
+        found.headers["x-otel-obs-note"] = note
+    return found
+
+
+def _answer(page: Page[Any], kind: type, shape: str, note: Mapping[str, str]) -> Response:
     items: list[dict[str, Any]] = as_json(page.items)
     if shape == "json":
-        return JSONResponse({"items": items, "next_cursor": page.next_cursor})
+        return JSONResponse({"items": items, "next_cursor": page.next_cursor, **note})
     found = lines(items) if shape == "jsonl" else table(items, list(model_of(kind).model_fields))
     if page.next_cursor is not None:
         found.headers["link"] = f'<?cursor={page.next_cursor}>; rel="next"'

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.fault_proxy import FaultProxy
 from tests.gateway_process import GatewayProcess
-from tests.ledger import Ledger, adds_up
+from tests.ledger import Ledger, adds_up, roll_up_now
 from tests.private_postgres import PrivatePostgres, private_postgres
 
 WAYS = ("protobuf", "json", "grpc")
@@ -101,7 +101,9 @@ def _soak(soak: Soak, minutes: float, rate: int) -> dict[str, object]:
     ledgers = [soak.gateway.ledger(way, seed=index + 1, spans=SPANS_IN_BATCH, bad=1) for index, way in enumerate(WAYS)]
     stop = threading.Event()
     pause_s = SPANS_IN_BATCH * len(WAYS) / rate
-    threads = [threading.Thread(target=_send, args=(ledger, stop, pause_s, soak.answers_s)) for ledger in ledgers]
+    threads = [
+        threading.Thread(target=send_steadily, args=(ledger, stop, pause_s, soak.answers_s)) for ledger in ledgers
+    ]
     began = time.monotonic()
     for thread in threads:
         thread.start()
@@ -133,7 +135,8 @@ def _soak(soak: Soak, minutes: float, rate: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _send(ledger: Ledger, stop: threading.Event, pause_s: float, answers_s: list[float]) -> None:
+def send_steadily(ledger: Ledger, stop: threading.Event, pause_s: float, answers_s: list[float]) -> None:
+    """Send a batch every *pause_s* seconds, each until it is acknowledged, and note how long the quick ones took."""
     number = 0
     while not stop.is_set():
         began = time.monotonic()
@@ -157,6 +160,8 @@ def _disturb(soak: Soak, until: float) -> None:
             fault = kinds[len(soak.faults) % len(kinds)]
             soak.faults.append(fault.__name__)
             fault()
+            with soak.server.connect() as connection:
+                roll_up_now(connection)
             next_at += soak.every_s
         time.sleep(0.5)
 

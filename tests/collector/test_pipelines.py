@@ -161,3 +161,13 @@ def test_the_readme_lists_the_settings_that_there_are() -> None:
 
     rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `OTELCOL_")]
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == known
+
+
+def test_the_command_of_the_readme_validates(otelcol: Path) -> None:
+    readme = (ROOT / "collector" / "README.md").read_text()
+    (line,) = re.findall(r"^(OTELCOL_\w+=.* validate .*)$", readme, re.MULTILINE)
+
+    done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert str(otelcol.relative_to(ROOT)) in line
+    assert done.returncode == 0, done.stderr

@@ -243,14 +243,14 @@ def test_a_chain_that_was_written_anew_as_a_whole_is_found_by_what_lies_outside(
     with psycopg.connect(conninfo(database), autocommit=True) as connection:
         for number in range(3):
             audit.append(connection, action="test", subject=str(number), organization_id="acme")
-        first = command.run(*asked, **KEYS)
+        first = command.inside(*asked, **KEYS)
         assert (first.returncode, json.loads(first.stdout)["rows"]) == (0, 3)
         assert "nothing was remembered" in first.stderr
-        assert "nothing was remembered" not in command.run(*asked, **KEYS).stderr
+        assert "nothing was remembered" not in command.inside(*asked, **KEYS).stderr
 
         _written_anew(connection)
         assert audit.first_bad(connection) is None, "in itself it is right"
-        found = command.run(*asked, **KEYS)
+        found = command.inside(*asked, **KEYS)
         assert (found.returncode, json.loads(found.stdout)["ok"]) == (1, False)
 
         # Whoever writes the folder too, without the key, is found out as well.
@@ -259,13 +259,13 @@ def test_a_chain_that_was_written_anew_as_a_whole_is_found_by_what_lies_outside(
         assert head.stat().st_mode & 0o077 == 0
         said["heads"] = {chain: list(one) for chain, one in audit.verify(connection).heads.items()}
         head.write_text(json.dumps(said))
-        assert "signature" in command.run(*asked, **KEYS).stderr
+        assert "signature" in command.inside(*asked, **KEYS).stderr
         head.write_text(json.dumps({"heads": said["heads"]}))
-        unsigned = command.run(*asked, **KEYS)
+        unsigned = command.inside(*asked, **KEYS)
         assert unsigned.returncode != 0
         assert "without a key" in unsigned.stderr
         head.write_text(json.dumps({"rows": 1, "seal": "as versions before wrote it"}))
-        assert json.loads(command.run(*asked, **KEYS).stdout)["ok"] is False
+        assert json.loads(command.inside(*asked, **KEYS).stdout)["ok"] is False
 
 
 @dataclass(frozen=True)
@@ -379,7 +379,7 @@ def test_the_page_tells_when_somebody_has_changed_the_log(database: str) -> None
 def test_the_operator_reads_everything_in_the_terminal(database: str, tmp_path: Path) -> None:
     def listed(*more: str) -> list[Any]:
         asked = ("audit", "list", "--json", "--database-url", database, "--data-dir", str(tmp_path), *more)
-        found: list[Any] = json.loads(command.run(*asked).stdout)["items"]
+        found: list[Any] = json.loads(command.inside(*asked).stdout)["items"]
         return found
 
     with psycopg.connect(conninfo(database)) as connection:

@@ -275,6 +275,9 @@ def test_the_organization_of_the_key_holds_whatever_the_span_says(way: str, gate
     assert answer.code == OK
     assert gateway.spans() == {("acme", "w")}
     assert gateway.connection.execute("SELECT id FROM organizations").fetchall() == [("acme",)]
+    assert gateway.connection.execute("SELECT context->'flags' FROM event_logs").fetchall() == [
+        (["organization_ignored"],)
+    ]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -289,6 +292,12 @@ def test_a_key_of_a_workspace_writes_there_and_nowhere_else(way: str, gateway: R
     assert told.rejected_spans == 1
     assert "workspace_not_allowed" in told.error_message
     assert gateway.spans() == {("acme", "bound")}
+    noted = "SELECT organization_id, actor, subject FROM audit_log WHERE action = 'ingest.refuse'"
+    gateway.ask(way, bearer(key), a_request({"otel_obs.workspace.id": "another"}))
+    eventually(lambda: gateway.connection.execute(noted).fetchall() != [])
+    assert gateway.connection.execute(noted).fetchall() == [
+        ("acme", f"key:{key.split('_')[1]}", "workspace_not_allowed")
+    ]
 
 
 def unknown(_: Running) -> str:
@@ -470,6 +479,10 @@ def test_while_the_database_is_away_known_keys_go_on_and_no_key_is_called_wrong(
                 else:
                     assert RetryInfo.FromString(answer.headers["google.rpc.retryinfo-bin"]).retry_delay.seconds >= 1
             assert gateway.ask(way).code == NOBODY
+        kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*.spool"))
+        assert known.split("_")[1].encode() in kept
+        assert known.encode() not in kept
+        assert known.split("_")[2].encode() not in kept
 
         proxy.is_cut = False
 

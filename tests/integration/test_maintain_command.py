@@ -206,6 +206,14 @@ def test_the_daemon_settles_serves_its_health_and_ends_well(
     assert code == 0, errors
 
 
+def _read(terminal: int) -> str:
+    """Return some of what was drawn, at most 4 KiB; nothing at the end, which Linux tells by an error."""
+    try:
+        return os.read(terminal, 65_536).decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def test_a_bar_shows_on_a_terminal_how_far_it_is_and_nowhere_else(database: str, acme: None) -> None:
     del acme
     arguments = [
@@ -224,7 +232,7 @@ def test_a_bar_shows_on_a_terminal_how_far_it_is_and_nowhere_else(database: str,
 
     done = subprocess.run(arguments, env=environment, stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=60)
     os.close(theirs)
-    drawn = os.read(ours, 65_536).decode()
+    drawn = "".join(iter(lambda: _read(ours), ""))
     os.close(ours)
     plain = subprocess.run(arguments, env=environment, capture_output=True, check=True, timeout=60)
 

@@ -9,6 +9,7 @@ import gzip
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import psycopg
@@ -24,9 +25,13 @@ from otel_obs.settings import Settings
 from tests.command import run
 from tests.fix_postgres import POSTGRES_15, short_folder, until_stopped
 from tests.ledger import Ledger, adds_up, present
+from tests.maintenance import counts as rows_of
+from tests.maintenance import fill
 
 DATA = Path(__file__).parents[1] / "data"
-PREVIOUS = "schema-0010.sql.gz"
+RELEASED = "schema-0010.sql.gz"
+"""A dump of a database that a program of that time has filled."""
+VERSIONS = [migration.version for migration in schema.packaged()]
 TABLES = ("event_logs", "model_cost_logs", "agent_trace_history", "span_contents", "quarantine")
 
 
@@ -54,12 +59,12 @@ def psql(folder: Path, uri: str, script: bytes) -> None:
     )
 
 
-def test_a_database_of_the_previous_schema_is_upgraded_with_its_rows(empty_database: str, tmp_path: Path) -> None:
+def test_a_database_of_a_release_is_upgraded_with_its_rows(empty_database: str, tmp_path: Path) -> None:
     with psycopg.connect(empty_database, autocommit=True) as connection:
         connection.execute(
             "DO $$ BEGIN CREATE ROLE otel_obs_reader NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
         )
-    psql(find().folder, empty_database, gzip.decompress((DATA / PREVIOUS).read_bytes()))
+    psql(find().folder, empty_database, gzip.decompress((DATA / RELEASED).read_bytes()))
     with psycopg.connect(conninfo(empty_database), autocommit=True) as connection:
         before = counts(connection)
         costs = connection.execute("SELECT sum(cost_cents), count(*) FROM model_costs").fetchone()
@@ -78,6 +83,30 @@ def test_a_database_of_the_previous_schema_is_upgraded_with_its_rows(empty_datab
         after = counts(connection)
         assert (after[0], after[4]) == (before[0] + 49, before[4] + 1)
         assert schema.migrate(empty_database) == []
+
+
+@pytest.mark.parametrize("version", [VERSIONS[-2], 27, 13])
+def test_rows_of_each_older_schema_are_there_after_an_upgrade_and_others_can_be_written(
+    version: int, empty_database: str, tmp_path: Path
+) -> None:
+    schema.migrate(empty_database, [migration for migration in schema.packaged() if migration.version <= version])
+    now = datetime.now(tz=timezone.utc)
+    with psycopg.connect(conninfo(empty_database), autocommit=True) as connection:
+        connection.execute("INSERT INTO organizations (id, plan) VALUES ('acme', 'free')")
+        fill(connection, [("acme", now - timedelta(days=days)) for days in range(5)])
+        before = rows_of(connection, "acme")
+        assert sum(before.values()) >= 5 * 6
+
+        names = schema.migrate(empty_database)
+
+        assert len(names) == sum(known > version for known in VERSIONS)
+        after = rows_of(connection, "acme")
+        assert {table: after.get(table) for table in before} == before
+        with gateway(empty_database, tmp_path) as ledger_of:
+            ledger = ledger_of(bad=True, spans=50)
+            assert ledger.insist(0)
+        assert connection.execute("SELECT count(*) FROM event_logs").fetchone() == (5 + 49,)
+    assert schema.status(empty_database).pending == ()
 
 
 @pytest.fixture

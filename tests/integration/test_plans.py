@@ -96,7 +96,8 @@ ASKED: dict[str, Any] = {
     "step": "day", "limit": 50, "flag": "f", "trace_id": "1" * 32, "event_id": "1" * 16, "by": ["model"],
     "after_count": None, "after_error_type": None, "after_event_type": None, "after_node": None, "after_time": None,
     "after_trace": None, "after_event": None, "after_agent": None, "after_conversation": None,
-    "rolled_days": [NOW.date()], "starts": [NOW - timedelta(hours=2)], "ends": [NOW], "window": timedelta(seconds=8),
+    "rolled_days": [NOW.date()], "starts": [NOW - timedelta(hours=2)], "ends": [NOW],
+    "first": NOW - timedelta(days=1), "last": NOW, "window": timedelta(seconds=8),
     "id": None, "after": None, "after_id": None, "budget_id": None, "min_calls": 20, "short_tokens": 150,
     "arrivals": 100, "trace_ids": None,
     "ids": ["x"], "organization_ids": ["org1"], "workspace_ids": [None], "user_ids": [None], "agent_ids": [None],
@@ -160,7 +161,7 @@ def test_a_question_without_an_index_would_be_found(filled: psycopg.Connection) 
 def test_what_is_spent_of_a_budget_is_found_by_what_it_names(
     by: str, names: dict[str, list[str]], filled: psycopg.Connection
 ) -> None:
-    asked = {**ASKED, **names, "starts": [NOW - timedelta(days=9)], "by": by}
+    asked = {**ASKED, **names, "starts": [NOW - timedelta(days=9)], "first": NOW - timedelta(days=9), "by": by}
 
     plan = _plan(filled, load("budgets")["spending"], asked)
 

@@ -144,8 +144,8 @@ def _asked(world: World, role: str, method: str, path: str, address: str) -> int
         if method == "POST" and path in FORMS:
             return _sent(client, path, key)
         body = next((body for start, body in BODIES.items() if path.startswith(start)), {})
-        more: dict[str, Any] = {} if method in ("GET", "DELETE") else {"json": body}
-        with client.stream(method, named, headers=headers, **more) as answer:
+        sent = None if method in ("GET", "DELETE") else body
+        with client.stream(method, named, headers=headers, json=sent) as answer:
             is_sent_away = answer.status_code == 303 and answer.headers["location"].startswith("/sign-in")
             return 401 if is_sent_away else answer.status_code
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import secrets
 import threading
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
+import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 from psycopg import sql
@@ -31,12 +34,11 @@ from otel_obs.postgres.store import PostgresStore
 from otel_obs.postgres.vault import Vault
 from otel_obs.rows.batch import Batch, Quarantined
 from otel_obs.sealing import ConfiguredKeys, KeyService, SealedError
+from otel_obs.settings import Settings
+from otel_obs.web.server import ApiServer
 from tests.builders import agent, chat, make_span
-from tests.gateway_process import GatewayProcess
 from tests.ledger import START_NS
-from tests.private_postgres import private_postgres
 from tests.rows import RECEIVED_AT, SETTLING, batch
-from tests.sending import sdk, spans
 
 OLD, NEW = ("old", secrets.token_bytes(32)), ("new", secrets.token_bytes(32))
 CANARY = "the canary sings at midnight"
@@ -165,8 +167,8 @@ SWAPS = {
     "WHERE t.part = 'input' AND o.part = 'output' AND t.event_id = o.event_id",
     "bit": "UPDATE span_contents SET body_encrypted = set_bit(body_encrypted, 400, 1 - get_bit(body_encrypted, 400))",
     "key": "UPDATE span_contents SET body_encrypted = set_byte(body_encrypted, 3, 113)",
-    "cut": "UPDATE span_contents SET body_encrypted = substring(body_encrypted FROM 1 FOR 9)",
-    "format": "UPDATE span_contents SET body_encrypted = set_byte(body_encrypted, 0, 9)",
+    "cut": "UPDATE span_contents SET body_encrypted = substring(body_encrypted FROM 1 FOR 20)",
+    "format": "UPDATE span_contents SET body_encrypted = set_byte(body_encrypted, 1, 57)",
 }
 
 
@@ -238,7 +240,7 @@ def test_writers_that_begin_together_seal_with_one_key(world: World) -> None:
         thread.join()
 
     assert world.rows("SELECT purpose, count(*) FROM data_keys GROUP BY 1 ORDER BY 1") == [("content", 1), ("index", 1)]
-    assert world.rows("SELECT count(DISTINCT substring(body_encrypted FROM 1 FOR 14)) FROM span_contents") == [(1,)]
+    assert world.rows("SELECT count(DISTINCT substring(body_encrypted FROM 1 FOR 16)) FROM span_contents") == [(1,)]
 
 
 def test_a_worn_key_is_replaced_and_still_opens(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +348,7 @@ def test_a_rotation_that_was_killed_is_gone_on_with(world: World, monkeypatch: p
 
     with pytest.raises(Killed):
         rotated(world, NEW, OLD, progress=kill)
-    heads = world.rows("SELECT DISTINCT substring(body_encrypted FROM 1 FOR 14) FROM span_contents")
+    heads = world.rows("SELECT DISTINCT substring(body_encrypted FROM 1 FOR 16) FROM span_contents")
     assert len(heads) == 2
     assert all(CANARY in str(world.detail(span, vault(NEW, OLD)).contents) for span in spans[::3])
     done = rotated(world, NEW, OLD)
@@ -482,49 +484,96 @@ def test_doctor_says_whether_content_is_sealed(database: str, world: World) -> N
     assert not lost["ok"]
 
 
-def files_with(text: str, *folders: Path) -> list[str]:
-    return [
-        str(path)
-        for folder in folders
-        for path in ([folder] if folder.is_file() else folder.rglob("*"))
-        if path.is_file() and text.encode() in path.read_bytes()
-    ]
+def test_a_deletion_that_is_interrupted_has_destroyed_the_keys_first(world: World) -> None:
+    spans = said(CANARY)
+    write(world.store(OLD), spans)
+    with world.pool.connection() as connection:
+        tenancy._refuse_more(connection, Subject(organization_id="acme"), "organization")
+
+    assert world.rows("SELECT count(*) FROM span_contents") == [(5,)]
+    assert {part.sealed_reason for part in world.detail(spans[1], vault(OLD)).contents} == {"undecryptable"}
 
 
-def test_a_canary_in_a_prompt_is_in_no_table_log_metric_wal_or_spool(tmp_path: Path) -> None:
-    word = f"canary{secrets.token_hex(8)}"
-    told = {
-        "gen_ai.input.messages": json.dumps([{"role": "user", "content": word}]),
-        "gen_ai.output.messages": json.dumps([{"role": "assistant", "content": word}]),
-        "gen_ai.system_instructions": json.dumps([{"type": "text", "content": word}]),
-        "gen_ai.tool.definitions": json.dumps([{"type": "function", "name": "f", "description": word}]),
-    }
-    keys = f"k:{base64.b64encode(OLD[1]).decode()}"
-    log = {"logging_collector": "on", "log_min_error_statement": "error", "log_error_verbosity": "verbose"}
-    with private_postgres(**log) as server:
-        gateway = GatewayProcess(server.url, tmp_path / "data", ENCRYPTION_KEYS=keys)
-        gateway.start()
+def test_keys_that_nobody_used_for_long_leave_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = vault(OLD)
+    write(PostgresStore(world.pool, vault=held), said(CANARY))
+    assert len(held._remembered) == 2
+    monkeypatch.setattr(vaults, "FORGOTTEN_S", 0.0)
+    held._forget_at = 0.0
+
+    write(PostgresStore(world.pool, vault=held), said("theirs"), "others")
+
+    assert {organization for organization, _ in held._remembered} == {"others"}
+
+
+def test_an_export_is_in_clear_with_the_key_and_sealed_without(database: str, world: World, tmp_path: Path) -> None:
+    quoted = f'{CANARY} "body":null, \\ and \u00e4'
+    write(world.store(OLD), said(quoted))
+    world.store(OLD).write(Batch(quarantined=[REFUSED]))
+    key = f"old:{base64.b64encode(OLD[1]).decode()}"
+
+    def exported(name: str, *more: str, **environment: str) -> Path:
+        arguments = ["org", "export", "acme", "--to", str(tmp_path / name), *more, "--database-url", database]
+        done = CliRunner(env=environment).invoke(command, arguments)
+        assert done.exit_code == 0, done.output
+        return tmp_path / name
+
+    def rows(folder: Path, table: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (folder / f"{table}.jsonl").read_text().splitlines()]
+
+    opened = exported("opened", OTEL_OBS_ENCRYPTION_KEYS=key)
+    for row in rows(opened, "span_contents"):
+        assert quoted in row["body"] or json.dumps(quoted)[1:-1] in row["body"]
+        assert row["body_encrypted"] is None
+        assert row["sha256"] == hashlib.sha256(row["body"].encode()).hexdigest()
+    (run,) = rows(opened, "agent_trace_history")
+    assert run["input_context"] == {"input": [{"role": "user", "content": quoted}]}
+    assert run["output_summary"] == f"I heard {quoted}"
+    assert [row["flagged_reference"] for row in rows(opened, "prompt_similarity_logs")] == [quoted]
+    assert [row["payload"] for row in rows(opened, "quarantine")] == ["\\x" + CANARY.encode().hex()]
+    sealed = exported("sealed")
+    assert not any(CANARY in path.read_text() for path in sealed.iterdir())
+    columns = exported("columns", "--format", "parquet", OTEL_OBS_ENCRYPTION_KEYS=key)
+    found = pyarrow.parquet.read_table(columns / "span_contents.parquet").to_pydict()
+    assert all(CANARY in body for body in found["body"])
+    context = pyarrow.parquet.read_table(columns / "agent_trace_history.parquet").to_pydict()["input_context"]
+    assert json.loads(context[0]) == run["input_context"]
+
+
+def test_api_and_dashboard_open_content_and_say_what_a_search_did_not_look_at(database: str, world: World) -> None:
+    spans = said(CANARY)
+    write(world.store(OLD), spans)
+    write(world.store(), spans, "plain")
+    period = "since=2026-11-01T00:00:00Z&until=2026-12-31T00:00:00Z"
+    call = f"{TRACE}/events/{spans[1].span_id}"
+
+    def asked(*keys: tuple[str, bytes]) -> tuple[Any, str, httpx.Response, httpx.Response]:
+        given = ",".join(f"{name}:{base64.b64encode(key).decode()}" for name, key in keys)
+        server = ApiServer(
+            Settings.from_env({"OTEL_OBS_ENCRYPTION_KEYS": given}, {"API_ENDPOINT": "127.0.0.1:0"}), database
+        )
         try:
-            gateway.ready()
-            with sdk(int(gateway.http.rpartition(":")[2]), "none", over="http") as exporter:
-                exporter.export(spans(3, **told))
-                with server.connect() as connection:
-                    # The server refuses some rows from now on, and says in its log what it was asked.
-                    connection.execute("ALTER TABLE span_contents ADD CONSTRAINT c CHECK (part <> 'output') NOT VALID")
-                exporter.export(spans(2, **told))
-                with server.connect() as connection:
-                    kept = connection.execute("SELECT count(body_encrypted) FROM span_contents").fetchone()
-                    refused = connection.execute("SELECT count(payload_encrypted) FROM quarantine").fetchone()
-                    connection.execute("CHECKPOINT")
-                metrics = gateway._get("/metrics")[1]
-                server.kill()
-                exporter.export(spans(2, **told))
-            assert gateway.metric("otel_obs_spool_bytes") > 0
+            with httpx.Client(base_url=f"http://{server.start()}", timeout=30) as client:
+                detail = client.get(f"/api/v1/traces/{call}?organization_id=acme")
+                assert detail.status_code == 200
+                shown = f"event={spans[1].span_id}&content=1&organization_id=acme&{period}"
+                page = client.get(f"/traces/{TRACE}?{shown}")
+                assert page.status_code == 200
+                search = f"/api/v1/traces?q=midnight&{period}&organization_id="
+                return detail.json(), page.text, client.get(search + "acme"), client.get(search + "plain")
         finally:
-            gateway.kill()
-        found = files_with(word, server.folder, tmp_path / "data", gateway.log)
+            server.stop()
 
-    assert kept == (3 * 4,)
-    assert refused == (2,)
-    assert found == []
-    assert word not in metrics
+    detail, page, sealed, plain = asked(OLD)
+    assert all(CANARY in part["body"] for part in detail["contents"])
+    assert CANARY in page
+    assert sealed.json()["items"] == []
+    assert sealed.json()["note"] == sealed.headers["x-otel-obs-note"]
+    assert "was not searched" in sealed.json()["note"]
+    assert len(plain.json()["items"]) == 1
+    assert "note" not in plain.json()
+    for keys in ((), (NEW,)):
+        detail, page, *_ = asked(*keys)
+        assert {(part["body"], part["sealed_reason"]) for part in detail["contents"]} == {(None, "locked")}
+        assert "its key cannot be had here" in page
+        assert CANARY not in page

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.command import PORTS, Running, run
+from tests.command import PORTS, ROOT, Running, run
 from tests.fault_proxy import FaultProxy, eventually
 from tests.fix_postgres import short_folder
 from tests.ledger import Ledger, adds_up
@@ -131,7 +131,9 @@ def test_each_port_shows_the_same_sums_and_they_never_fall(start: Start, databas
     assert seen["api"] == seen["http"]
     assert seen["api"][:2] == [480.0, 480.0]
     assert seen["api"][3:] == [2.0, 1.0]
-    assert "otel_obs_maintenance_failing" in metrics(told["http"])
+    shown = set(re.findall(r"^# TYPE (\w+) \w+$", metrics(told["http"]), re.MULTILINE))
+    documented = set(re.findall(r"^\| `(otel_obs_\w+)", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
+    assert {name for name in shown if not name.endswith("_created")} == documented
     before = workers(running)
     os.kill(before[0], signal.SIGKILL)
     eventually(lambda: len(set(workers(running)) - set(before)) == 1)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_obs import sealing
 from otel_obs.errors import ConfigurationError, KeysUnavailableError
 from otel_obs.sealing import (
     ConfiguredKeys,
@@ -40,8 +42,8 @@ def test_what_is_sealed_is_opened_again(plain: bytes, parts: tuple[str, str, str
 def test_the_format_is_a_version_the_keys_name_a_nonce_and_the_ciphertext_with_its_tag() -> None:
     sealed = KEY.seal(b"four", PLACE)
 
-    assert sealed.startswith(b"\x01\x01a")
-    assert len(sealed) == 3 + 12 + 4 + 16
+    assert sealed.startswith(b"v1|a|")
+    assert len(sealed) == 5 + 12 + 4 + 16
 
 
 def test_two_seals_of_the_same_are_never_the_same() -> None:
@@ -158,4 +160,36 @@ def test_a_hook_that_is_none_is_told(hook: str) -> None:
 
 
 def test_a_name_of_a_key_may_be_long() -> None:
-    assert head_of("n" * 200)[2:] == b"n" * 200
+    assert key_name_of(head_of("n" * 200) + b"x") == "n" * 200
+
+
+class Hanging(Down):
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    def unwrap(self, name: str, wrapped: bytes, place: bytes) -> bytes:
+        del place
+        if name == "kms":
+            self.go_on.wait(30)
+        return wrapped
+
+
+def test_a_key_service_that_hangs_is_not_waited_for_and_not_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "SERVICE_WITHIN_S", 0.01)
+    hanging = Hanging()
+    service = KeyService(hanging)
+    try:
+        for _ in range(sealing.MAX_HANGING):
+            with pytest.raises(KeysUnavailableError):
+                service.unwrap("kms", b"", PLACE)
+        with pytest.raises(KeysUnavailableError):
+            service.unwrap("another", b"", PLACE)
+    finally:
+        hanging.go_on.set()
+
+
+def test_what_configured_keys_wrapped_is_unwrapped_after_a_service_has_taken_over() -> None:
+    before = ConfiguredKeys([("a", bytes(32))])
+    wrapped = before.wrap(b"data key", PLACE)
+
+    assert KeyService(Down(), before).unwrap("a", wrapped, PLACE) == b"data key"

@@ -83,7 +83,15 @@ def test_a_bound_credential_may_not_write_to_another_workspace(place: str) -> No
 def test_a_credential_that_is_not_bound_may_write_to_any_workspace_of_its_organization() -> None:
     found = tenant({ORGANIZATION: "another", WORKSPACE: "any"}, sender=Sender(organization_id="key"))
 
-    assert (found.organization_id, found.workspace_id) == ("key", "any")
+    assert (found.organization_id, found.workspace_id, found.organization_ignored) == ("key", "any", True)
+
+
+@pytest.mark.parametrize(
+    "named", [{}, {ORGANIZATION: "key"}, {ORGANIZATION: ""}], ids=["nobody", "the same", "nothing"]
+)
+def test_who_names_no_other_organization_is_not_overruled(named: dict[str, object]) -> None:
+    assert not tenant(named, sender=Sender(organization_id="key")).organization_ignored
+    assert not tenant({ORGANIZATION: "any"}).organization_ignored
 
 
 @pytest.mark.parametrize("name", [ORGANIZATION, WORKSPACE])

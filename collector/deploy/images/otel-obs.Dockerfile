@@ -8,7 +8,7 @@ WORKDIR /src
 COPY pyproject.toml README.md ./
 COPY otel_obs otel_obs
 COPY examples examples
-RUN pip install --no-cache-dir '.[gateway]' && rm -rf /src
+RUN pip install --no-cache-dir '.[gateway,server,maintenance]' && rm -rf /src
 WORKDIR /data
 USER 65532
 ENV OTEL_OBS_DATA_DIR=/data

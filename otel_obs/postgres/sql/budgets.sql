@@ -48,6 +48,7 @@ CROSS JOIN LATERAL (
         SELECT c.cost_usd, c.cost_source, c.usage_source FROM model_cost_logs AS c
         WHERE c.organization_id = b.organization_id
             AND c."timestamp" >= day.starts AND c."timestamp" < day.starts + interval '1 day'
+            AND c."timestamp" >= %(first)s::timestamptz AND c."timestamp" < %(last)s::timestamptz -- known when it is planned
             AND (%(by)s::text <> 'user' OR c.user_id = b.user_id)
             AND (%(by)s::text <> 'workspace' OR c.workspace_id = b.workspace_id)
             AND (%(by)s::text <> 'agent' OR c.agent_id = b.agent_id)

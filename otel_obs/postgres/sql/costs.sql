@@ -43,6 +43,8 @@ WITH evaluations AS (
         SELECT * FROM model_cost_logs AS c
         WHERE (%(organization_id)s::text IS NULL OR c.organization_id = %(organization_id)s)
             AND c."timestamp" >= stretch.starts AND c."timestamp" < stretch.ends
+            -- All stretches lie in here: known when it is planned, so that other weeks are not even opened.
+            AND c."timestamp" >= %(first)s::timestamptz AND c."timestamp" < %(last)s::timestamptz
             AND (%(workspace_id)s::text IS NULL OR c.workspace_id = %(workspace_id)s)
             AND (%(user_id)s::text IS NULL OR c.user_id = %(user_id)s)
             AND (%(agent_id)s::text IS NULL OR c.agent_id = %(agent_id)s)

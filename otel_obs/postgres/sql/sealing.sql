@@ -48,6 +48,12 @@ FOR UPDATE;
 -- name: destroy_key
 DELETE FROM data_keys WHERE organization_id = %(organization_id)s AND id = %(id)s;
 
+-- name: shred
+DELETE FROM data_keys WHERE organization_id = %(organization_id)s;
+
+-- name: has_keys
+SELECT EXISTS (SELECT FROM data_keys WHERE organization_id = %(organization_id)s);
+
 -- name: wrapped_by
 -- By which keys data keys are wrapped, and of how many organizations.
 SELECT wrapped_by, count(DISTINCT organization_id) FROM data_keys GROUP BY wrapped_by ORDER BY wrapped_by;

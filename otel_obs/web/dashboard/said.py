@@ -35,6 +35,7 @@ class Said:
     bytes: int
     truncated: bool
     is_sealed: bool
+    sealed_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def said(contents: Iterable[Part]) -> Sides:
             bytes=part.bytes,
             truncated=part.truncated,
             is_sealed=part.is_sealed,
+            sealed_reason=part.sealed_reason,
         )
         for part in contents
     ]

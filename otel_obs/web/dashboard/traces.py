@@ -29,6 +29,7 @@ def listed(page: Shown, cursor: Cursor = None) -> Response:
     """Show traces, the newest first."""
     with page.read() as connection:
         found = traces.search(connection, page.filters, limit=PER_PAGE, cursor=cursor)
+        note = traces.not_searched(connection, page.filters)
     slowest = max((row.latency_ms or 0 for row in found.items), default=0)
     return page.render(
         "traces.html",
@@ -36,6 +37,7 @@ def listed(page: Shown, cursor: Cursor = None) -> Response:
         next_page=None if found.next_cursor is None else page.here(cursor=found.next_cursor),
         first_page=page.here() if cursor else None,
         slowest=slowest,
+        note=note,
         filtered=[(name, page.query[name], page.here(**{name: None})) for name in FILTERS if page.query.get(name)],
         csv=address("/api/v1/traces", {**page.query, "limit": 500, "format": "csv"}),
     )

@@ -52,6 +52,7 @@ function list() {
     shown.push(node);
     if (!closed.has(node.event_id)) for (let i = node.below.length - 1; i >= 0; i--) waiting.push([node.below[i], level + 1]);
   }
+  rows.removeAttribute("aria-busy");
   rows.setAttribute("aria-rowcount", shown.length);
   space.style.height = `${shown.length * ROW}px`;
   rows.style.height = `${Math.min(shown.length * ROW, 0.62 * innerHeight)}px`;
@@ -62,6 +63,7 @@ function list() {
 const space = make("div", "", "Loading …");
 space.setAttribute("role", "presentation");
 rows.replaceChildren(space);
+rows.setAttribute("aria-busy", "true");
 
 function draw() {
   const first = Math.max(0, Math.floor(rows.scrollTop / ROW) - 4);
