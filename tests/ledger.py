@@ -51,6 +51,7 @@ class Ledger:
     bad: bool = False
     padding: int = 0
     call_every: int = CALL_EVERY
+    """0: none is a call."""
     prompt: int = 0
     """How long what each call was asked is (bytes)."""
     sent: set[int] = field(default_factory=set)
@@ -85,12 +86,15 @@ class Ledger:
                 start_time_unix_nano=START_NS + identity * 1000,
                 end_time_unix_nano=START_NS + identity * 1000 + 1_000_000,
             )
-            if identity % self.call_every == 0:
+            if self._is_call(identity):
                 self._make_call(span, identity)
         return request
 
     def _is_bad(self, identity: int) -> bool:
         return self.bad and identity % BAD_EVERY == BAD_EVERY - 1
+
+    def _is_call(self, identity: int) -> bool:
+        return self.call_every > 0 and identity % self.call_every == 0
 
     def _make_call(self, span: Span, identity: int) -> None:
         said = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4o-mini",
@@ -117,7 +121,7 @@ class Ledger:
 
     def calls(self) -> set[tuple[str, str]]:
         """Return which of the spans that were sent are calls."""
-        return {key for key in self.keys(self.sent) if (int(key[1], 16) - 1) % self.call_every == 0}
+        return {key for key in self.keys(self.sent) if self._is_call(int(key[1], 16) - 1)}
 
     def bads(self, numbers: Iterable[int]) -> set[Bad]:
         """Return (seed, number) of each span of these batches that has no id."""
