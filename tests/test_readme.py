@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from otel_obs.cli.main import command
+from otel_obs.cli.main import COMMANDS, subcommand
 from otel_obs.instrumentation.configuration import configured
 from otel_obs.postgres.pool import conninfo
 from otel_obs.server import Gateway, Listening
@@ -92,15 +92,15 @@ def test_each_setting_has_its_row(setting: object) -> None:
     assert f"| `{PREFIX}{setting.name}` |" in README  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", sorted(command.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_each_command_has_its_row(name: str) -> None:
     assert f"| `otel-obs {name}" in README
 
 
-@pytest.mark.parametrize("name", sorted(command.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_each_command_explains_itself(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "otel_obs", name, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
     )
 
-    assert command.commands[name].get_short_help_str(200).split(":")[0][:40] in done.stdout
+    assert subcommand(name).get_short_help_str(200).split(":")[0][:40] in done.stdout

@@ -16,7 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from otel_obs.cli.main import command
+from otel_obs.cli.main import subcommand
 from otel_obs.settings import unknown_variables
 from tests.command import ROOT, environment
 from tests.fix_collector import PIPELINES
@@ -43,8 +43,8 @@ def check_collector(arguments: list[str], environment: Mapping[str, str]) -> Non
 
 
 def check_otel_obs(arguments: list[str], environment: Mapping[str, str]) -> None:
-    subcommand = command.commands[arguments[0]]
-    options = {option for parameter in subcommand.params for option in parameter.opts}
+    known = subcommand(arguments[0])
+    options = {option for parameter in known.params for option in parameter.opts}
 
     assert set(arguments[1:]) <= options
     assert "OTEL_OBS_DATABASE_URL" in environment

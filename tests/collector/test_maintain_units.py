@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from otel_obs.cli.main import command
+from otel_obs.cli.main import subcommand
 from otel_obs.maintenance.slots import Schedule
 from otel_obs.settings import PREFIX, SETTINGS
 
@@ -35,7 +35,7 @@ def _unit(path: Path) -> configparser.ConfigParser:
 def _accepted(arguments: list[str]) -> None:
     """Have the command read *arguments*; what it does not know is an error."""
     name, *rest = arguments
-    command.commands[name].make_context(name, rest)
+    subcommand(name).make_context(name, rest)
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -330,3 +332,45 @@ def test_the_demo_can_be_looked_at_until_it_is_stopped(start: Callable[..., Runn
 @pytest.mark.parametrize("command", ["demo", "up", "gateway", "migrate", "dsn", "psql", "costs"])
 def test_help_needs_nothing(command: str) -> None:
     assert run(command, "--help").returncode == 0
+
+
+WITHOUT = """
+import sys
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in %r:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Nothing())
+sys.argv = ["otel-obs", *sys.argv[1:]]
+from otel_obs.cli.main import main
+main()
+"""
+SERVER = ("apscheduler", "cronsim", "fastapi", "jinja2", "standardwebhooks", "urllib3")
+GATEWAY = (*SERVER, "cryptography", "grpc", "starlette", "uvicorn", "prometheus_client", "itsdangerous", "isal")
+
+
+@pytest.mark.parametrize(
+    ("absent", "name", "runs"),
+    [
+        (SERVER, "gateway", True), (SERVER, "keys", True), (SERVER, "serve", False), (SERVER, "maintain", False),
+        (GATEWAY, "doctor", True), (GATEWAY, "migrate", True), (GATEWAY, "costs", True), (GATEWAY, "gateway", False),
+    ],
+)  # fmt: skip
+def test_a_command_needs_its_own_extra_only(absent: tuple[str, ...], name: str, runs: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT % (absent,), name, "--help"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert ("Not installed" in done.stdout) is not runs
+
+
+def test_a_command_that_is_not_installed_says_what_it_lacks() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT % (SERVER,), "maintain", "--once"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert "pip install" in done.stderr

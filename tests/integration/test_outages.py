@@ -21,7 +21,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import PoolTimeout
 
-from otel_obs.cli.run import _api_of
+from otel_obs.cli.up import api_of
 from otel_obs.errors import StorageUnavailableError
 from otel_obs.pipeline.segment import Record
 from otel_obs.pipeline.spool import Spool
@@ -367,7 +367,7 @@ def test_questions_that_take_every_connection_of_readers_keep_no_writer_waiting(
     gateway: Running, database: str, tmp_path: Path
 ) -> None:
     settings = Settings.from_env({}, {"API_ENDPOINT": "127.0.0.1:0", "DATA_DIR": str(tmp_path)})
-    api = _api_of(gateway.gateway, settings, database)
+    api = api_of(gateway.gateway, settings, database)
     taken = [api._pool.getconn() for _ in range(api._pool.max_size)]
     try:
         ledger = gateway.ledger()
