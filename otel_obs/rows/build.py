@@ -19,6 +19,8 @@ MAX_SPAN_BYTES = 16 * 1024 * 1024
 """A span whose rows are larger than this is refused."""
 SKEW_PAST = timedelta(days=800)
 SKEW_FUTURE = timedelta(weeks=4)
+LAST_KIND, LAST_STATUS = 5, 2
+"""The last span kind and status code that OTLP knows (trace.proto); later ones are kept as a flag."""
 ERROR_SEVERITY = 17
 """Log records from this severity number on (ERROR) count as errors."""
 
@@ -266,6 +268,10 @@ def _span_context(
         flags.append("negative_duration")
     if not -SKEW_PAST <= timestamp - received_at <= SKEW_FUTURE:
         flags.append("clock_skew")
+    if not 0 <= span.kind <= LAST_KIND:
+        flags.append(f"unspecified_kind({span.kind})")
+    if not 0 <= span.status_code <= LAST_STATUS:
+        flags.append(f"unspecified_status({span.status_code})")
     attributes = _context.attributes_without(span.attributes, reading.content_keys)
     if span.status_message:
         attributes.setdefault("otel.status_description", _context.cut(span.status_message, 4096))

@@ -342,6 +342,14 @@ def evaluation(flag: str = "new-checkout", at_ms: int = 1) -> SpanEvent:
     return SpanEvent("feature_flag.evaluation", START_NS + at_ms * MS, {"feature_flag.key": flag})
 
 
+def test_a_kind_and_a_status_of_a_later_release_are_kept_as_flags() -> None:
+    later = replace(make_span(), kind=99, status_code=7)
+
+    assert rows_of(later).event.context["flags"] == ["unspecified_kind(99)", "unspecified_status(7)"]
+    assert rows_of(later).event.status == "unset"
+    assert all("flags" not in rows_of(replace(make_span(), kind=kind)).event.context for kind in range(6))
+
+
 def test_flag_evaluations_of_a_span_are_events_of_their_own_even_if_they_are_alike() -> None:
     span = make_span(events=[evaluation(), SpanEvent("something else"), evaluation(), evaluation("other", 2)])
 
