@@ -69,6 +69,7 @@ def _id(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     help=f"What it allows, of {', '.join(SCOPES)}; with commas, or given again.",
 )  # fmt: skip
 @click.option("--name", metavar="TEXT", default="", help="What it is for.")
+@click.option("--operator", is_flag=True, help="Of who looks after all organizations: to read, or administer, any.")
 @time_option("--expires", help="First moment when it is refused; without it, it does not expire.")
 @click.option("--days", type=click.IntRange(1, 36_500), help="Days until it expires, instead of --expires.")
 @click.option("--why", metavar="TEXT", help="Reason, for the audit log.")
@@ -79,6 +80,7 @@ def create_key(
     workspace: str | None,
     scopes: tuple[str, ...],
     name: str,
+    operator: bool,
     expires: datetime | None,
     days: int | None,
     why: str | None,
@@ -104,6 +106,7 @@ def create_key(
             now=now,
             name=name,
             expires_at=expires_at,
+            is_operator=operator,
             why=why,
         )
         key_id = text.split("_")[1]
@@ -112,6 +115,8 @@ def create_key(
         click.echo(json.dumps({"key": text, **_object(row, now)}))
         return
     click.echo(text)
+    if operator:
+        click.echo("it opens every organization; where it names none (organization_id), this one", err=True)
     whose = f"workspace {workspace} of organization {org}" if workspace else f"organization {org}"
     until = "" if expires_at is None else f", until {rfc3339(expires_at)}"
     click.echo(f"key {key_id}: {', '.join(row.scopes)} for {whose}{until}", err=True)

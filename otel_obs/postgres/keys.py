@@ -30,6 +30,8 @@ _KEYS = load("keys")
 
 SCOPES = ("ingest", "read", "flags", "admin")
 """What a key may allow; none includes another."""
+OPERATORS = frozenset(("read", "admin"))
+"""What of it operators' keys may."""
 
 _BASE36 = string.digits + string.ascii_lowercase
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -59,6 +61,8 @@ class StoredKey:
     scopes: frozenset[str]
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    is_operator: bool = False
+    """It may name any organization; this one is meant where it names none."""
 
 
 class KeyRow(NamedTuple):
@@ -75,6 +79,7 @@ class KeyRow(NamedTuple):
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    is_operator: bool
 
     def state(self, now: datetime) -> str:
         """Return ``active``, ``expired``, ``revoked`` or ``deleted`` (with its organization or workspace)."""
@@ -144,6 +149,7 @@ def create(
     now: datetime,
     name: str = "",
     expires_at: datetime | None = None,
+    is_operator: bool = False,
     why: str | None = None,
 ) -> str:
     """Make a key and return it: this is the only moment when anybody can know it.
@@ -151,8 +157,11 @@ def create(
     An organization or a workspace that is not known yet is registered. The audit entry is of the same transaction.
 
     Raises:
-        ConfigurationError: the organization or the workspace was deleted.
+        ConfigurationError: the organization or the workspace was deleted, or an operator's key would be bound to a
+            workspace or allow to send.
     """
+    if is_operator and (workspace_id is not None or not set(scopes) <= OPERATORS):
+        raise ConfigurationError(f"an operator's key is for no workspace, and allows {' or '.join(sorted(OPERATORS))}")
     key, held = new_key()
     tenant = {"organization_id": organization_id, "workspace_id": workspace_id}
     with connection.transaction():
@@ -172,6 +181,7 @@ def create(
                     "created_at": now,
                     "created_by": audit.account(),
                     "expires_at": expires_at,
+                    "is_operator": is_operator,
                 },
             )
     return key
@@ -235,6 +245,7 @@ class PostgresKeys:
                 scopes=frozenset(row[5]),
                 expires_at=row[6],
                 revoked_at=row[7],
+                is_operator=row[8],
             )
             for row in rows
         }

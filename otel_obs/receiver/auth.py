@@ -33,6 +33,8 @@ class Principal:
     workspace_id: str | None = None
     """The only workspace; None: all of the organization."""
     scopes: frozenset[str]
+    is_operator: bool = False
+    """It may name another organization than this one."""
 
 
 def key_in(headers: Headers) -> PresentedKey:
@@ -74,7 +76,11 @@ def principal_of(key: StoredKey, *, now: datetime) -> Principal:
     if key.is_bound and key.workspace_id is None:
         raise PermissionDeniedError("the workspace of this API key was deleted")
     return Principal(
-        key_id=key.id, organization_id=key.organization_id, workspace_id=key.workspace_id, scopes=key.scopes
+        key_id=key.id,
+        organization_id=key.organization_id,
+        workspace_id=key.workspace_id,
+        scopes=key.scopes,
+        is_operator=key.is_operator,
     )
 
 

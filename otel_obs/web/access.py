@@ -19,7 +19,7 @@ from otel_obs.errors import InvalidQueryError, PermissionDeniedError
 from otel_obs.maintenance.sweeping import Subject
 from otel_obs.postgres.reading import Reader
 from otel_obs.postgres.vault import Vault
-from otel_obs.receiver.auth import Authenticator
+from otel_obs.receiver.auth import Authenticator, Principal
 from otel_obs.receiver.http import address_of
 from otel_obs.settings import is_identifier, is_loopback
 from otel_obs.tenancy import DEFAULT
@@ -34,6 +34,8 @@ class Caller:
     """What the key allows; None: everything, for nobody is asked for keys."""
     actor: str
     """Who changes are written down under."""
+    is_operator: bool = False
+    """Any organization may be asked for."""
 
     def may(self, scope: str) -> bool:
         """Tell whether *scope* is allowed."""
@@ -84,13 +86,30 @@ def by_keys(authenticator: Authenticator) -> Authenticate:
 
     def authenticate(request: Request, scope: str) -> Caller:
         found = authenticator.authenticate(request.headers.items(), scope, address=address_of(request))
-        return Caller(
-            reader=Reader(organization_id=found.organization_id, workspace_id=found.workspace_id),
-            scopes=found.scopes,
-            actor=f"key:{found.key_id}",
-        )
+        return caller_of(found, request)
 
     return authenticate
+
+
+def caller_of(found: Principal, request: Request) -> Caller:
+    """Return whose rows the holder of a key asks for: an operator's names any organization, by its parameter.
+
+    Raises:
+        InvalidQueryError: no organization can be called that.
+    """
+    asked = request.query_params.get("organization_id") if found.is_operator else None
+    return Caller(
+        reader=Reader(organization_id=_named(asked or found.organization_id), workspace_id=found.workspace_id),
+        scopes=found.scopes,
+        actor=f"key:{found.key_id}",
+        is_operator=found.is_operator,
+    )
+
+
+def _named(organization_id: str) -> str:
+    if not is_identifier(organization_id):
+        raise InvalidQueryError("organization_id: at most 200 bytes without control characters are expected")
+    return organization_id
 
 
 def by_nothing(request: Request, scope: str) -> Caller:
@@ -98,9 +117,7 @@ def by_nothing(request: Request, scope: str) -> Caller:
     del scope
     if not _is_local(request.headers.get("host", "")):
         raise PermissionDeniedError("without keys this is answered on loopback addresses only")
-    organization_id = request.query_params.get("organization_id", DEFAULT)
-    if not is_identifier(organization_id):
-        raise InvalidQueryError("organization_id: at most 200 bytes without control characters are expected")
+    organization_id = _named(request.query_params.get("organization_id", DEFAULT))
     return Caller(reader=Reader(organization_id=organization_id), scopes=None, actor="local")
 
 

@@ -13,6 +13,7 @@ import httpx
 import psycopg
 import pytest
 
+from otel_obs.errors import ConfigurationError
 from otel_obs.flags.store import Change, FlagScope, listed, set_flag
 from otel_obs.postgres import keys, sessions
 from otel_obs.postgres.pool import conninfo
@@ -94,6 +95,9 @@ def world(module_database: str) -> Iterator[World]:
                 ("revoked", "acme", None, ["read"]),
             )
         }
+        made["operator"] = keys.create(
+            connection, organization_id="acme", workspace_id=None, scopes=["read", "admin"], now=now, is_operator=True
+        )
         set_flag(connection, "ours", FlagScope(organization_id="acme"), Change(is_enabled=True))
         set_flag(connection, "theirs", FlagScope(organization_id="others"), Change(is_enabled=True))
         set_flag(connection, "everyone's", FlagScope(), Change(is_enabled=True))
@@ -435,3 +439,78 @@ def test_costs_say_so_where_sampling_makes_them_partial(world: World) -> None:
 
         assert "never came here" not in before
         assert "1 of the newest 1 traces begin with a span that never came here" in client.get("/costs").text
+
+
+def test_an_operator_looks_at_any_organization_and_switches_between_them(world: World) -> None:
+    with world.signed_in("operator") as client:
+        own = client.get("/traces", params={"since": "30d"})
+        other = client.get("/traces", params={"since": "30d", "organization_id": "others"})
+        api = client.get("/api/v1/traces", params={"since": "30d", "organization_id": "others"})
+
+    assert TRACES["acme"] in own.text
+    assert TRACES["others"] not in own.text
+    assert TRACES["others"] in other.text
+    assert TRACES["acme"] not in other.text
+    assert {row["trace_id"] for row in api.json()["items"]} >= {TRACES["others"]}
+    assert TRACES["acme"] not in api.text
+    switch = re.findall(r"<option( selected)?>(acme|others)</option>", other.text)
+    assert sorted(switch) == [("", "acme"), (" selected", "others")]
+    assert "organization_id=others" in other.text, "links stay with that organization"
+
+
+def test_an_operator_changes_what_he_looks_at_under_his_own_name(world: World) -> None:
+    with world.signed_in("operator") as client:
+        page = "/flags?organization_id=others"
+        sent = post(client, page, {"name": "by operator", "scope": "organization", "is_enabled": "on"}, page)
+
+    assert sent.status_code == 303
+    with psycopg.connect(conninfo(world.url)) as connection:
+        flags = connection.execute(
+            "SELECT organization_id FROM feature_flags WHERE flag_name = 'by operator'"
+        ).fetchall()
+        written = "SELECT organization_id, actor FROM audit_log WHERE action = 'flags.set' ORDER BY id DESC LIMIT 1"
+        who = connection.execute(written).fetchone()
+    assert flags == [("others",)]
+    assert who == ("others", f"key:{world.keys['operator'].split('_')[1]}")
+
+
+@pytest.mark.parametrize("name", ["reader", "admin", "bound"])
+def test_who_is_no_operator_names_another_organization_in_vain(name: str, world: World) -> None:
+    with world.signed_in(name) as client:
+        page = client.get("/traces", params={"since": "30d", "organization_id": "others"})
+    api = httpx.get(
+        f"{world.base}/api/v1/traces", params={"since": "30d", "organization_id": "others"},
+        headers={"x-api-key": world.keys[name]}, timeout=30,
+    )  # fmt: skip
+
+    assert TRACES["others"] not in page.text
+    assert "others</option>" not in page.text
+    assert TRACES["others"] not in api.text
+    assert TRACES["blue"] in api.text
+
+
+@pytest.mark.parametrize("named", ["\x00", "x" * 201, "a\nb"])
+def test_an_operator_names_what_no_organization_can_be_called(named: str, world: World) -> None:
+    found = httpx.get(
+        f"{world.base}/api/v1/traces", params={"organization_id": named},
+        headers={"x-api-key": world.keys["operator"]}, timeout=30,
+    )  # fmt: skip
+
+    assert found.status_code == 400
+
+
+def test_an_operators_key_sends_nothing_and_is_bound_to_nothing(world: World) -> None:
+    now = datetime.now(tz=timezone.utc)
+    with psycopg.connect(conninfo(world.url), autocommit=True) as connection:
+        for scopes, workspace in ((["ingest"], None), (["flags"], None), (["read"], "blue")):
+            with pytest.raises(ConfigurationError):
+                keys.create(
+                    connection, organization_id="acme", workspace_id=workspace, scopes=scopes, now=now, is_operator=True
+                )
+            with pytest.raises(psycopg.errors.CheckViolation):
+                connection.execute(
+                    "INSERT INTO api_keys (id, hash, organization_id, workspace_id, is_bound, scopes, created_by, "
+                    "is_operator) VALUES (repeat('a', 16), decode(repeat('00', 32), 'hex'), 'acme', %s, %s, %s, 'me', "
+                    "true)",
+                    [workspace, workspace is not None, scopes],
+                )

@@ -682,6 +682,7 @@ def test_what_was_made_and_revoked_is_in_the_audit_log(
     ]  # fmt: skip
     assert entries[0].after == {
         "organization_id": "acme", "workspace_id": None, "scopes": ["admin"], "name": "", "expires_at": None,
+        "is_operator": False,
     }  # fmt: skip
     assert first["state"] == "revoked"
     assert again["revoked_at"] == first["revoked_at"]

@@ -13,19 +13,19 @@ ON CONFLICT (organization_id, id) DO NOTHING;
 
 -- name: create_key
 INSERT INTO api_keys (id, hash, organization_id, workspace_id, is_bound, scopes, name, created_at, created_by,
-    expires_at)
+    expires_at, is_operator)
 VALUES (%(id)s, %(hash)s, %(organization_id)s, %(workspace_id)s, %(workspace_id)s::text IS NOT NULL, %(scopes)s,
-    %(name)s, %(created_at)s, %(created_by)s, %(expires_at)s);
+    %(name)s, %(created_at)s, %(created_by)s, %(expires_at)s, %(is_operator)s);
 
 -- name: find_keys
 -- What decides about requests; ids that are not there have no row.
-SELECT id, hash, organization_id, workspace_id, is_bound, scopes, expires_at, revoked_at
+SELECT id, hash, organization_id, workspace_id, is_bound, scopes, expires_at, revoked_at, is_operator
 FROM api_keys
 WHERE id = ANY(%(ids)s::text[]);
 
 -- name: list_keys
 SELECT id, organization_id, workspace_id, is_bound, scopes, name, created_at, created_by, expires_at, revoked_at,
-    last_used_at
+    last_used_at, is_operator
 FROM api_keys
 WHERE (%(id)s::text IS NULL OR id = %(id)s)
   AND (%(organization_id)s::text IS NULL OR organization_id = %(organization_id)s)

@@ -17,9 +17,8 @@ from otel_obs.flags.limits import RateLimit
 from otel_obs.postgres import audit, sessions
 from otel_obs.postgres.keys import presented
 from otel_obs.postgres.pool import translated
-from otel_obs.postgres.reading import Reader
-from otel_obs.receiver.auth import READ, Authenticator
-from otel_obs.web.access import Authenticate, Caller, by_keys, is_https
+from otel_obs.receiver.auth import READ, Authenticator, Principal
+from otel_obs.web.access import Authenticate, Caller, by_keys, caller_of, is_https
 
 _NAME = "otel_obs_session"
 _CREDENTIALS = ("authorization", "x-api-key")
@@ -74,7 +73,7 @@ class Sessions:
         with translated(), self._pool.connection() as connection:
             sessions.close_session(connection, token)
 
-    def caller(self, token: str, scope: str) -> Caller:
+    def holder(self, token: str, scope: str) -> Principal:
         """Return who holds *token*.
 
         Raises:
@@ -85,12 +84,7 @@ class Sessions:
             key_id = sessions.key_of_session(connection, token, datetime.now(tz=timezone.utc))
         if key_id is None:
             raise UnauthenticatedError
-        found = self._authenticator.holder(key_id, scope)
-        return Caller(
-            reader=Reader(organization_id=found.organization_id, workspace_id=found.workspace_id),
-            scopes=found.scopes,
-            actor=f"key:{found.key_id}",
-        )
+        return self._authenticator.holder(key_id, scope)
 
 
 def by_keys_or_session(authenticator: Authenticator, found: Sessions) -> Authenticate:
@@ -103,7 +97,7 @@ def by_keys_or_session(authenticator: Authenticator, found: Sessions) -> Authent
             return keys(request, scope)
         if request.method not in ("GET", "HEAD") and not getattr(request.state, "is_own_form", False):
             raise PermissionDeniedError("a browser changes things with forms of the dashboard only")
-        return found.caller(token, scope)
+        return caller_of(found.holder(token, scope), request)
 
     return authenticate
 
