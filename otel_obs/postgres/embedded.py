@@ -109,7 +109,7 @@ class EmbeddedPostgres:
         uri = _uri(sockets, database="postgres")
         until = time.monotonic() + READY_WITHIN_S
         is_launched = False
-        while not _answers(uri):
+        while not _has_database(uri):
             if not _is_supervised(self._data_dir):
                 if is_launched:
                     raise EmbeddedPostgresError(f"the server does not start: {last_lines(_tail(home))}")
@@ -118,7 +118,6 @@ class EmbeddedPostgres:
             if time.monotonic() > until:
                 raise EmbeddedPostgresError(f"the server is not ready in time: {last_lines(_tail(home))}")
             time.sleep(0.02)
-        _make_database(uri)
 
     def _launch(self, account: Account, home: Path, sockets: Path) -> None:
         if account.is_other:
@@ -240,7 +239,12 @@ def _answers(uri: str) -> bool:
     return True
 
 
-def _make_database(uri: str) -> None:
-    with psycopg.connect(uri, autocommit=True) as connection:
-        if connection.execute(_EMBEDDED["has_database"]).fetchone() is None:
-            connection.execute(_EMBEDDED["create_database"])
+def _has_database(uri: str) -> bool:
+    """Make our database if it is missing; return False while the server does not answer, or is about to end."""
+    try:
+        with psycopg.connect(uri, connect_timeout=2, autocommit=True) as connection:
+            if connection.execute(_EMBEDDED["has_database"]).fetchone() is None:
+                connection.execute(_EMBEDDED["create_database"])
+    except psycopg.OperationalError:
+        return False
+    return True
