@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from otel_obs.maintenance.resealing import COLUMNS
+from otel_obs.postgres.contents import COLUMNS
 from otel_obs.postgres.vault import Vault
 from otel_obs.sealing import SealedError
 

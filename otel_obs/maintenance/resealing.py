@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from otel_obs.postgres.arrays import arrays
-from otel_obs.postgres.contents import blinded_hash, blinded_hashes, place_of_value
+from otel_obs.postgres.contents import COLUMNS, Column, blinded_hash, blinded_hashes
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.vault import CONTENT, Keys, Vault
@@ -34,45 +34,24 @@ AT_ONCE = 500
 _Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """A column of content."""
-
-    table: str
-    name: str
-    """Its name where it rests readable; that of what is sealed ends in ``_encrypted``."""
-    key: tuple[str, ...]
-    """What names a row, beside the organization."""
-    time: str = "timestamp"
-    bound: tuple[str, ...] = ("trace_id", "event_id")
-    """Columns that the value is bound to, beside the organization and the time."""
-    digest: str | None = None
-    """The hash of the content that is blinded with it."""
-
-    def place(self, organization_id: str, row: Mapping[str, Any]) -> bytes:
-        """Return where the value of *row* is."""
-        bound = (str(row[name]) for name in self.bound)
-        return place_of_value(organization_id, self.table, self.name, row[self.time], *bound)
-
-    @property
-    def statements(self) -> tuple[sql.Composed, sql.Composed]:
-        """Return what finds values that are readable or sealed by another key, after some row, and what seals them."""
-        names = dict.fromkeys((*self.key, self.time, *self.bound))
-        formats = {
-            "table": sql.Identifier(self.table),
-            "plain": sql.Identifier(self.name),
-            "encrypted": sql.Identifier(f"{self.name}_encrypted"),
-            "digest": sql.SQL("NULL") if self.digest is None else sql.Identifier(self.digest),
-            "named": sql.SQL(", ").join(map(sql.Identifier, names)),
-            "key": sql.SQL(", ").join(map(sql.Identifier, self.key)),
-            "after": sql.SQL(", ").join(sql.Placeholder(name) for name in self.key),
-            "arrays": sql.SQL(", ").join(map(_array, self.key)),
-            "same": sql.SQL(" AND ").join(sql.SQL("t.{0} = n.{0}").format(sql.Identifier(name)) for name in self.key),
-            "set_digest": sql.SQL("")
-            if self.digest is None
-            else sql.SQL(", {} = n.digest").format(sql.Identifier(self.digest)),
-        }
-        return _FIND.format(**formats), _SEAL.format(**formats)
+def _statements(column: Column) -> tuple[sql.Composed, sql.Composed]:
+    """Return what finds values that are readable or sealed by another key, after some row, and what seals them."""
+    names = dict.fromkeys((*column.key, column.time, *column.bound))
+    formats = {
+        "table": sql.Identifier(column.table),
+        "plain": sql.Identifier(column.name),
+        "encrypted": sql.Identifier(f"{column.name}_encrypted"),
+        "digest": sql.SQL("NULL") if column.digest is None else sql.Identifier(column.digest),
+        "named": sql.SQL(", ").join(map(sql.Identifier, names)),
+        "key": sql.SQL(", ").join(map(sql.Identifier, column.key)),
+        "after": sql.SQL(", ").join(sql.Placeholder(name) for name in column.key),
+        "arrays": sql.SQL(", ").join(map(_array, column.key)),
+        "same": sql.SQL(" AND ").join(sql.SQL("t.{0} = n.{0}").format(sql.Identifier(name)) for name in column.key),
+        "set_digest": sql.SQL("")
+        if column.digest is None
+        else sql.SQL(", {} = n.digest").format(sql.Identifier(column.digest)),
+    }
+    return _FIND.format(**formats), _SEAL.format(**formats)
 
 
 def _array(name: str) -> sql.Composable:
@@ -84,7 +63,7 @@ _FIND = sql.SQL("""
 SELECT {named}, {plain} AS plain, {encrypted} AS sealed, {digest} AS digest
 FROM {table}
 WHERE organization_id = %(organization_id)s
-    AND (length({plain}::text) > 0 OR substring({encrypted} FROM 1 FOR length(%(head)s)) <> %(head)s)
+    AND ({plain} IS NOT NULL OR substring({encrypted} FROM 1 FOR length(%(head)s)) <> %(head)s)
     AND (%(is_first)s OR ({key}) > ({after}))
 ORDER BY {key}
 LIMIT %(row_limit)s
@@ -96,27 +75,6 @@ SET {plain} = NULL, {encrypted} = n.sealed{set_digest}
 FROM unnest({arrays}, %(sealed)s::bytea[], %(digest)s::text[]) AS n ({key}, sealed, digest)
 WHERE t.organization_id = %(organization_id)s AND {same}
 """)
-_KEY = ("trace_id", "event_id", "timestamp")
-COLUMNS = (
-    Column(
-        table="span_contents",
-        name="body",
-        key=("trace_id", "event_id", "part", "timestamp"),
-        bound=("trace_id", "event_id", "part"),
-        digest="sha256",
-    ),
-    Column(table="agent_trace_history", name="input_context", key=_KEY),
-    Column(table="agent_trace_history", name="output_summary", key=_KEY),
-    Column(table="prompt_similarity_logs", name="flagged_reference", key=_KEY),
-    Column(
-        table="quarantine",
-        name="payload",
-        key=("id",),
-        time="received_at",
-        bound=("signal", "reason", "sha256"),
-        digest="sha256",
-    ),
-)
 
 
 @dataclass(slots=True)
@@ -172,9 +130,13 @@ class _Organization:
 
     def reseal(self) -> None:
         replaced = self._begin()
-        self._pass()
-        for name in replaced:
-            self._destroy(name)
+        unreadable = self._pass()
+        if replaced:
+            self._wait_for_writers(replaced)
+            unreadable = self._pass()
+            if not unreadable:
+                self._destroy(replaced)
+        self._done.values_unreadable += unreadable
 
     def _begin(self) -> list[str]:
         """Wrap the data keys anew, and replace the one in force unless that is going on; return those replaced."""
@@ -210,37 +172,49 @@ class _Organization:
         self._reports()
         return unreadable
 
-    def _destroy(self, name: str) -> None:
-        """Destroy a replaced key, once nobody seals with it any more and nothing needs it."""
+    def _wait_for_writers(self, names: Sequence[str]) -> None:
+        """Wait until who seals with a replaced key has committed: another pass sees what came since the first one."""
         with translated(), self._pool.connection() as connection, connection.transaction():
-            if connection.execute(_SEALING["hold_key"], {"organization_id": self._id, "id": name}).fetchone() is None:
-                return
-        # Who sealed with it has committed: what came since the first pass is seen now.
-        if self._pass():
-            return
-        with translated(), self._pool.connection() as connection:
-            connection.execute(_SEALING["destroy_key"], {"organization_id": self._id, "id": name})
-        self._done.keys_destroyed += 1
+            for name in names:
+                connection.execute(_SEALING["hold_key"], {"organization_id": self._id, "id": name})
 
-    def _column(self, column: Column) -> int:
-        """Seal the values of *column*; return how many cannot be opened."""
-        find, seal = column.statements
-        after: _Row = {}
-        unreadable = 0
+    def _destroy(self, names: Sequence[str]) -> None:
+        """Destroy replaced keys, which nothing needs any more."""
+        with translated(), self._pool.connection() as connection, connection.transaction():
+            for name in names:
+                gone = connection.execute(_SEALING["destroy_key"], {"organization_id": self._id, "id": name})
+                self._done.keys_destroyed += gone.rowcount
+
+    def _in_batches(self, step: Callable[[psycopg.Connection, Keys, Any], Sequence[Any]]) -> None:
+        """Let *step* change some rows that stand behind those before, until there are none; each is a transaction."""
+        after: Any = None
         while True:
             with translated(), self._pool.connection() as connection, connection.transaction():
                 keys = self._vault.in_force(connection, [self._id])[self._id]
-                rows = self._found(connection, column, find, keys, after)
-                changed = [new for row in rows if (new := self._changed(connection, column, keys, row)) is not None]
-                if changed:
-                    names = (*column.key, "sealed", "digest")
-                    values = arrays(names, ([row[name] for name in names] for row in changed))
-                    connection.execute(seal, {**values, "organization_id": self._id})
-            unreadable += len(rows) - len(changed)
+                rows = step(connection, keys, after)
             self._progress(self._done)
             if len(rows) < AT_ONCE:
-                return unreadable
+                return
             after = rows[-1]
+
+    def _column(self, column: Column) -> int:
+        """Seal the values of *column*; return how many cannot be opened."""
+        find, seal = _statements(column)
+        unreadable = 0
+
+        def step(connection: psycopg.Connection, keys: Keys, after: _Row | None) -> Sequence[_Row]:
+            nonlocal unreadable
+            rows = self._found(connection, column, find, keys, after or {})
+            changed = [new for row in rows if (new := self._changed(connection, column, keys, row)) is not None]
+            if changed:
+                names = (*column.key, "sealed", "digest")
+                values = arrays(names, ([row[name] for name in names] for row in changed))
+                connection.execute(seal, {**values, "organization_id": self._id})
+            unreadable += len(rows) - len(changed)
+            return rows
+
+        self._in_batches(step)
+        return unreadable
 
     def _found(
         self, connection: psycopg.Connection, column: Column, find: sql.Composed, keys: Keys, after: _Row
@@ -266,7 +240,6 @@ class _Organization:
                 content = self._vault.opened(connection, self._id, bytes(row["sealed"]), where)
                 self._done.values_resealed += 1
         except SealedError:
-            self._done.values_unreadable += 1
             return None
         named = row if column.digest is None else {**row, **self._blinded(column, keys, row, content)}
         return {**named, "sealed": keys.content.seal(content, column.place(self._id, named))}
@@ -277,40 +250,38 @@ class _Organization:
         return {"digest": digest, str(column.digest): digest}
 
     def _calls(self) -> None:
-        trace_id = event_id = ""
-        while True:
-            with translated(), self._pool.connection() as connection, connection.transaction():
-                index = self._vault.in_force(connection, [self._id])[self._id].index
-                asked = {"organization_id": self._id, "trace_id": trace_id, "event_id": event_id, "row_limit": AT_ONCE}
-                rows = connection.execute(_SEALING["calls_to_blind"], asked).fetchall()
-                changed = [
-                    (*row[:3], blinded_hash(row[3], index), Jsonb(blinded_hashes(row[4], index))) for row in rows
-                ]
-                names = ("timestamps", "trace_ids", "event_ids", "prompt_hashes", "prefix_hashes")
-                if changed:
-                    connection.execute(_SEALING["blind_calls"], {**arrays(names, changed), "organization_id": self._id})
+        """Blind the hashes of prompts that anybody could have made."""
+
+        def step(connection: psycopg.Connection, keys: Keys, after: Sequence[Any] | None) -> Sequence[Any]:
+            rows = connection.execute(_SEALING["calls_to_blind"], self._behind(after, 1)).fetchall()
+            changed = [
+                (*row[:3], blinded_hash(row[3], keys.index), Jsonb(blinded_hashes(row[4], keys.index))) for row in rows
+            ]
+            names = ("timestamps", "trace_ids", "event_ids", "prompt_hashes", "prefix_hashes")
+            if changed:
+                connection.execute(_SEALING["blind_calls"], {**arrays(names, changed), "organization_id": self._id})
             self._done.hashes_blinded += len(changed)
-            self._progress(self._done)
-            if len(rows) < AT_ONCE:
-                return
-            trace_id, event_id = rows[-1][1:3]
+            return rows
+
+        self._in_batches(step)
 
     def _reports(self) -> None:
-        trace_id = event_id = ""
-        while True:
-            with translated(), self._pool.connection() as connection, connection.transaction():
-                index = self._vault.in_force(connection, [self._id])[self._id].index
-                asked = {"organization_id": self._id, "trace_id": trace_id, "event_id": event_id, "row_limit": AT_ONCE}
-                rows = connection.execute(_SEALING["reports_to_blind"], asked).fetchall()
-                changed = [(*row[:2], Jsonb(_blinded_report(row[2], index))) for row in rows]
-                if changed:
-                    names = ("trace_ids", "event_ids", "reports")
-                    connection.execute(
-                        _SEALING["blind_reports"], {**arrays(names, changed), "organization_id": self._id}
-                    )
-            if len(rows) < AT_ONCE:
-                return
-            trace_id, event_id = rows[-1][:2]
+        """Blind them in reports of calls that are told more than once."""
+
+        def step(connection: psycopg.Connection, keys: Keys, after: Sequence[Any] | None) -> Sequence[Any]:
+            rows = connection.execute(_SEALING["reports_to_blind"], self._behind(after, 0)).fetchall()
+            changed = [(*row[:2], Jsonb(_blinded_report(row[2], keys.index))) for row in rows]
+            names = ("trace_ids", "event_ids", "reports")
+            if changed:
+                connection.execute(_SEALING["blind_reports"], {**arrays(names, changed), "organization_id": self._id})
+            return rows
+
+        self._in_batches(step)
+
+    def _behind(self, after: Sequence[Any] | None, position: int) -> dict[str, Any]:
+        """Return what asks for rows behind *after*, whose trace and event stand from *position* on."""
+        trace_id, event_id = ("", "") if after is None else after[position : position + 2]
+        return {"organization_id": self._id, "trace_id": trace_id, "event_id": event_id, "row_limit": AT_ONCE}
 
 
 def _blinded_report(report: dict[str, Any], index: bytes) -> dict[str, Any]:

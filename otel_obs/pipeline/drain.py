@@ -17,9 +17,10 @@ from otel_obs.errors import ObsError
 from otel_obs.pipeline.accepted import Accepted, accepted_of
 from otel_obs.pipeline.committing import Committer
 from otel_obs.pipeline.ingest import Mapping, Received
-from otel_obs.pipeline.sealing import SealedError, Sealer
+from otel_obs.pipeline.sealing import Sealer
 from otel_obs.pipeline.segment import Record
 from otel_obs.pipeline.spool import Spool, Ticket
+from otel_obs.sealing import SealedError
 
 _log = logging.getLogger(__name__)
 

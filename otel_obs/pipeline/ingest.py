@@ -33,6 +33,7 @@ from otel_obs.rows.policy import Rules, restricted
 from otel_obs.rows.redaction import redacted
 from otel_obs.rows.report import EventKey, report_of
 from otel_obs.rows.tables import DEFAULTED_WORKSPACE, PART_OF_EXECUTION, TOP_OF_TRACE, EventRow
+from otel_obs.rows.usage import size_of
 from otel_obs.tenancy import Sender, Tenant, TenantDefaults, TenantRefusedError, tenant_of
 
 _log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Received:
     @property
     def size_bytes(self) -> int:
         """Return about how much memory the rows take."""
-        return sum(1500 + sum(row.bytes for row in record.contents) for record in self.records)
+        return size_of(self.records)
 
 
 class _Making:

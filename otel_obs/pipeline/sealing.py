@@ -13,15 +13,11 @@ from collections.abc import Sequence
 
 from otel_obs.errors import ConfigurationError
 from otel_obs.pipeline.segment import Header, Record
+from otel_obs.sealing import NONCE_BYTES, SealedError, derived
 
 KEY_ID = "kid"
 """Field of a header: the name of the key that sealed the body."""
 _PURPOSE = b"otel_obs spool v1"
-_NONCE_BYTES = 12
-
-
-class SealedError(Exception):
-    """The body was sealed with a key that is not here, or is not what was sealed."""
 
 
 class Sealer:
@@ -39,7 +35,8 @@ class Sealer:
         """
         name = record.header.get(KEY_ID)
         if name is not None:
-            raise SealedError(f"it was sealed with the key {name!r}, which is not in OTEL_OBS_ENCRYPTION_KEYS")
+            message = f"it was sealed with the key {name!r}, which is not in OTEL_OBS_ENCRYPTION_KEYS"
+            raise SealedError("locked", message)
         return record
 
 
@@ -50,20 +47,15 @@ class KeyedSealer(Sealer):
         # Installed with the gateway; an application that never seals does without.
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
-        from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
-        from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
-
-        def derived(key: bytes) -> bytes:
-            return HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(key)
 
         self._wrong: tuple[type[Exception], ...] = (InvalidTag, ValueError)
-        self._ciphers = {name: AESGCM(derived(key)) for name, key in keys}
+        self._ciphers = {name: AESGCM(derived(key, _PURPOSE)) for name, key in keys}
         self._writes_with = keys[0][0]
 
     def seal(self, record: Record) -> Record:
         """Return *record* with its body encrypted."""
         header = {**record.header, KEY_ID: self._writes_with}
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce = os.urandom(NONCE_BYTES)
         sealed = self._ciphers[self._writes_with].encrypt(nonce, record.body, _canonical(header))
         return Record(header, nonce + sealed)
 
@@ -76,11 +68,11 @@ class KeyedSealer(Sealer):
         cipher = self._ciphers.get(str(record.header.get(KEY_ID)))
         if cipher is None:
             return super().open(record)
-        nonce, sealed = record.body[:_NONCE_BYTES], record.body[_NONCE_BYTES:]
+        nonce, sealed = record.body[:NONCE_BYTES], record.body[NONCE_BYTES:]
         try:
             body = cipher.decrypt(nonce, sealed, _canonical(record.header))
         except self._wrong:
-            raise SealedError(f"it is not what the key {record.header[KEY_ID]!r} sealed") from None
+            raise SealedError("undecryptable", f"it is not what the key {record.header[KEY_ID]!r} sealed") from None
         return Record({key: value for key, value in record.header.items() if key != KEY_ID}, body)
 
 

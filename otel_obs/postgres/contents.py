@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import psycopg
 
@@ -23,6 +24,50 @@ _MICROSECOND = timedelta(microseconds=1)
 def place_of_value(organization_id: str, table: str, column: str, timestamp: datetime, *key: str) -> bytes:
     """Return where a value is: *key* is what else names its row in the table."""
     return place_of(organization_id, table, column, str((timestamp - _EPOCH) // _MICROSECOND), *key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of content."""
+
+    table: str
+    name: str
+    """Its name where it rests readable; that of what is sealed ends in ``_encrypted``."""
+    key: tuple[str, ...]
+    """What names a row, beside the organization."""
+    time: str = "timestamp"
+    bound: tuple[str, ...] = ("trace_id", "event_id")
+    """Columns that the value is bound to, beside the organization and the time."""
+    digest: str | None = None
+    """The hash of the content that is blinded with it."""
+
+    def place(self, organization_id: str, row: Mapping[str, Any]) -> bytes:
+        """Return where the value of *row* is."""
+        bound = (str(row[name]) for name in self.bound)
+        return place_of_value(organization_id, self.table, self.name, row[self.time], *bound)
+
+
+_KEY = ("trace_id", "event_id", "timestamp")
+COLUMNS = (
+    Column(
+        table="span_contents",
+        name="body",
+        key=("trace_id", "event_id", "part", "timestamp"),
+        bound=("trace_id", "event_id", "part"),
+        digest="sha256",
+    ),
+    Column(table="agent_trace_history", name="input_context", key=_KEY),
+    Column(table="agent_trace_history", name="output_summary", key=_KEY),
+    Column(table="prompt_similarity_logs", name="flagged_reference", key=_KEY),
+    Column(
+        table="quarantine",
+        name="payload",
+        key=("id",),
+        time="received_at",
+        bound=("signal", "reason", "sha256"),
+        digest="sha256",
+    ),
+)
 
 
 def organizations_of(batch: Batch) -> set[str]:

@@ -18,12 +18,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_obs.errors import ObsError
-from otel_obs.pipeline.sealing import SealedError, Sealer
+from otel_obs.pipeline.sealing import Sealer
 from otel_obs.pipeline.segment import Record
 from otel_obs.pipeline.spool import Spool, Ticket
 from otel_obs.processor.buffer import Batch, Buffer
 from otel_obs.processor.counts import Announcer, Counts
 from otel_obs.processor.encoding import decode, encode, encode_each
+from otel_obs.sealing import SealedError
 
 ADOPT_EVERY_S = 5.0
 """How often folders of dead processes are looked for."""

@@ -8,7 +8,7 @@ import json
 import secrets
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +314,17 @@ def test_rotation_seals_everything_anew_and_destroys_the_old_key(world: World) -
     assert world.everywhere(CANARY) == []
 
 
+def test_nothing_is_sealed_where_nothing_was_kept(world: World) -> None:
+    nothing = replace(REFUSED, payload=b"", format="")
+    for store in (world.store(), world.store(OLD)):
+        store.write(Batch(quarantined=[nothing]))
+    done = rotated(world, NEW, OLD)
+
+    assert (done.values_sealed, done.values_resealed) == (0, 0)
+    kept = "SELECT DISTINCT payload, payload_encrypted FROM quarantine"
+    assert world.rows(kept) == [(None, None)]
+
+
 def test_rotation_seals_what_rested_readable(world: World) -> None:
     spans = [*said(CANARY * 200), *said(CANARY * 200)]
     write(world.store(), spans)
@@ -388,11 +399,12 @@ def test_a_writer_that_seals_with_the_old_key_during_a_rotation_loses_nothing(wo
 def test_what_nobody_can_open_stays_with_its_key(world: World) -> None:
     write(world.store(OLD), said(CANARY))
     world.connection.execute(
-        "UPDATE span_contents SET body_encrypted = set_byte(body_encrypted, 40, 0) WHERE part = 'input'"
+        "UPDATE span_contents SET body_encrypted = set_byte(body_encrypted, 40, 255 - get_byte(body_encrypted, 40)) "
+        "WHERE part = 'input'"
     )
     done = rotated(world, OLD)
 
-    assert done.values_unreadable >= 1
+    assert done.values_unreadable == 2, "the run's and the call's, each counted once"
     assert done.keys_destroyed == 0
     assert world.rows("SELECT count(*) FROM data_keys WHERE retired_at IS NOT NULL") == [(1,)]
 

@@ -7,9 +7,8 @@ ORDER BY r.ran_at DESC, r.id DESC
 LIMIT %(limit)s + 1;
 
 -- name: quarantine
-SELECT q.received_at, q.id, q.workspace_id, q.signal, q.reason, q.detail, 
-    coalesce(nullif(octet_length(q.payload), 0), octet_length(q.payload_encrypted)) AS bytes, q.sha256,
-    q.replayed_at
+SELECT q.received_at, q.id, q.workspace_id, q.signal, q.reason, q.detail,
+    coalesce(octet_length(q.payload), octet_length(q.payload_encrypted), 0) AS bytes, q.sha256, q.replayed_at
 FROM quarantine AS q
 WHERE q.organization_id = %(organization_id)s AND q.received_at >= %(since)s AND q.received_at < %(until)s
     AND (%(workspace_id)s::text IS NULL OR q.workspace_id = %(workspace_id)s)

@@ -1,7 +1,7 @@
 -- name: page
 -- Entries by number, after one; without their payloads.
 SELECT id, organization_id, workspace_id, received_at, signal, reason, detail, format,
-    coalesce(nullif(octet_length(payload), 0), octet_length(payload_encrypted), 0), sha256, replayed_at
+    coalesce(octet_length(payload), octet_length(payload_encrypted), 0), sha256, replayed_at
 FROM quarantine
 WHERE id > %(after)s
     AND (%(organization_id)s::text IS NULL OR organization_id = %(organization_id)s)

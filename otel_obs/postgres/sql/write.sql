@@ -190,7 +190,8 @@ WHERE e.organization_id = n.organization_id AND e."timestamp" = n."timestamp" AN
 -- Keep what was refused. What comes again from the spool, after a crash between commit and note, is known by its time.
 INSERT INTO quarantine (
     organization_id, workspace_id, received_at, signal, reason, detail, payload, sha256, format, payload_encrypted)
-SELECT organization_id, workspace_id, received_at, signal, reason, detail, payload, sha256, format, payload_encrypted
+SELECT organization_id, workspace_id, received_at, signal, reason, detail, nullif(payload, ''), sha256, format,
+    payload_encrypted
 FROM unnest(
     %(organization_ids)s::text[], %(workspace_ids)s::text[], %(received_at)s::timestamptz[], %(signals)s::text[],
     %(reasons)s::text[], %(details)s::text[], %(payloads)s::bytea[], %(formats)s::text[], %(encrypted)s::bytea[],

@@ -12,9 +12,10 @@ from otel_obs.model import Decoded
 from otel_obs.pipeline import recorded
 from otel_obs.pipeline.accepted import JSON, PROTOBUF, ROWS, Accepted, accepted_of
 from otel_obs.pipeline.ingest import Received, receive
-from otel_obs.pipeline.sealing import KeyedSealer, SealedError, Sealer, sealer_of
+from otel_obs.pipeline.sealing import KeyedSealer, Sealer, sealer_of
 from otel_obs.pipeline.segment import Record
 from otel_obs.rows.meaning import ContentPolicy
+from otel_obs.sealing import SealedError
 from otel_obs.tenancy import Sender, TenantDefaults
 from tests.builders import chat, make_span
 from tests.corpus import NAMES, capture
