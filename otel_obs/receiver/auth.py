@@ -187,6 +187,17 @@ class Authenticator:
             raise
 
 
+def is_still_allowed(ask: Callable[[], object]) -> bool:
+    """Tell whether *ask*, which was allowed once, still is; where nobody can tell now it stays so."""
+    try:
+        ask()
+    except (UnauthenticatedError, PermissionDeniedError):
+        return False
+    except ObsError:  # nobody can tell now
+        return True
+    return True
+
+
 def authenticator_by(store: PostgresKeys, refused: Callable[[ObsError], None] = lambda _: None) -> Authenticator:
     """Return what tells by the keys of *store* who is asking, and notes there who guesses."""
     attempts = Attempts()

@@ -8,12 +8,11 @@ from psycopg_pool import ConnectionPool
 from starlette.requests import Request
 from starlette.routing import Route
 
-from otel_obs.errors import ObsError, PermissionDeniedError, UnauthenticatedError
 from otel_obs.flags import ofrep
 from otel_obs.flags.asked import anyone, by_key
 from otel_obs.flags.snapshot import Snapshot
 from otel_obs.postgres.keys import PostgresKeys
-from otel_obs.receiver.auth import ADMIN, FLAGS, READ, Authenticator, authenticator_by
+from otel_obs.receiver.auth import ADMIN, FLAGS, READ, Authenticator, authenticator_by, is_still_allowed
 from otel_obs.receiver.http import address_of
 from otel_obs.settings import Settings, is_loopback
 
@@ -42,19 +41,9 @@ class FlagLookups:
 
 def may_listen(authenticator: Authenticator | None) -> Callable[[str], bool]:
     """Return what tells whether the holder of a key may go on following flags: not once it is revoked, or expires."""
-
-    def still_may(key_id: str) -> bool:
-        if authenticator is None:
-            return True
-        try:
-            authenticator.holder(key_id, FLAGS)
-        except (UnauthenticatedError, PermissionDeniedError):
-            return False
-        except ObsError:  # nobody can tell now
-            return True
-        return True
-
-    return still_may
+    if authenticator is None:
+        return lambda _: True
+    return lambda key_id: is_still_allowed(lambda: authenticator.holder(key_id, FLAGS))
 
 
 def authenticator_of(settings: Settings, pool: ConnectionPool) -> Authenticator | None:

@@ -21,8 +21,8 @@ from starlette.responses import Response, StreamingResponse
 from otel_obs.analytics.filters import Filters, cursor, moment, place, word
 from otel_obs.analytics.live import LiveEvent, events_since
 from otel_obs.analytics.metrics import Figures
-from otel_obs.errors import InvalidQueryError, ObsError, PermissionDeniedError, QueueFullError, UnauthenticatedError
-from otel_obs.receiver.auth import READ
+from otel_obs.errors import InvalidQueryError, QueueFullError
+from otel_obs.receiver.auth import READ, is_still_allowed
 from otel_obs.web.access import Api, Caller
 from otel_obs.web.asked import Asked, Asking
 from otel_obs.web.live import Live, Watcher
@@ -58,13 +58,7 @@ async def stream(
 
 def _still_may(api: Api, request: Request) -> bool:
     """Tell whether whoever listens still may: a key that is revoked, or a session that ends, ends the stream."""
-    try:
-        api.authenticate(request, READ)
-    except (UnauthenticatedError, PermissionDeniedError):
-        return False
-    except ObsError:  # nobody can tell now
-        return True
-    return True
+    return is_still_allowed(lambda: api.authenticate(request, READ))
 
 
 def _missed(api: Api, caller: Caller, last_event_id: str | None) -> list[LiveEvent] | None:
