@@ -158,7 +158,11 @@ def measure(system: System, postgres: Cluster, shape: Shape) -> tuple[Measured, 
             seconds = time.perf_counter() - began
             until(asker, system.pending_sql, 0)
             used, used_postgres = cpu_s(server.pid) - used, cpu_s(postgres.pid) - used_postgres
-            half = Sent() if system.is_peer else _at_half(system, server, shape, stored / seconds)
+            half, spent = Sent(), expected.cost_usd
+            if not system.is_peer:
+                half, more_usd = _at_half(system, server, shape, stored / seconds)
+                spent += more_usd
+                until(asker, system.spans_sql, rows + sent.accepted + half.accepted)
         if system.is_peer:
             time.sleep(COSTS_WITHIN_S)
         cost = ask(asker, system.cost_sql) - cost
@@ -173,17 +177,18 @@ def measure(system: System, postgres: Cluster, shape: Shape) -> tuple[Measured, 
             memory_mb=max(peak),
             lost=int(sent.accepted - stored),
             refused=sent.refused,
-            cost_ratio=cost / expected.cost_usd,
+            cost_ratio=cost / spent,
         ),
         expected,
     )
 
 
-def _at_half(system: System, server: Running, shape: Shape, spans_a_second: float) -> Sent:
-    """Return what becomes of requests at half of what the system takes."""
-    more, _ = requests_of(replace(shape, seed=shape.seed + HALF, spans=shape.spans // 4))
+def _at_half(system: System, server: Running, shape: Shape, spans_a_second: float) -> tuple[Sent, float]:
+    """Return what becomes of requests at half of what the system takes, and what their calls cost (US dollars)."""
+    more, expected = requests_of(replace(shape, seed=shape.seed + HALF, spans=shape.spans // 4))
     bodies = [_compressed(body) if system.compressed else body for body in map(system.body_of, more)]
-    return send(server.url, bodies, dict(server.headers), spans_a_second=spans_a_second / 2)
+    sent = send(server.url, bodies, dict(server.headers), spans_a_second=spans_a_second / 2)
+    return sent, expected.cost_usd
 
 
 def _limit(postgres: Cluster, written: str, expected: Expected) -> Measured:
