@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from sys import intern
 from typing import Any, NoReturn
 
@@ -341,7 +341,7 @@ _VALUES: dict[str, Callable[[object, Flags, int], AttributeValue]] = {
 
 
 def _pairs(found: _Object, name: str, flags: Flags, depth: int = 0) -> dict[str, AttributeValue]:
-    return collected((_pair(pair, flags, depth) for pair in _objects(found, name)), flags)
+    return collected(map(partial(_pair, flags=flags, depth=depth), _objects(found, name)), flags)
 
 
 def _pair(found: _Object, flags: Flags, depth: int) -> tuple[str, AttributeValue]:

@@ -25,7 +25,7 @@ SELF_PARENT = "self_parent"
 PARENT_MALFORMED = "parent_malformed"
 TRACE_ID_MALFORMED = "trace_id_malformed"
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 """NUL and lone surrogates: PostgreSQL stores neither in text nor in jsonb."""
 _REPLACEMENT = "\ufffd"
 _HEX = re.compile(r"^[0-9a-f]+$")
