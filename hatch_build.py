@@ -1,7 +1,7 @@
 """How is the package built? With the modules of the hot path compiled by mypyc, where there is a C compiler.
 
 A wheel has them compiled, an editable install has not. ``OTEL_OBS_COMPILE=1`` wants it in any case, and fails where it
-cannot be; with ``0`` nothing is compiled. The source stays in the wheel: it is what is read, and what other Pythons run.
+cannot be; with ``0`` nothing is compiled. The source is in every wheel: tracebacks show it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +47,94 @@ COMPILED = (
     "otel_obs/rows/redaction.py",
     "otel_obs/rows/report.py",
     "otel_obs/rows/summary.py",
-    "otel_obs/rows/tables.py",
     "otel_obs/tenancy.py",
 )
-"""What a span goes through from its bytes to its rows."""
+"""What a span goes through from its bytes to its rows. Rows themselves are not in it: who reads them from disk asks for
+the types of their columns, which compiled named tuples do not know."""
+_SETUP = """
+from mypyc.build import mypycify
+from setuptools import setup
+
+options = ["--config-file=", "--ignore-missing-imports", "--python-version=3.10"]
+setup(
+    name="otel_obs",
+    packages=[],
+    py_modules=[],
+    ext_modules=mypycify([*options, *{modules!r}], group_name="otel_obs", debug_level="0", multi_file=True),
+)
+"""
+"""``--config-file=``: what other packages are there to be looked at changes nothing of what is made."""
+
+
+class CompileHook(BuildHookInterface):  # type: ignore[type-arg]  # Any configuration
+    """Compiles, and tells hatchling that the wheel is for this Python and this platform."""
+
+    PLUGIN_NAME = "custom"
+
+    def dependencies(self) -> list[str]:
+        """Return what compiling needs beside a C compiler."""
+        return [] if os.environ.get(VARIABLE) == "0" else ["mypy[mypyc]>=2.4,<3"]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile where that is wanted; what is made goes into the wheel, or beside the source that is installed."""
+        asked, root, is_editable = os.environ.get(VARIABLE), Path(self.root), version == "editable"
+        self._scratch = tempfile.TemporaryDirectory()
+        scratch = Path(self._scratch.name)
+        if is_editable:
+            for stale in made_in(root):
+                (root / stale).unlink()
+        if asked == "0" or (is_editable and asked != "1"):
+            return
+        try:
+            made = compiled(root, scratch)
+        except NotCompiledError as error:
+            if asked == "1":
+                raise
+            self.app.display_warning(f"otel_obs is built as pure Python, which is slower: {error}")
+            return
+        if is_editable:
+            for path in made:
+                shutil.copy(scratch / path, root / path)
+        else:
+            build_data.update(pure_python=False, infer_tag=True)
+            build_data["force_include"].update({str(scratch / path): str(path) for path in made})
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Leave nothing behind."""
+        del version, build_data, artifact_path
+        self._scratch.cleanup()
+
+
+class NotCompiledError(Exception):
+    """There is no C compiler, or it cannot compile this."""
+
+
+def compiled(root: Path, scratch: Path) -> list[Path]:
+    """Compile the package of *root* in *scratch*; return what was made there.
+
+    Raises:
+        NotCompiledError: nothing was made.
+    """
+    shutil.copytree(root / "otel_obs", scratch / "otel_obs", ignore=shutil.ignore_patterns(*MADE, "__pycache__"))
+    modules = sorted(path for pattern in COMPILED for path in scratch.glob(pattern) if path.name != "__init__.py")
+    for module in modules:
+        module.write_text(spelled_out(module.read_text()))
+    names = [str(module.relative_to(scratch)) for module in modules]
+    (scratch / "setup.py").write_text(_SETUP.format(modules=names))
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", "--parallel", str(os.cpu_count() or 1)]
+    done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NotCompiledError("\n".join([*done.stdout.splitlines(), *done.stderr.splitlines()][-5:]))
+    return made_in(scratch)
+
+
+MADE = ("*.so", "*.pyd")
+
+
+def made_in(folder: Path) -> list[Path]:
+    """Return what compiling made in *folder*, relative to it."""
+    found = [*folder.glob("otel_obs__mypyc*"), *(folder / "otel_obs").rglob("*")]
+    return [path.relative_to(folder) for path in found if any(path.match(pattern) for pattern in MADE)]
 
 
 def spelled_out(source: str) -> str:

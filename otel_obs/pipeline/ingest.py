@@ -105,8 +105,8 @@ class _Making:
             return self._of_span(record) if isinstance(record, Span) else self._of_log(record)
         except TenantRefusedError as error:
             return error.reason
-        except Exception as error:  # noqa: BLE001  # whatever it is, the neighbours of the record are stored
-            _log.error("a record cannot be read: %s in %s", type(error).__name__, _place_of(error))
+        except Exception as mistake:  # noqa: BLE001  # whatever it is, the neighbours of the record are stored
+            _log.error("a record cannot be read: %s in %s", type(mistake).__name__, _place_of(mistake))
             return "not_understood"
 
     def _of_span(self, span: Span) -> RecordRows | str | None:
