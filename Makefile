@@ -48,6 +48,9 @@ COMPILED_TESTS := unit/dialects unit/otlp unit/pipeline unit/pricing unit/rows u
 
 compiled: $(COMPILED_PYTHON)
 	$(COMPILED_PYTHON) -I -m otel_obs --version | grep compiled
+	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -I -m tests.chaos.alike 1000 >source.txt
+	cd $(COMPILED) && env/bin/python -I -m tests.chaos.alike 1000 >compiled.txt
+	cmp $(COMPILED)/source.txt $(COMPILED)/compiled.txt
 	cd $(COMPILED) && env/bin/python -I -m pytest --rootdir $(CURDIR) -c $(CURDIR)/pyproject.toml -o pythonpath= \
 	    -p no:cacheprovider -n auto --dist loadfile $(addprefix $(CURDIR)/tests/,$(COMPILED_TESTS))
 

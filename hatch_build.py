@@ -124,7 +124,7 @@ def compiled(root: Path, scratch: Path) -> list[Path]:
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", "--parallel", str(os.cpu_count() or 1)]
     done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NotCompiledError("\n".join([*done.stdout.splitlines(), *done.stderr.splitlines()][-5:]))
+        raise NotCompiledError((done.stderr or done.stdout).strip().rpartition("\n")[2])
     return made_in(scratch)
 
 
