@@ -138,44 +138,50 @@ def made_in(folder: Path) -> list[Path]:
 
 
 def spelled_out(source: str) -> str:
-    """Return *source* with the ``__init__`` of each dataclass of ``otel_obs.frozen`` written out, on the same lines.
+    """Return *source* with the methods of each dataclass of ``otel_obs.frozen`` written out, on the same lines.
 
-    What ``dataclasses`` writes when the program starts is interpreted; what stands in the source is compiled.
+    What ``dataclasses`` writes when the program starts is interpreted; what stands in the source is compiled. And as a
+    compiled object has no ``__dict__``, it has to say what it is copied and pickled with.
     """
     module = ast.parse(source)
     if not any(isinstance(node, ast.ImportFrom) and node.module == "otel_obs.frozen" for node in module.body):
         return source
-    lines = [*source.replace("from otel_obs.frozen import", "from dataclasses import").split("\n"), ""]
+    lines = [*source.replace("from otel_obs.frozen import", "from dataclasses import").split("\n"), "", ""]
     for found in module.body:
         if isinstance(found, ast.ClassDef):
-            for decorator in found.decorator_list:
-                options = _options(decorator)
-                if options.pop("frozen", None) is not None:
-                    kept = "".join(f", {name}=True" for name in options if name == "kw_only")
-                    lines[decorator.lineno - 1] = f"@dataclass(init=False, unsafe_hash=True{kept})"
-                    # The formatter leaves two empty lines after a class.
-                    lines[found.end_lineno or 0] = f"    {_init(found, kw_only='kw_only' in options)}"
+            for decorator in filter(_is_frozen, found.decorator_list):
+                lines[decorator.lineno - 1] = "@dataclass(init=False, unsafe_hash=True)"
+                # The formatter leaves two empty lines after a class.
+                after = found.end_lineno or 0
+                lines[after : after + 2] = [f"    {method}" for method in _methods(found)]
     return "\n".join(lines)
 
 
-def _options(decorator: ast.expr) -> dict[str, ast.expr]:
-    if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name) and decorator.func.id == "dataclass":
-        return {option.arg: option.value for option in decorator.keywords if option.arg is not None}
-    return {}
+def _is_frozen(decorator: ast.expr) -> bool:
+    return (
+        isinstance(decorator, ast.Call)
+        and isinstance(decorator.func, ast.Name)
+        and decorator.func.id == "dataclass"
+        and any(option.arg == "frozen" for option in decorator.keywords)
+    )
 
 
-def _init(found: ast.ClassDef, *, kw_only: bool) -> str:
-    parameters, assignments = ["self", *(["*"] if kw_only else [])], []
+def _methods(found: ast.ClassDef) -> tuple[str, str]:
+    names, parameters, assignments = [], [], []
     for field in found.body:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            name, kind, value, make = field.target.id, ast.unparse(field.annotation), *_default(field)
+            name, kind, (value, make) = field.target.id, ast.unparse(field.annotation), _default(field)
+            names.append(f"self.{name}, ")
             if make is None:
                 parameters.append(f"{name}: {kind}" if value is None else f"{name}: {kind} = {ast.unparse(value)}")
                 assignments.append(f"self.{name} = {name}")
             else:
                 parameters.append(f"{name}: {kind} | None = None")
                 assignments.append(f"self.{name} = {ast.unparse(make)}() if {name} is None else {name}")
-    return f"def __init__({', '.join(parameters)}) -> None: {'; '.join(assignments)}"
+    return (
+        f"def __init__(self, {', '.join(parameters)}) -> None: {'; '.join(assignments)}",
+        f"def __reduce__(self) -> tuple[object, ...]: return type(self), ({''.join(names)})",
+    )
 
 
 def _default(field: ast.AnnAssign) -> tuple[ast.expr | None, ast.expr | None]:

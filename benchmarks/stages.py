@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks.workload import Shape, protobuf, requests_of
+from otel_obs.cli.built import how_built
 from otel_obs.cli.garbage import search_seldom
 from otel_obs.otlp.decode import decode_traces
 from otel_obs.pipeline.ingest import batch_of, receive
@@ -64,26 +65,29 @@ def main() -> None:
     """Measure, and print a line for each environment, or JSON of one measurement."""
     options = _options()
     if options.once:
-        print(json.dumps(measure(Shape(spans=options.spans, batch=options.batch))))
+        print(json.dumps([how_built(), measure(Shape(spans=options.spans, batch=options.batch))]))
         return
     pythons = [sys.executable, *options.against]
+    names = [""] * len(pythons)
     turns: list[list[dict[str, float]]] = [[] for _ in pythons]
     for _ in range(options.turns):
-        for python, found in zip(pythons, turns, strict=True):
-            found.append(_turn(python, options))
+        for position, python in enumerate(pythons):
+            names[position], found = _turn(python, options)
+            turns[position].append(found)
     print(f"| us of CPU a span, the least of {options.turns} turns | {' | '.join(STAGES)} | together |")
     print(f"|---|{'--:|' * (len(STAGES) + 1)}")
-    for python, found in zip(pythons, turns, strict=True):
+    for name, found in zip(names, turns, strict=True):
         least = [min(turn[stage] for turn in found) for stage in STAGES]
-        print(f"| {python} | {' | '.join(f'{us:.1f}' for us in (*least, sum(least)))} |")
+        print(f"| {name} | {' | '.join(f'{us:.1f}' for us in (*least, sum(least)))} |")
 
 
-def _turn(python: str, options: argparse.Namespace) -> dict[str, float]:
+def _turn(python: str, options: argparse.Namespace) -> tuple[str, dict[str, float]]:
+    """Return how the package of another environment is built, and what it takes."""
     # The package that is installed there is meant, so the source beside this folder comes last.
     code = f"import sys; sys.path.append({str(ROOT)!r}); from benchmarks.stages import main; main()"
     command = [python, "-I", "-c", code, "--once", "--spans", str(options.spans), "--batch", str(options.batch)]
-    found: dict[str, float] = json.loads(subprocess.check_output(command, text=True))
-    return found
+    name, found = json.loads(subprocess.check_output(command, text=True))
+    return name, found
 
 
 def _options() -> argparse.Namespace:
