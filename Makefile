@@ -44,7 +44,7 @@ test: install
 COMPILED := build/compiled
 COMPILED_PYTHON := $(COMPILED)/env/bin/python
 COMPILED_TESTS := unit/dialects unit/otlp unit/pipeline unit/pricing unit/rows unit/receiver unit/test_tenancy.py \
-    unit/test_remembering.py contract acceptance/test_corpus.py acceptance/test_traps.py integration/test_bad_input.py
+    unit/test_remembering.py unit/test_compiling.py contract acceptance/test_corpus.py acceptance/test_traps.py integration/test_bad_input.py
 
 compiled: $(COMPILED_PYTHON)
 	$(COMPILED_PYTHON) -I -m otel_obs --version | grep compiled
