@@ -118,7 +118,7 @@ def compiled(root: Path, scratch: Path) -> list[Path]:
     shutil.copytree(root / "otel_obs", scratch / "otel_obs", ignore=shutil.ignore_patterns(*MADE, "__pycache__"))
     modules = sorted(path for pattern in COMPILED for path in scratch.glob(pattern) if path.name != "__init__.py")
     for module in modules:
-        module.write_text(spelled_out(module.read_text()))
+        module.write_text(spelled_out(module.read_text(encoding="utf-8")), encoding="utf-8")
     names = [str(module.relative_to(scratch)) for module in modules]
     (scratch / "setup.py").write_text(_SETUP.format(modules=names))
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", "--parallel", str(os.cpu_count() or 1)]

@@ -36,7 +36,7 @@ NUMBERS = (0, 1, -1, 65_535, 10**12, 2**63 - 1, -(2**63))
 FLOATS = (0.0, 0.1, -1.5, 3.0, 1e308, float("nan"), float("inf"))
 TIMES = (0, 1, 10**18, 2**64 - 1)
 KEYS = ("", "a", "role", "content", "input_tokens", "model", "id")
-DEPTHS = (10, 32, 33, 100, 300, 30_000)
+DEPTHS = (10, 32, 33, 100, 300, 1000, 3000, 30_000)
 
 
 def lines(count: int, seed: int) -> Iterator[str]:
