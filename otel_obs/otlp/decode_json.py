@@ -22,6 +22,7 @@ from otel_obs.model import AttributeValue, Decoded, Link, LogRecord, Rejected, R
 from otel_obs.otlp.values import (
     MAX_DEPTH,
     MAX_ITEMS,
+    MAX_NESTED,
     MAX_PAYLOAD_BYTES,
     MAX_RECORDS,
     SANITIZED,
@@ -272,6 +273,8 @@ def _enum(found: _Object, name: str, names: Mapping[str, int]) -> int:
 
 
 def _decode_value(value: object, flags: Flags, depth: int = 0) -> AttributeValue:
+    if depth > MAX_NESTED:
+        raise DecodeError("a value is nested too deep")
     found = _object(value, "value")
     for name, decode in _VALUES.items():
         inner = _get(found, name)

@@ -11,6 +11,8 @@ from otel_obs.model import AttributeValue
 
 MAX_DEPTH = 32
 """Values nested deeper than this are kept as JSON text."""
+MAX_NESTED = 100
+"""A request with values nested deeper than this is refused; protobuf's parsers refuse it as well."""
 MAX_ITEMS = 1024
 """Attributes, events or links of one span beyond this many are cut."""
 MAX_RECORDS = 50_000
