@@ -9,14 +9,17 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.errors import QueryCanceled
 
 from otel_obs.analytics.critical_path import Stretch, critical_path
-from otel_obs.analytics.filters import Filters, Page, checked_limit, count, moment, page_of, place, word
+from otel_obs.analytics.filters import Filters, Page, checked_limit, count, moment, place, word
 from otel_obs.analytics.filters import cursor as next_after
+from otel_obs.analytics.searching import FOR_A_PAGE, Found, Patience, Search
+from otel_obs.analytics.searching import search as look_for
 from otel_obs.errors import InvalidQueryError, NotFoundError
 from otel_obs.postgres.contents import place_of_value
 from otel_obs.postgres.queries import load
-from otel_obs.postgres.reading import rows
+from otel_obs.postgres.reading import rows, within
 from otel_obs.postgres.vault import Vault, has_keys
 from otel_obs.sealing import SealedError
 
@@ -25,6 +28,8 @@ _OCCURS = ("conversation_id", "user_id", "error_type", "agent_id")
 """Filters that an index of events serves, those that fewest events have first."""
 _FEW = 5000
 """Events."""
+_FEW_S = 1.0
+"""For finding out whether they are few."""
 _UNDER_WAY = timedelta(minutes=15)
 """The span that a trace begins with comes last, when it ends."""
 _MS = timedelta(milliseconds=1)
@@ -217,12 +222,18 @@ MAX_NODES = 5000
 
 
 def search(
-    connection: psycopg.Connection, filters: Filters, *, limit: int = 50, cursor: str | None = None
-) -> Page[Trace]:
-    """Return traces, the newest first.
+    connection: psycopg.Connection,
+    filters: Filters,
+    *,
+    limit: int = 50,
+    cursor: str | None = None,
+    patience: Patience = FOR_A_PAGE,
+) -> Found[Trace]:
+    """Return traces, the newest first, as far as they are found with *patience*.
 
     Raises:
         InvalidQueryError: *limit* or *cursor* makes no sense.
+        SearchTooLongError: the page was to be whole, and takes too long.
     """
     time, trace_id = place(cursor, moment, word)
     asked = {
@@ -232,8 +243,14 @@ def search(
         "after_trace": trace_id,
         "trace_ids": _few(connection, filters),
     }
-    found = rows(connection, _TRACES["search_traces"], asked, Trace)
-    return page_of(found, limit, lambda row: (row.started_at, row.trace_id))
+    sought = Search(
+        statement=_TRACES["search_traces"],
+        steps=_TRACES["step_of_traces"],
+        asked=asked,
+        after=("after_time", "after_trace"),
+        limit=limit,
+    )
+    return look_for(connection, sought, Trace, lambda row: (row.started_at, row.trace_id), patience)
 
 
 def _few(connection: psycopg.Connection, filters: Filters) -> list[str] | None:
@@ -245,7 +262,11 @@ def _few(connection: psycopg.Connection, filters: Filters) -> list[str] | None:
         if getattr(filters, name) is None:
             continue
         asked = {**filters.parameters, **dict.fromkeys(_OCCURS), name: getattr(filters, name), "limit": _FEW}
-        found = connection.execute(_TRACES["traces_with"], asked).fetchall()
+        try:
+            with within(connection, _FEW_S):
+                found = connection.execute(_TRACES["traces_with"], asked).fetchall()
+        except QueryCanceled:
+            continue
         if len(found) < _FEW:
             return sorted({row[0] for row in found})
     return None

@@ -121,6 +121,15 @@ CROSS JOIN LATERAL (
 ) AS c
 ORDER BY t."timestamp" DESC, t.trace_id DESC;
 
+-- name: step_of_traces
+-- When the trace began that comes so many before that time, whatever it is like.
+SELECT t."timestamp"
+FROM event_logs AS t
+WHERE t.organization_id = %(organization_id)s AND t."timestamp" >= %(since)s AND t."timestamp" < %(until)s
+    AND t.inherited & 256 <> 0
+ORDER BY t."timestamp" DESC
+OFFSET %(size)s LIMIT 1;
+
 -- name: incomplete_traces
 -- Of the newest traces, how many there are, and how many of them without what they began with.
 SELECT count(*) AS traces, count(newest.parent_span_id) AS incomplete

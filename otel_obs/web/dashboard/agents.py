@@ -10,6 +10,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from otel_obs.analytics import agents, errors, metrics, traces
+from otel_obs.analytics.searching import Patience
 from otel_obs.errors import NotFoundError
 from otel_obs.web.asked import Cursor
 from otel_obs.web.dashboard import figures
@@ -20,6 +21,7 @@ from otel_obs.web.dashboard.trends import links, spending
 
 PER_PAGE = 50
 MAX_TURNS = 50
+TURNS_FOUND_IN = Patience(8)
 SHOWN = 50
 """Agents, before all are asked for."""
 _SORTED_BY: Mapping[str, Callable[[agents.Agent], Any]] = {
@@ -98,9 +100,10 @@ def conversation(
     if asked is None:
         raise NotFoundError
     with page.read() as connection:
-        found = traces.search(connection, page.filters, limit=MAX_TURNS)
+        found = traces.search(connection, page.filters, limit=MAX_TURNS, patience=TURNS_FOUND_IN)
         if not found.items:
-            raise NotFoundError("nothing of that conversation is to be seen in this period")
+            since = figures.moment(found.searched_to or page.filters.since)
+            raise NotFoundError(f"nothing of that conversation is to be seen since {since}")
         turns = found.items[::-1]
         spoken = [_spoken(page, connection, turn) if content else None for turn in turns]
     return page.render(

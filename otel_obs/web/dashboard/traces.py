@@ -28,13 +28,14 @@ router = pages()
 def listed(page: Shown, cursor: Cursor = None) -> Response:
     """Show traces, the newest first."""
     with page.read() as connection:
-        found = traces.search(connection, page.filters, limit=PER_PAGE, cursor=cursor)
+        found = traces.search(connection, page.filters, limit=PER_PAGE, cursor=cursor, patience=page.patience)
         note = traces.not_searched(connection, page.filters)
     slowest = max((row.latency_ms or 0 for row in found.items), default=0)
     return page.render(
         "traces.html",
         traces=found.items,
         next_page=None if found.next_cursor is None else page.here(cursor=found.next_cursor),
+        searched_to=found.searched_to,
         first_page=page.here() if cursor else None,
         slowest=slowest,
         note=note,
