@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Literal
 
 import psycopg
 
@@ -16,6 +17,8 @@ from otel_obs.postgres.queries import load
 from otel_obs.postgres.reading import rows
 
 _AGENTS = load("agents")
+
+Most = Literal["cost", "runs", "failed", "last"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +87,18 @@ def agents(
         InvalidQueryError: *limit* or *cursor* makes no sense.
     """
     (agent_id,) = place(cursor, word)
-    asked = {**filters.parameters, "limit": checked_limit(limit), "after_agent": agent_id}
+    asked = {**filters.parameters, "limit": checked_limit(limit), "after_agent": agent_id, "most": None}
     return page_of(rows(connection, _AGENTS["agents"], asked, Agent), limit, lambda row: (row.agent_id,))
+
+
+def foremost(connection: psycopg.Connection, filters: Filters, most: Most = "cost", *, limit: int) -> Sequence[Agent]:
+    """Return the *limit* agents that cost, ran or failed most, or ran last; those first.
+
+    Raises:
+        InvalidQueryError: *limit* makes no sense.
+    """
+    asked = {**filters.parameters, "limit": checked_limit(limit), "after_agent": None, "most": most}
+    return rows(connection, _AGENTS["agents"], asked, Agent)[:limit]
 
 
 def runs(

@@ -1,5 +1,5 @@
 -- name: agents
--- Agents by what they cost: own calls only, so that agents sum to the total.
+-- Agents with what they cost: own calls only, so that agents sum to the total. By their ids, or those with most first.
 SELECT a.agent_id, (array_agg(a.agent_name ORDER BY a."timestamp" DESC) FILTER (WHERE a.agent_name IS NOT NULL))[1] AS agent_name,
     count(*) AS runs, count(*) FILTER (WHERE a.status = 'error') AS failed,
     percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY a.latency_ms) AS latency_ms,
@@ -11,13 +11,19 @@ WHERE a.organization_id = %(organization_id)s AND a."timestamp" >= %(since)s AND
     AND (%(workspace_id)s::text IS NULL OR a.workspace_id = %(workspace_id)s)
     AND (%(user_id)s::text IS NULL OR a.user_id = %(user_id)s)
     AND (%(flow_id)s::text IS NULL OR a.flow_id = %(flow_id)s)
+    AND (%(agent_id)s::text IS NULL OR a.agent_id = %(agent_id)s)
     AND (%(environment)s::text IS NULL OR EXISTS (
         SELECT FROM event_logs AS e
         WHERE e.organization_id = a.organization_id AND e.trace_id = a.trace_id AND e.event_id = a.event_id
             AND e."timestamp" = a."timestamp" AND e.environment = %(environment)s))
     AND (%(after_agent)s::text IS NULL OR a.agent_id > %(after_agent)s)
 GROUP BY a.agent_id
-ORDER BY a.agent_id
+ORDER BY CASE %(most)s::text
+        WHEN 'cost' THEN coalesce(sum(a.cost_cents), 0)
+        WHEN 'runs' THEN count(*)
+        WHEN 'failed' THEN count(*) FILTER (WHERE a.status = 'error')
+        WHEN 'last' THEN extract(epoch FROM max(a."timestamp"))
+    END DESC, a.agent_id
 LIMIT %(limit)s + 1;
 
 -- name: runs_of_agent

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import psycopg
 from fastapi import Query
@@ -24,12 +24,7 @@ MAX_TURNS = 50
 TURNS_FOUND_IN = Patience(8)
 SHOWN = 50
 """Agents, before all are asked for."""
-_SORTED_BY: Mapping[str, Callable[[agents.Agent], Any]] = {
-    "cost": lambda agent: agent.cost_cents or 0,
-    "runs": lambda agent: agent.runs,
-    "failed": lambda agent: agent.failed,
-    "last": lambda agent: agent.last_run_at,
-}
+MAX_AGENTS = 500
 
 router = pages()
 
@@ -37,21 +32,19 @@ router = pages()
 @router.get("/agents")
 def listed(
     page: Shown,
-    sort: Annotated[str, Query(pattern="^(cost|runs|failed|last)$")] = "cost",
+    sort: agents.Most = "cost",
     all: Annotated[str | None, Query(pattern="^1$")] = None,  # noqa: A002  # the parameter's name
 ) -> Response:
     """Show agents, the dearest first."""
     with page.read() as connection:
-        found = agents.agents(connection, page.filters, limit=500)
-    ordered = sorted(found.items, key=_SORTED_BY[sort])
-    dearest = max((agent.cost_cents or 0 for agent in found.items), default=0)
+        found = agents.foremost(connection, page.filters, sort, limit=MAX_AGENTS)
     return page.render(
         "agents.html",
-        agents=ordered[::-1] if all else ordered[::-1][:SHOWN],
-        count=len(ordered),
-        dearest=dearest,
+        agents=found if all else found[:SHOWN],
+        count=len(found),
+        dearest=max((agent.cost_cents or 0 for agent in found), default=0),
         sort=sort,
-        is_cut=found.next_cursor is not None,
+        is_cut=len(found) == MAX_AGENTS,
     )
 
 
@@ -62,7 +55,7 @@ def runs(page: Shown, agent_id: Annotated[str, Query(max_length=1000)], cursor: 
     agent = page.filters.agent_id or ""
     with page.read() as connection:
         found = agents.runs(connection, page.filters, agent, limit=PER_PAGE, cursor=cursor)
-        summary = [one for one in agents.agents(connection, page.filters, limit=500).items if one.agent_id == agent]
+        summary = agents.foremost(connection, page.filters, limit=1) if agent else []
         chart = spending(page, connection, "model")
     return page.render(
         "runs.html",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,17 +49,12 @@ def overview(page: Shown) -> Response:
             "latency": _latency(page, metrics),
             "movers": movers(connection, page.filters, ["model", "agent"]),
             "errors": errors.get_error_logs(connection, page.filters, limit=5).items,
-            "agents": _dearest_agents(connection, page),
+            "agents": agents.foremost(connection, page.filters, limit=5),
             "newest": newest,
             "budgets": spent_budgets(page, connection),
             "quota": quota_of(page),
         }
     return page.render("overview.html", **context)
-
-
-def _dearest_agents(connection: psycopg.Connection, page: Page) -> Sequence[agents.Agent]:
-    found = agents.agents(connection, page.filters, limit=500).items
-    return sorted(found, key=lambda agent: -(agent.cost_cents or 0))[:5]
 
 
 def _today(page: Page, connection: psycopg.Connection) -> Tile:
