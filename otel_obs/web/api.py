@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from otel_obs.analytics import agents, errors, events, metrics, spend, traces
+from otel_obs.analytics import agents, detail, errors, events, metrics, spend, traces
 from otel_obs.analytics.filters import Page
 from otel_obs.analytics.searching import FOR_A_FILE, Found
 from otel_obs.analytics.traces import MAX_NODES
@@ -160,13 +160,13 @@ def get_trace(
 
 @router.get(
     "/traces/{trace_id}/events/{event_id}",
-    response_model=model_of(traces.EventDetail),
+    response_model=model_of(detail.EventDetail),
     summary="One event of a trace, with what was said",
 )
 def get_event(request: Request, caller: Asking, trace_id: str, event_id: str) -> Response:
     """Return all that is known of one event."""
     with api_of(request).read(caller) as connection:
-        found = traces.event_detail(
+        found = detail.event_detail(
             connection,
             caller.reader.organization_id,
             identifier_in(trace_id),

@@ -9,7 +9,7 @@ import psycopg
 from fastapi import Query
 from starlette.responses import Response
 
-from otel_obs.analytics import agents, errors, metrics, traces
+from otel_obs.analytics import agents, detail, errors, metrics, traces
 from otel_obs.analytics.searching import Patience
 from otel_obs.errors import NotFoundError
 from otel_obs.web.asked import Cursor
@@ -116,8 +116,8 @@ def _spoken(page: Page, connection: psycopg.Connection, turn: traces.Trace) -> S
     if not heard:
         return None
     node = next((one for one in heard if one.event_id == turn.event_id), heard[-1])
-    detail = traces.event_detail(connection, organization_id, turn.trace_id, node.event_id, page.vault)
-    return said(detail.contents)
+    known = detail.event_detail(connection, organization_id, turn.trace_id, node.event_id, page.vault)
+    return said(known.contents)
 
 
 @router.get("/errors")
