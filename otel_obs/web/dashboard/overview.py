@@ -84,7 +84,9 @@ def _tiles(page: Page, metrics: SystemMetrics) -> list[Tile]:
     def spark(name: str) -> str:
         return sparkline([_number(period, name) for period in metrics.periods])
 
-    unpriced = f"{total.unpriced_calls:,} of {figures.short(total.calls)} calls unpriced"
+    unpriced = (
+        f"{figures.short(total.unpriced_calls)} {'call' if total.unpriced_calls == 1 else 'calls'} without a price"
+    )
     return [
         Tile(
             label="Cost",
@@ -123,7 +125,7 @@ def _tiles(page: Page, metrics: SystemMetrics) -> list[Tile]:
         Tile(
             label="Tokens",
             value=figures.short((total.input_tokens or 0) + (total.output_tokens or 0)),
-            note=f"{figures.share(total.cache_read_tokens or 0, total.input_tokens)} of input from caches"
+            note=f"{figures.share(total.cache_read_tokens or 0, total.input_tokens)} of input cached"
             if total.input_tokens
             else "none reported",
             change=figures.change(total.input_tokens, before.input_tokens),
