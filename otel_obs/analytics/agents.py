@@ -12,6 +12,7 @@ import psycopg
 
 from otel_obs.analytics.events import after
 from otel_obs.analytics.filters import Filters, Page, checked_limit, moment, page_of, place, word
+from otel_obs.analytics.searching import FOR_A_PAGE, Found, Patience, Search, search
 from otel_obs.errors import NotFoundError
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reading import rows
@@ -120,19 +121,33 @@ def runs(
 
 
 def conversations(
-    connection: psycopg.Connection, filters: Filters, *, limit: int = 100, cursor: str | None = None
-) -> Page[Conversation]:
-    """Return conversations, the one that went on last first.
+    connection: psycopg.Connection,
+    filters: Filters,
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
+    patience: Patience = FOR_A_PAGE,
+) -> Found[Conversation]:
+    """Return conversations, the one that went on last first, as far as they are found with *patience*.
 
     Raises:
         InvalidQueryError: *limit* or *cursor* makes no sense.
+        SearchTooLongError: the page was to be whole, and takes too long.
     """
     last_at, conversation_id = place(cursor, moment, word)
     asked = {
         **filters.parameters,
+        "period_since": filters.since,
+        "period_until": filters.until,
         "limit": checked_limit(limit),
         "after_time": last_at,
         "after_conversation": conversation_id,
     }
-    found = rows(connection, _AGENTS["conversations"], asked, Conversation)
-    return page_of(found, limit, lambda row: (row.last_at, row.conversation_id))
+    sought = Search(
+        statement=_AGENTS["conversations"],
+        steps=load("events")["step_of_events"],
+        asked=asked,
+        after=("after_time", "after_conversation"),
+        limit=limit,
+    )
+    return search(connection, sought, Conversation, lambda row: (row.last_at, row.conversation_id), patience)

@@ -131,7 +131,7 @@ _searched("/events", events.Event, events.events, summary="Events, the newest fi
 _searched("/scores", events.Score, events.scores, summary="What evaluations found")
 _searched("/traces", traces.Trace, traces.search, summary="Traces, the newest first", noted=traces.not_searched)
 _paged("/agents", agents.Agent, agents.agents, summary="Agents, and what their runs came to")
-_paged("/conversations", agents.Conversation, agents.conversations, summary="Conversations, the latest first")
+_searched("/conversations", agents.Conversation, agents.conversations, summary="Conversations, the latest first")
 
 
 @router.get("/metrics", response_model=model_of(metrics.SystemMetrics), summary="How the system is doing")

@@ -100,6 +100,7 @@ ASKED: dict[str, Any] = {
     "first": NOW - timedelta(days=1), "last": NOW, "window": timedelta(seconds=8),
     "id": None, "after": None, "after_id": None, "budget_id": None, "min_calls": 20, "short_tokens": 150,
     "arrivals": 100, "trace_ids": None, "size": 400, "most": "cost",
+    "period_since": NOW - timedelta(days=1), "period_until": NOW,
     "ids": ["x"], "organization_ids": ["org1"], "workspace_ids": [None], "user_ids": [None], "agent_ids": [None],
     "model_names": [None],
 }  # fmt: skip

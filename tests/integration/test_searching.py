@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg.errors import QueryCanceled
 
-from otel_obs.analytics import events, traces
+from otel_obs.analytics import agents, events, traces
 from otel_obs.analytics.filters import Filters, cursor, moment, place, word
 from otel_obs.analytics.searching import FOR_A_FILE, Found, Patience, Search, search
 from otel_obs.errors import SearchTooLongError
@@ -34,11 +34,13 @@ PIECE = Patience(0)
 # Seven traces begin at the same time, so that pieces end between those of one time; each 700th is dear.
 EVENTS = """
 INSERT INTO event_logs (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp", received_at,
-    event_type, name, status, latency_ms, inherited, context)
+    event_type, name, status, latency_ms, conversation_id, environment, inherited, context)
 SELECT 'acme', 'ws' || mod(n, 3), 'user' || mod(n, 4), md5(n::text), substr(md5(n::text), 1, 16),
     substr(md5(n::text), 1, 16), %(now)s::timestamptz - (n / 7 + 1) * interval '3 hours', %(now)s,
     CASE WHEN mod(n, 500) = 0 THEN 'evaluation' ELSE 'workflow' END,
-    CASE WHEN mod(n, 900) = 0 THEN 'a zebra' ELSE 'a horse' END, 'unset', n, 256, '{}'
+    CASE WHEN mod(n, 900) = 0 THEN 'a zebra' ELSE 'a horse' END, 'unset', n,
+    CASE WHEN mod(n, 2) = 0 THEN 'talk' || n / 7 ELSE 'long talk' || mod(n, 40) END,
+    CASE WHEN mod(n, 490) < 2 THEN 'staging' ELSE 'production' END, 256, '{}'
 FROM generate_series(1, 3000) AS n
 """
 CALLS = """
@@ -104,6 +106,9 @@ def _pages(world: World, find: Find, filters: Filters, limit: int, patience: Pat
         (events.events, {"text": "zebra", "workspace_id": "ws0"}, 3),
         (events.events, {}, 3000),
         (events.scores, {}, 6),
+        (agents.conversations, {}, 429 + 20),
+        (agents.conversations, {"environment": "staging"}, 10),
+        (agents.conversations, {"environment": "nowhere"}, 0),
     ],
     ids=repr,
 )

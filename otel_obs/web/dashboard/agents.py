@@ -72,10 +72,11 @@ def runs(page: Shown, agent_id: Annotated[str, Query(max_length=1000)], cursor: 
 def conversations(page: Shown, cursor: Cursor = None) -> Response:
     """Show conversations, the one that went on last first."""
     with page.read() as connection:
-        found = agents.conversations(connection, page.filters, limit=PER_PAGE, cursor=cursor)
+        found = agents.conversations(connection, page.filters, limit=PER_PAGE, cursor=cursor, patience=page.patience)
     return page.render(
         "conversations.html",
         conversations=found.items,
+        searched_to=found.searched_to,
         next_page=None if found.next_cursor is None else page.here(cursor=found.next_cursor),
         first_page=page.here() if cursor else None,
     )
