@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_obs.processor import Limits, ReliableSpanProcessor
 from tests.command import environment
+from tests.folders import files
 
 
 def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
@@ -156,5 +157,5 @@ def drain(destination: Destination, spool: Path) -> None:
     )
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
-    until(lambda: not list(spool.rglob("*.spool")))
+    until(lambda: not files(spool, "*.spool"))
     provider.shutdown()

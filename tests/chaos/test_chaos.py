@@ -32,6 +32,7 @@ from otel_obs.postgres import audit
 from tests.chaos import fuzz
 from tests.command import environment
 from tests.fault_proxy import FaultProxy, Trap, eventually
+from tests.folders import files
 from tests.gateway_process import GatewayProcess
 from tests.ledger import EXPORT, Ledger, adds_up, present, roll_up_now
 from tests.private_postgres import PrivatePostgres, private_postgres
@@ -229,7 +230,7 @@ def test_a_gateway_that_is_killed_again_and_again_while_its_server_is_away(
             for _ in range(5):
                 load.wait_for(10)
                 gateway.kill()
-                for segment in list(folder.rglob("*.spool"))[-1:]:
+                for segment in files(folder, "*.spool")[-1:]:
                     with segment.open("ab") as file:
                         file.write(b"half a record")
                 gateway.start()
@@ -338,7 +339,7 @@ def test_a_disk_whose_fsync_fails_is_not_believed_again(server: PrivatePostgres,
         fiu(gateway, fifo, "enable name=posix/io/sync/fsync,failinfo=5")
         for number in range(3, 6):
             assert not ledger.send(number)
-        segments = list(folder.rglob("*.spool"))
+        segments = files(folder, "*.spool")
         fiu(gateway, fifo, "disable name=posix/io/sync/fsync")
 
         assert ledger.refused == {3: 503, 4: 503, 5: 503}

@@ -23,6 +23,7 @@ from otel_obs.exporter import PostgresSpanExporter
 from otel_obs.processor import Limits, ReliableSpanProcessor
 from otel_obs.settings import Settings
 from otel_obs.web.server import ApiServer
+from tests.folders import files
 from tests.gateway_process import GatewayProcess
 from tests.private_postgres import PrivatePostgres, private_postgres
 
@@ -97,7 +98,7 @@ def traces_of(*folders: Path) -> list[str]:
     """Return the files in which the canary is found: as it is, or in hex, as bytea is shown."""
     found = []
     for folder in folders:
-        for path in [folder] if folder.is_file() else [path for path in folder.rglob("*") if path.is_file()]:
+        for path in [folder] if folder.is_file() else files(folder):
             try:
                 data = path.read_bytes()
             except OSError:  # of a server that is at work
@@ -205,10 +206,10 @@ def test_spans_that_an_application_keeps_on_disk_are_sealed_and_delivered_later(
     monkeypatch.setenv("OTEL_OBS_ENCRYPTION_KEYS", "other:" + base64.b64encode(b"2" * 32).decode())
     limits = Limits(schedule_delay_s=0.05)
     other = ReliableSpanProcessor(Here(), spool=tmp_path, on_sigterm=False, limits=limits)
-    until(lambda: bool(list(tmp_path.rglob("*.unreadable"))), 20)
+    until(lambda: files(tmp_path, "*.unreadable"), 20)
     assert other.counts.dropped == {"sealed_with_another_key": 1}
     other.shutdown()
-    (kept,) = tmp_path.rglob("*.unreadable")
+    (kept,) = files(tmp_path, "*.unreadable")
     folder = kept.parent / "owner-back"
     folder.mkdir()
     kept.rename(folder / kept.name.removesuffix(".unreadable"))

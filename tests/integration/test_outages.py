@@ -29,6 +29,7 @@ from otel_obs.postgres.pool import PatientConnection, conninfo, fingerprint, ope
 from otel_obs.server import Gateway, Listening
 from otel_obs.settings import Settings
 from tests.fault_proxy import FaultProxy, Trap, eventually
+from tests.folders import files
 from tests.ledger import EXPORT, Ledger, adds_up, present
 
 WAYS = ("protobuf", "json", "grpc")
@@ -68,7 +69,7 @@ class Running:
         eventually(lambda: self.metric("otel_obs_spool_bytes") == 0, within_s)
 
     def on_disk(self) -> bytes:
-        return b"".join(path.read_bytes() for path in self.folder.rglob("*.spool"))
+        return b"".join(path.read_bytes() for path in files(self.folder, "*.spool"))
 
 
 @contextmanager
@@ -440,7 +441,7 @@ def test_a_successor_drains_what_a_gateway_left(database: str, proxy: FaultProxy
         gateway.until_drained()
 
         assert adds_up(gateway.connection, ledger)["committed"] == 60
-        assert not list(tmp_path.rglob("*.spool"))
+        assert not files(tmp_path, "*.spool")
 
 
 def test_two_gateways_on_one_folder_have_each_their_own(database: str, proxy: FaultProxy, tmp_path: Path) -> None:
@@ -450,7 +451,7 @@ def test_two_gateways_on_one_folder_have_each_their_own(database: str, proxy: Fa
         ledgers = [first.ledger(seed=1), second.ledger(seed=2)]
         for ledger in ledgers:
             assert ledger.send_all(range(3))
-        assert len({path.parent for path in tmp_path.rglob("*.spool")}) == 2
+        assert len({path.parent for path in files(tmp_path, "*.spool")}) == 2
 
         proxy.speak()
 
@@ -466,7 +467,7 @@ def test_a_damaged_spool_costs_what_is_damaged_and_nothing_else(
     with running(database, proxy.url(database), tmp_path) as gateway:
         ledger = gateway.ledger()
         assert ledger.send_all(range(3))
-    segment = max(tmp_path.rglob("*.spool"), key=lambda path: path.stat().st_size)
+    segment = max(files(tmp_path, "*.spool"), key=lambda path: path.stat().st_size)
     data = bytearray(segment.read_bytes())
     data[len(data) // 2] ^= 1
     segment.write_bytes(data[:-1] + data[-1:] + data[:20])
@@ -477,7 +478,7 @@ def test_a_damaged_spool_costs_what_is_damaged_and_nothing_else(
         gateway.until_drained()
 
         assert gateway.metric("otel_obs_spool_damaged_total") >= 1
-        assert list(tmp_path.rglob("*.corrupt"))
+        assert files(tmp_path, "*.corrupt")
         noted = "SELECT count(*) FROM audit_log WHERE action = 'spool.damaged'"
         eventually(lambda: gateway.connection.execute(noted).fetchone() == (1,))
         assert gateway.get("/readyz")[0] == 200
@@ -540,7 +541,7 @@ def test_rows_from_disk_are_those_that_the_request_would_have_been(
 
         assert (CANARY.encode() in gateway.on_disk()) == is_readable
         assert b"organization" in gateway.on_disk()
-        for path in tmp_path.rglob("*.spool"):
+        for path in files(tmp_path, "*.spool"):
             assert path.stat().st_mode & 0o077 == 0
         proxy.speak()
         gateway.until_drained()
@@ -561,7 +562,7 @@ def test_what_an_older_key_sealed_is_read_and_what_no_key_opens_is_kept(
         eventually(lambda: gateway.metric("otel_obs_spool_damaged_total") == 1)
         gateway.until_drained()
         assert present(gateway.connection) == []
-    (kept,) = tmp_path.rglob("*.unreadable")
+    (kept,) = files(tmp_path, "*.unreadable")
     folder = kept.parent / "owner-back"
     folder.mkdir()
     kept.rename(folder / kept.name.removesuffix(".unreadable"))
