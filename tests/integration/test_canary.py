@@ -206,7 +206,7 @@ def test_spans_that_an_application_keeps_on_disk_are_sealed_and_delivered_later(
     monkeypatch.setenv("OTEL_OBS_ENCRYPTION_KEYS", "other:" + base64.b64encode(b"2" * 32).decode())
     limits = Limits(schedule_delay_s=0.05)
     other = ReliableSpanProcessor(Here(), spool=tmp_path, on_sigterm=False, limits=limits)
-    until(lambda: files(tmp_path, "*.unreadable"), 20)
+    until(lambda: bool(files(tmp_path, "*.unreadable")), 20)
     assert other.counts.dropped == {"sealed_with_another_key": 1}
     other.shutdown()
     (kept,) = files(tmp_path, "*.unreadable")
