@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,13 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_obs.processor import Limits, ReliableSpanProcessor
 from tests.command import environment
 from tests.folders import files
-
-
-def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "this did not come true"
-        time.sleep(0.01)
+from tests.waiting import until
 
 
 class Destination:

@@ -6,8 +6,7 @@ import base64
 import http.client
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from otel_obs.web.server import ApiServer
 from tests.folders import files
 from tests.gateway_process import GatewayProcess
 from tests.private_postgres import PrivatePostgres, private_postgres
+from tests.waiting import until
 
 CANARY = "canary7f3b91c4e5d8"
 KEYS = "k1:" + base64.b64encode(b"1" * 32).decode()
@@ -81,13 +81,6 @@ def post(address: str, body: bytes) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
-
-
-def until(true: Callable[[], bool], within_s: float = 60) -> None:
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def column(connection: psycopg.Connection, statement: LiteralString | sql.Composed) -> list[Any]:

@@ -31,7 +31,8 @@ from otel_obs.processor.encoding import decode, encode
 from otel_obs.processor.place import spool_folder
 from tests.fix_postgres import short_folder, until_stopped
 from tests.folders import files
-from tests.programs import PATIENT, Destination, drain, ended, heard, program, until
+from tests.programs import PATIENT, Destination, drain, ended, heard, program
+from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 

@@ -20,7 +20,8 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 
 from otel_obs.postgres.pool import conninfo
 from tests.folders import files
-from tests.programs import HTTP, Destination, drain, ended, heard, program, source, started, until
+from tests.programs import HTTP, Destination, drain, ended, heard, program, source, started
+from tests.waiting import until
 
 GRPC = "OTLPSpanExporter(endpoint, insecure=True, timeout=2)"
 GRPC_IMPORT = "from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter"
