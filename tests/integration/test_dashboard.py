@@ -133,6 +133,25 @@ def test_each_page_is_held_to_the_policy_and_kept_nowhere(path: str, world: Worl
     assert not re.search(r"\son\w+=", found.text)
 
 
+@pytest.mark.parametrize(
+    ("headers", "is_held"),
+    [
+        ({"host": "obs.example", "x-forwarded-proto": "https"}, True),
+        ({"host": "obs.example"}, False),
+        ({"x-forwarded-proto": "https"}, False),
+    ],
+    ids=["https", "http", "loopback"],
+)
+def test_a_browser_that_came_over_https_is_to_do_so_from_now_on(
+    headers: dict[str, str], is_held: bool, world: World
+) -> None:
+    with world.browser() as client:
+        found = client.get("/sign-in", headers=headers)
+
+    assert found.status_code == 200
+    assert ("strict-transport-security" in found.headers) == is_held
+
+
 def test_a_session_is_a_cookie_that_no_script_and_no_other_site_can_use(world: World) -> None:
     with world.browser() as client:
         cookie = sign_in(client, world.keys["reader"]).headers["set-cookie"]
