@@ -110,7 +110,7 @@ def _pages(world: World, find: Find, filters: Filters, limit: int, patience: Pat
         (agents.conversations, {"environment": "staging"}, 10),
         (agents.conversations, {"environment": "nowhere"}, 0),
     ],
-    ids=repr,
+    ids=lambda given: getattr(given, "__name__", repr(given)),
 )
 @pytest.mark.parametrize("limit", [40, 60, 500])
 def test_pieces_together_are_the_whole(find: Find, more: dict[str, Any], count: int, limit: int, world: World) -> None:
