@@ -15,6 +15,7 @@ from datetime import timedelta
 import psycopg
 from starlette.requests import Request
 
+from otel_obs.analytics.searching import FOR_A_PAGE, Patience
 from otel_obs.errors import InvalidQueryError, PermissionDeniedError
 from otel_obs.maintenance.sweeping import Subject
 from otel_obs.postgres.reading import Reader
@@ -79,6 +80,8 @@ class Api:
     """How long more days than a plan says still count."""
     vault: Vault | None = None
     """Opens what is encrypted; None: nobody does here."""
+    patience: Patience = FOR_A_PAGE
+    """How long a page of a search may take."""
 
 
 def by_keys(authenticator: Authenticator) -> Authenticate:
