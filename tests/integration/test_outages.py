@@ -343,7 +343,7 @@ def test_a_client_that_leaves_leaves_nothing_behind(gateway: Running, database: 
 
 @pytest.mark.parametrize(
     ("word", "passes"),
-    [(b"unsettled_traces", False), (b"COMMIT", False), (b"COMMIT", True)],
+    [(b"admit_batch", False), (b"COMMIT", False), (b"COMMIT", True)],
     ids=["before the rows", "before the commit", "before its answer"],
 )
 def test_a_client_that_leaves_while_its_rows_are_written_sends_a_duplicate_next(
