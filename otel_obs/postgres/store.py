@@ -213,8 +213,8 @@ class PostgresStore:
             claimed = claim(connection, limit=limit, all_now=all_now, quiet=settling.quiet, patience=settling.patience)
             if claimed.open and self._current is not None:
                 self._current.refresh(connection)
-            for organization_id, trace_ids in claimed.open.items():
-                rows = read(connection, organization_id, trace_ids, settling, self._vault)
+            for organization_id, traces in claimed.open.items():
+                rows = read(connection, organization_id, traces, settling, self._vault)
                 changes = settling.settle(rows)
                 apply(connection, organization_id, changes, self._vault)
                 prices |= self._store_prices(connection, (*changes.new_calls, *changes.changed_calls))
