@@ -33,9 +33,7 @@ def ask(connection: psycopg.Connection, batch: Batch, users: Iterable[_Pair]) ->
     return Answer(*row)
 
 
-def store(
-    connection: psycopg.Connection, batch: Batch, users: Iterable[_Pair], operator_prices: int | None
-) -> bool:
+def store(connection: psycopg.Connection, batch: Batch, users: Iterable[_Pair], operator_prices: int | None) -> bool:
     """Store the few rows of *batch* in the same statement; return whether that was done, else nothing was.
 
     *operator_prices* is how many prices of operators its calls were priced by; None if it has none.

@@ -90,9 +90,7 @@ def _stored(connection: psycopg.Connection, traces: Iterable[tuple[str, str]]) -
     return {(row[0], row[1]): _Stored(row[2], Bounds(row[3], row[4])) for row in rows}
 
 
-def _around(
-    stored: Mapping[tuple[str, str], _Stored], organization_id: str, trace_ids: AbstractSet[str]
-) -> Bounds:
+def _around(stored: Mapping[tuple[str, str], _Stored], organization_id: str, trace_ids: AbstractSet[str]) -> Bounds:
     if "" in trace_ids:
         return _EVER
     found = [stored[key].bounds for trace_id in trace_ids if (key := (organization_id, trace_id)) in stored]

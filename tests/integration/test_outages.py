@@ -189,10 +189,11 @@ def test_without_a_spool_senders_are_told_to_come_again(database: str, proxy: Fa
         adds_up(gateway.connection, ledger)
 
 
-def test_a_commit_in_doubt_is_one_row_in_the_end(gateway: Running, proxy: FaultProxy) -> None:
-    ledger = gateway.ledger()
+@pytest.mark.parametrize(("spans", "word"), [(20, b"COMMIT"), (2, b"store_batch")], ids=["many rows", "few rows"])
+def test_a_commit_in_doubt_is_one_row_in_the_end(spans: int, word: bytes, gateway: Running, proxy: FaultProxy) -> None:
+    ledger = gateway.ledger(spans=spans)
     assert ledger.send(0)
-    trap = proxy.trap = Trap(b"COMMIT", passes=True, cuts=True)
+    trap = proxy.trap = Trap(word, passes=True, cuts=True)
 
     number = 0
     while not trap.sprung.is_set():
@@ -201,7 +202,7 @@ def test_a_commit_in_doubt_is_one_row_in_the_end(gateway: Running, proxy: FaultP
 
     gateway.until_drained()
     assert ledger.send_all(range(number + 1))
-    assert adds_up(gateway.connection, ledger)["committed"] == 20 * (number + 1)
+    assert adds_up(gateway.connection, ledger)["committed"] == spans * (number + 1)
 
 
 @pytest.mark.parametrize("sent_bytes", [500, 3000, 12_000])
