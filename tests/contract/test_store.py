@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
@@ -69,9 +70,15 @@ def test_a_span_seen_again_with_other_content_stays_as_it_was_and_is_counted_as_
     same = kept.store.write(batch([span, make_span()]))
     unfinished = kept.store.write(batch([replace(span, end_time_unix_nano=0)]))
     other = kept.store.write(batch([replace(span, attributes={"first": "no"})]))
+    again = kept.store.write(batch([replace(span, attributes={"first": "no"})]))
 
-    assert [written.conflicts for written in (same, unfinished, other)] == [0, 0, 1]
+    assert [written.conflicts for written in (same, unfinished, other, again)] == [0, 0, 1, 1]
     assert kept.events[span.span_id].context["attributes"] == {"first": "yes"}
+    [noted] = kept.quarantined()
+    assert (noted.reason, noted.signal, noted.payload) == ("conflict", "traces", b"")
+    [stored, came] = re.findall(r"[0-9a-f]{64}", noted.detail)
+    assert stored != came == noted.sha256
+    assert noted.detail.startswith(f"trace {span.trace_id}, event {span.span_id}: ")
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["poor first", "rich first"])
@@ -273,3 +280,17 @@ def test_tenants_and_users_are_registered_with_their_first_row(database: str) ->
 
 def test_an_empty_batch_is_nothing(kept: Kept) -> None:
     assert kept.store.write(Batch()).stored == 0
+
+
+@pytest.mark.parametrize("weeks", [-3, 3, -200])
+def test_a_trace_whose_spans_lie_weeks_apart_is_settled_as_one(kept: Kept, weeks: int) -> None:
+    above = make_span(agent("writer"), start_ms=weeks * 7 * 24 * 3_600_000)
+    call = make_span(chat(response_id="r1"), parent=above)
+    kept.write([above])
+    kept.settle()
+
+    kept.write([call, make_span(agent("other"), trace_id=OTHER_TRACE)])
+    kept.settle()
+
+    assert [(found.agent_id, found.response_id) for found in kept.calls] == [("writer", "r1")]
+    assert sorted((run.agent_id, run.input_tokens) for run in kept.runs) == [("other", None), ("writer", 100)]

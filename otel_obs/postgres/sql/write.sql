@@ -1,3 +1,23 @@
+-- name: admit_batch
+-- All that is asked before rows are stored, where every tenant is known and none was deleted; else nothing is done.
+SELECT operator_prices, is_admitted
+FROM admit_batch(
+    %(organization_ids)s::text[], %(workspace_organization_ids)s::text[], %(workspace_ids)s::text[],
+    %(user_organization_ids)s::text[], %(user_ids)s::text[],
+    %(trace_organization_ids)s::text[], %(trace_ids)s::text[], %(trace_events)s::integer[],
+    %(day_organization_ids)s::text[], %(days)s::date[]
+);
+
+-- name: store_batch
+-- The same, and the rows.
+SELECT store_batch(
+    %(organization_ids)s::text[], %(workspace_organization_ids)s::text[], %(workspace_ids)s::text[],
+    %(user_organization_ids)s::text[], %(user_ids)s::text[],
+    %(trace_organization_ids)s::text[], %(trace_ids)s::text[], %(trace_events)s::integer[],
+    %(day_organization_ids)s::text[], %(days)s::date[],
+    %(known_prices)s::bigint, %(events)s, %(calls)s, %(runs)s, %(checks)s, %(contents)s
+);
+
 -- name: lock_organizations
 -- Hold the organizations of a batch until it is committed, so that deleting one also deletes these rows.
 SELECT id FROM organizations WHERE id = ANY(%(organization_ids)s::text[]) FOR KEY SHARE;
@@ -102,14 +122,28 @@ SELECT m.organization_id, m.trace_id, m.event_id, m."timestamp", u.event_id IS N
 FROM merged AS m
 LEFT JOIN unfinished AS u USING (organization_id, "timestamp", trace_id, event_id);
 
--- name: count_conflicts
--- Events that are stored otherwise than they came again; that one is not finished yet is no contradiction.
-SELECT count(*)
-FROM staged_events AS s
-JOIN event_logs AS e USING (organization_id, "timestamp", trace_id, event_id)
-WHERE (s.latency_ms IS NOT NULL OR e.latency_ms IS NULL)
-    AND (s.name, s.status, s.latency_ms, s.context -> 'attributes')
-        IS DISTINCT FROM (e.name, e.status, e.latency_ms, e.context -> 'attributes');
+-- name: note_conflicts
+-- Events that are stored otherwise than they came again; that one is not finished yet is no contradiction. Each is
+-- noted once with the hashes of both, and none of what they say. Comes back: how many there are.
+WITH differing AS (
+    SELECT s.organization_id, s.workspace_id, s.received_at, s.trace_id, s.event_id, s.span_id,
+        encode(sha256(convert_to(stored.said::text, 'UTF8')), 'hex') AS stored_hash,
+        encode(sha256(convert_to(came.said::text, 'UTF8')), 'hex') AS came_hash
+    FROM staged_events AS s
+    JOIN event_logs AS e USING (organization_id, "timestamp", trace_id, event_id)
+    CROSS JOIN LATERAL (SELECT jsonb_build_array(e.name, e.status, e.latency_ms, e.context -> 'attributes')) AS stored (said)
+    CROSS JOIN LATERAL (SELECT jsonb_build_array(s.name, s.status, s.latency_ms, s.context -> 'attributes')) AS came (said)
+    WHERE (s.latency_ms IS NOT NULL OR e.latency_ms IS NULL) AND stored.said IS DISTINCT FROM came.said
+), noted AS (
+    INSERT INTO quarantine (organization_id, workspace_id, received_at, signal, reason, detail, sha256)
+    SELECT organization_id, workspace_id, received_at,
+        CASE WHEN event_id = span_id THEN 'traces' ELSE 'logs' END, 'conflict',
+        format('trace %s, event %s: stored %s, came again as %s', trace_id, event_id, stored_hash, came_hash), came_hash
+    FROM differing
+    ORDER BY organization_id, trace_id, event_id
+    ON CONFLICT (organization_id, detail) WHERE reason = 'conflict' DO NOTHING
+)
+SELECT count(*) FROM differing;
 
 -- name: forget_agent_runs
 DELETE FROM agent_trace_history AS t
