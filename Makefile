@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install lock vulnerabilities sbom demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench-pages bench bench-neighbour clock bench-sealed bench-linear
+.PHONY: install lock vulnerabilities sbom demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench-pages bench bench-neighbour clock bench-sealed bench-linear compiled bench-stages
 
 install: .venv/installed
 
@@ -38,6 +38,31 @@ demo: install
 # A process for each core, each with a PostgreSQL of its own; the tests of one file stay together.
 test: install
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# The package as a wheel has it, its hot path compiled, in an environment of its own that borrows the packages of .venv, and
+# what is tested of it there: the tests are found behind the installed package, and run where no source lies beside them.
+COMPILED := build/compiled
+COMPILED_PYTHON := $(COMPILED)/env/bin/python
+COMPILED_TESTS := unit/dialects unit/otlp unit/pipeline unit/pricing unit/rows unit/receiver unit/test_tenancy.py \
+    unit/test_remembering.py unit/test_compiling.py contract acceptance/test_corpus.py acceptance/test_traps.py integration/test_bad_input.py
+
+compiled: $(COMPILED_PYTHON)
+	$(COMPILED_PYTHON) -I -m otel_obs --version | grep compiled
+	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -I -m tests.chaos.alike 1000 >source.txt
+	cd $(COMPILED) && env/bin/python -I -m tests.chaos.alike 1000 >compiled.txt
+	cmp $(COMPILED)/source.txt $(COMPILED)/compiled.txt
+	cd $(COMPILED) && env/bin/python -I -m pytest --rootdir $(CURDIR) -c $(CURDIR)/pyproject.toml -o pythonpath= \
+	    -p no:cacheprovider -n auto --dist loadfile $(addprefix $(CURDIR)/tests/,$(COMPILED_TESTS))
+
+$(COMPILED_PYTHON): .venv/installed hatch_build.py $(shell find otel_obs -name '*.py')
+	rm -rf $(COMPILED)
+	OTEL_OBS_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	    --wheel-dir $(COMPILED) .
+	$(BIN)/python -m venv --without-pip $(COMPILED)/env
+	$(BIN)/python -m pip --python $(COMPILED_PYTHON) install --quiet --disable-pip-version-check --no-deps $(COMPILED)/*.whl
+	site() { $$1 -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
+	    printf '%s\n' "$$(site $(BIN)/python)" $(CURDIR) > "$$(site $(COMPILED_PYTHON))/development.pth"
+	touch $@
 
 # Debian's Chromium for the tests of the dashboard; without it, and without the right to install it, they are skipped.
 browser:
@@ -114,6 +139,10 @@ bench: install
 # Does a span cost more with ten million rows in the tables, or in other requests? Takes about 15 minutes, and 15 GB.
 bench-linear: install
 	$(BIN)/python -m benchmarks.linear --write
+
+# Decoding, making rows and settling, as source and compiled: where does the time go that a span takes here?
+bench-stages: install $(COMPILED_PYTHON)
+	$(BIN)/python -m benchmarks.stages --against $(COMPILED_PYTHON)
 
 bench-flags: install
 	$(BIN)/python -m benchmarks.flags

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -61,7 +62,8 @@ class System:
 
 
 def ours(way: str, workers: int, **settings: str) -> System:
-    """Return our gateway, asked by gRPC or HTTP, with so many processes and more *settings*."""
+    """Return our gateway as pip installs it, asked by gRPC or HTTP, with so many processes and more *settings*."""
+    python = installed()
     headers = {"grpc": {}, "protobuf": PROTOBUF, "json": JSON, "gzip": GZIP}[way]
     named = "gRPC" if way == "grpc" else f"HTTP {way}"
 
@@ -77,7 +79,7 @@ def ours(way: str, workers: int, **settings: str) -> System:
             **settings,
         }
         grpc, http = ports.values()
-        command = [sys.executable, "-m", "otel_obs", "gateway"]
+        command = [str(python), "-m", "otel_obs", "gateway"]
         with _started(command, environment, log, f"http://{http}/readyz") as pid:
             target = f"grpc://{grpc}" if way == "grpc" else f"http://{http}/v1/traces"
             yield Running(pid=pid, url=target, headers={**headers, "Authorization": f"Bearer {key}"})
@@ -91,6 +93,7 @@ def ours(way: str, workers: int, **settings: str) -> System:
         pending_sql="SELECT count(*) FROM otel_obs.unsettled_traces",
         body_of=otlp_json if way == "json" else protobuf,
         compressed=way == "gzip",
+        version=lambda: _said_by(python),
     )
 
 
@@ -155,6 +158,25 @@ def install(package: str, *, also: tuple[str, ...] = ()) -> None:
         subprocess.run([home / "bin" / "pip", "install", "--quiet", package, *also], check=True)
 
 
+@cache
+def installed() -> Path:
+    """Install the package that this is, in an environment of its own, and return its Python."""
+    home = PEERS / "otel-obs"
+    if not (home / "bin" / "pip").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+    subprocess.run([home / "bin" / "pip", "install", "--quiet", f"{ROOT}[gateway]"], check=True)
+    return home / "bin" / "python"
+
+
+def _said_by(python: Path) -> str:
+    """Return version and way of being built, such as ``0.1.0 (compiled)``."""
+    return (
+        subprocess.check_output([python, "-m", "otel_obs", "--version"], text=True, cwd=PEERS)
+        .split("version ")[1]
+        .strip()
+    )
+
+
 def _program(package: str, name: str) -> str:
     return str(PEERS / package / "bin" / name)
 
@@ -171,8 +193,7 @@ def otel_obs(*arguments: str, url: str) -> str:
 
 
 def _clean() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PG"))}
-    return {**kept, "PYTHONPATH": str(ROOT)}
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PG"))}
 
 
 def _free() -> int:

@@ -94,7 +94,8 @@ SETTINGS = (
 )
 """All settings, as the README lists them."""
 
-_NAMES = frozenset(setting.name for setting in SETTINGS)
+_READ_BY_THE_BUILD = "COMPILE"
+_NAMES = frozenset({_READ_BY_THE_BUILD, *(setting.name for setting in SETTINGS)})
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 
 

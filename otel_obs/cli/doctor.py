@@ -14,6 +14,7 @@ import psycopg
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from otel_obs.cli.built import how_built
 from otel_obs.cli.options import console_for_people, database, database_options, json_option, settings_from
 from otel_obs.errors import ConfigurationError, EmbeddedPostgresError, ObsError, StorageUnavailableError
 from otel_obs.postgres import partitions, schema
@@ -76,11 +77,12 @@ def _examine(options: dict[str, str | None]) -> tuple[int, list[Finding]]:
 
 
 def _configuration(settings: Settings) -> str:
-    where = "OTEL_OBS_DATABASE_URL" if settings.database_url else f"embedded in {settings.data_dir}"
+    place = "OTEL_OBS_DATABASE_URL" if settings.database_url else f"embedded in {settings.data_dir}"
+    found = f"database: {place}; program: {how_built()}"
     unknown = unknown_variables(os.environ)
     if unknown:
-        return f"{_WARNING}no settings of otel_obs: {', '.join(unknown)}; database: {where}"
-    return f"database: {where}"
+        return f"{_WARNING}no settings of otel_obs: {', '.join(unknown)}; {found}"
+    return found
 
 
 def _checks(connection: psycopg.Connection) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import click
 
+from otel_obs.cli.built import how_built
 from otel_obs.errors import (
     ConfigurationError,
     EmbeddedPostgresError,
@@ -92,7 +93,7 @@ def _missing(name: str, package: str) -> click.Command:
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("otel-obs"), prog_name="otel-obs")
+@click.version_option(f"{version('otel-obs')} ({how_built()})", prog_name="otel-obs")
 def command() -> None:
     """Know what your AI agents did and what they cost: OpenTelemetry in, your own PostgreSQL out."""
     for name in unknown_variables(os.environ):

@@ -6,6 +6,7 @@ https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from otel_obs.dialects.answer import NOTHING, Answer, answer_of
 from otel_obs.dialects.call import call_reading
@@ -234,12 +235,11 @@ def _with_owner(reading: Reading, facts: Facts) -> Reading:
     metadata = facts.mapping("metadata")
     if not metadata:
         return reading
-    fields = {slot: getattr(reading, slot) for slot in Reading.__slots__}
-    fields["conversation_id"] = (
-        reading.conversation_id
+    return replace(
+        reading,
+        conversation_id=reading.conversation_id
         or text_of(metadata.get("session_id"))
         or text_of(metadata.get("thread_id"))
-        or text_of(metadata.get("conversation_id"))
+        or text_of(metadata.get("conversation_id")),
+        user_id=reading.user_id or text_of(metadata.get("user_id")),
     )
-    fields["user_id"] = reading.user_id or text_of(metadata.get("user_id"))
-    return Reading(**fields)

@@ -7,7 +7,7 @@ such bytes say is remembered, so that only what is new (a token count, a prompt)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from sys import intern
 from typing import Any, TypeVar
 
@@ -203,11 +203,12 @@ def value_of(value: Any, flags: Flags, depth: int = 0) -> AttributeValue:
         items = [value_of(item, flags, depth + 1) for item in value.array_value.values]
         return flattened(items) if depth == MAX_DEPTH else items
     if kind == "kvlist_value":
-        pairs = collected(
-            ((text_of(pair.key, flags), value_of(pair.value, flags, depth + 1)) for pair in value.kvlist_value.values),
-            flags,
-        )
+        pairs = collected(map(partial(_pair, flags=flags, depth=depth + 1), value.kvlist_value.values), flags)
         return flattened(pairs) if depth == MAX_DEPTH else pairs
     if kind == "bytes_value":
         return bytes(value.bytes_value)
     return None
+
+
+def _pair(pair: Any, flags: Flags, depth: int) -> _Pair:
+    return text_of(pair.key, flags), value_of(pair.value, flags, depth)

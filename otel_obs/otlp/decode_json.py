@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from sys import intern
 from typing import Any, NoReturn
 
@@ -22,6 +22,7 @@ from otel_obs.model import AttributeValue, Decoded, Link, LogRecord, Rejected, R
 from otel_obs.otlp.values import (
     MAX_DEPTH,
     MAX_ITEMS,
+    MAX_NESTED,
     MAX_PAYLOAD_BYTES,
     MAX_RECORDS,
     SANITIZED,
@@ -272,6 +273,8 @@ def _enum(found: _Object, name: str, names: Mapping[str, int]) -> int:
 
 
 def _decode_value(value: object, flags: Flags, depth: int = 0) -> AttributeValue:
+    if depth > MAX_NESTED:
+        raise DecodeError("a value is nested too deep")
     found = _object(value, "value")
     for name, decode in _VALUES.items():
         inner = _get(found, name)
@@ -341,7 +344,7 @@ _VALUES: dict[str, Callable[[object, Flags, int], AttributeValue]] = {
 
 
 def _pairs(found: _Object, name: str, flags: Flags, depth: int = 0) -> dict[str, AttributeValue]:
-    return collected((_pair(pair, flags, depth) for pair in _objects(found, name)), flags)
+    return collected(map(partial(_pair, flags=flags, depth=depth), _objects(found, name)), flags)
 
 
 def _pair(found: _Object, flags: Flags, depth: int) -> tuple[str, AttributeValue]:

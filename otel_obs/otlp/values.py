@@ -11,6 +11,8 @@ from otel_obs.model import AttributeValue
 
 MAX_DEPTH = 32
 """Values nested deeper than this are kept as JSON text."""
+MAX_NESTED = 100
+"""A request with values nested deeper than this is refused; protobuf's parsers refuse it as well."""
 MAX_ITEMS = 1024
 """Attributes, events or links of one span beyond this many are cut."""
 MAX_RECORDS = 50_000
@@ -25,7 +27,7 @@ SELF_PARENT = "self_parent"
 PARENT_MALFORMED = "parent_malformed"
 TRACE_ID_MALFORMED = "trace_id_malformed"
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 """NUL and lone surrogates: PostgreSQL stores neither in text nor in jsonb."""
 _REPLACEMENT = "\ufffd"
 _HEX = re.compile(r"^[0-9a-f]+$")

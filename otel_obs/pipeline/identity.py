@@ -10,10 +10,10 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
+from otel_obs.frozen import dataclass
 from otel_obs.pipeline.totals import same_but_for_parts, same_totals
 from otel_obs.rows import CallRow
 from otel_obs.rows.report import EventKey, Report

@@ -6,12 +6,13 @@ import json
 import logging
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+from otel_obs.frozen import dataclass
 from otel_obs.model import Call, Content, Cost, Decoded, LogRecord, Reading, Rejected, Resource, Span, Usage
 from otel_obs.otlp.values import MAX_PAYLOAD_BYTES
 from otel_obs.pipeline.settle import Settled, settle
@@ -104,8 +105,8 @@ class _Making:
             return self._of_span(record) if isinstance(record, Span) else self._of_log(record)
         except TenantRefusedError as error:
             return error.reason
-        except Exception as error:  # noqa: BLE001  # whatever it is, the neighbours of the record are stored
-            _log.error("a record cannot be read: %s in %s", type(error).__name__, _place_of(error))
+        except Exception as mistake:  # noqa: BLE001  # whatever it is, the neighbours of the record are stored
+            _log.error("a record cannot be read: %s in %s", type(mistake).__name__, _place_of(mistake))
             return "not_understood"
 
     def _of_span(self, span: Span) -> RecordRows | str | None:
@@ -150,7 +151,7 @@ def receive(decoded: Decoded, sender: Sender, received_at: datetime, mapping: Ma
     rules = mapping.rules()
     # What is refused may be of any workspace, and a request is kept whole or not at all.
     as_sent = mapping.policy.keeps_as_sent and (rules.keeps_all or rules.anywhere_in(sender.organization_id).keeps_all)
-    refuse = _Refusing(sender, received_at, mapping.defaults, keeps=as_sent)
+    refuse = _Refusing(sender=sender, received_at=received_at, defaults=mapping.defaults, keeps=as_sent)
     refused = [refuse(rejected, "sent") for rejected in decoded.rejected]
     make = _Making(sender, received_at, mapping, rules)
     records: list[RecordRows] = []
@@ -262,14 +263,14 @@ def _cost(time_unix_nano: int, reading: Reading, tenant: Tenant, mapping: Mappin
     return mapping.price(reading.call, timestamp_of(time_unix_nano), tenant.organization_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Refusing:
     """Notes what of one request is refused."""
 
     sender: Sender
     received_at: datetime
     defaults: TenantDefaults
-    keeps: bool = field(kw_only=True)
+    keeps: bool
     """Whether what was sent may be kept."""
 
     def __call__(self, rejected: Rejected, spelled: str) -> Quarantined:

@@ -197,7 +197,7 @@ class MemoryStore:
         for call in changes.dropped_calls:
             self.calls.pop(_key(call), None)
         self.calls.update({_key(row): row for row in (*changes.new_calls, *changes.changed_calls)})
-        self.reports.update({(organization_id, *key): report for key, report in changes.reports.items()})
+        self.reports.update({(organization_id, key[0], key[1]): report for key, report in changes.reports.items()})
         for state in changes.states:
             key = (organization_id, state.trace_id, state.event_id)
             self.events[key] = self.events[key]._replace(

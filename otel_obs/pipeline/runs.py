@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from otel_obs.frozen import dataclass
 from otel_obs.pipeline.tree import Above, Forest, Said, agent_of, children_of, key_of
 from otel_obs.rows import AgentRunRow, CallRow, EventRow
 from otel_obs.rows.report import EventKey

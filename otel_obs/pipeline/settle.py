@@ -8,9 +8,9 @@ the store holds once a trace has been quiet for two seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from otel_obs.frozen import dataclass
 from otel_obs.pipeline.identity import (
     Cluster,
     Matches,

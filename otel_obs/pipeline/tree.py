@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import attrgetter
 
+from otel_obs.frozen import dataclass
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, EventRow
 from otel_obs.rows.report import EventKey, Report
 from otel_obs.rows.tables import DEFAULTED_WORKSPACE, INHERITED, PART_OF_EXECUTION, TOP_OF_TRACE, Attribution
@@ -185,8 +186,8 @@ def _flow(
         if flow_id is None:
             continue
         if not _is_name(events[span], flow_id):
-            return flow_id, span is key
-        named = (flow_id, span is key)
+            return flow_id, span == key
+        named = (flow_id, span == key)
     return named
 
 

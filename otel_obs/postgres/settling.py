@@ -226,8 +226,8 @@ def _shared(
     parameters["call_ids"] = sorted({*call_ids, *(str(report.call_id) for report in shared.values())})
     registered = connection.execute(_SETTLE["lock_calls"], parameters).fetchall()
     shared = _reports(connection.execute(_SETTLE["reports_of_calls"], parameters).fetchall())
-    keys = {(report.row.timestamp, *key) for key, report in shared.items()} | {row[1:] for row in registered}
-    keys |= {(report.row.timestamp, *report.key) for report in strangers}
+    rows = [report.row for report in (*shared.values(), *strangers)]
+    keys = {(row.timestamp, row.trace_id, row.event_id) for row in rows} | {row[1:] for row in registered}
     foreign = sorted(key for key in keys if key[1] not in asked["trace_ids"])
     if not foreign:
         return _Shared([], shared)

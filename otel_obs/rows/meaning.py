@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 
+from otel_obs.frozen import dataclass
 from otel_obs.model import Call, Content, Cost, Reading
 from otel_obs.rows import context as _context
 from otel_obs.rows.prefixes import prefix_hashes

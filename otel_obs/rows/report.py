@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from otel_obs.rows.tables import CallRow, EventRow
 
-EventKey = tuple[str, str]
-"""(trace_id, event_id)"""
+EventKey = tuple[str, ...]
+"""(trace_id, event_id); compiled, a ``tuple[str, str]`` would be made anew whenever it is looked up."""
 
 _DECIMALS = ("rate_per_1k", "cost_usd", "reported_cost_cents")
 _TIMES = ("timestamp", "received_at")

@@ -256,6 +256,15 @@ def test_what_is_not_otlp_in_json_is_refused(text: bytes) -> None:
         decode_traces_json(text)
 
 
+@pytest.mark.parametrize("depth", [101, 250, 1000, 3000])
+def test_values_nested_deeper_than_protobuf_allows_are_refused_in_json_too(depth: int) -> None:
+    nested = b'{"arrayValue": {"values": [' * depth + b'{"intValue": "1"}' + b"]}}" * depth
+    text = body(in_json(attributes=[{"key": "k", "value": "HERE"}])).replace(b'"HERE"', nested)
+
+    with pytest.raises(DecodeError):
+        decode_traces_json(text)
+
+
 @pytest.mark.parametrize("text", [b"{}", b'{"resourceSpans":[]}', b'\xef\xbb\xbf{"resource_spans":[]}'])
 def test_a_request_without_spans_is_fine(text: bytes) -> None:
     assert decode_traces_json(text).warning == ""
