@@ -58,7 +58,7 @@ class PostgresStore:
         self._vault = vault
         self._prices: set[str] = set()
         self._tenants = Tenants()
-        self._resources: set[tuple[str, str]] = set()
+        self._resources: dict[tuple[str, str], frozenset[str]] = {}
         self._covered: tuple[datetime, datetime] | None = None
         self._covering = Lock()
 
@@ -106,7 +106,9 @@ class PostgresStore:
         self._tenants.committed(admitted)
         if len(self._resources) > MAX_KNOWN_RESOURCES:
             self._resources.clear()
-        self._resources.update(admitted.batch.resources)
+        for key in admitted.batch.resources:
+            scopes = admitted.batch.call_scopes.get(key, frozenset())
+            self._resources[key] = self._resources.get(key, frozenset()) | scopes
 
     def _write(self, connection: psycopg.Connection, batch: Batch) -> Written:
         _mark_unsettled(connection, batch)
@@ -125,10 +127,15 @@ class PostgresStore:
         return written
 
     def _store_resources(self, connection: psycopg.Connection, batch: Batch) -> None:
-        new = sorted(key for key in batch.resources if key not in self._resources)
-        if new:
-            rows = [(*key, Jsonb(batch.resources[key])) for key in new]
-            connection.execute(_WRITE["store_resources"], arrays(("organization_ids", "hashes", "attributes"), rows))
+        rows = [
+            (*key, Jsonb(batch.resources[key]), Jsonb(sorted(scopes)))
+            for key in sorted(batch.resources)
+            if not (scopes := batch.call_scopes.get(key, frozenset())) <= self._resources.get(key, frozenset())
+            or key not in self._resources
+        ]
+        if rows:
+            names = ("organization_ids", "hashes", "attributes", "call_scopes")
+            connection.execute(_WRITE["store_resources"], arrays(names, rows))
 
     def _store_prices(self, connection: psycopg.Connection, calls: Iterable[CallRow]) -> set[str]:
         """Keep the prices of *calls*; return their ids, stored once this is committed."""
@@ -191,8 +198,9 @@ def _mark_unsettled(connection: psycopg.Connection, batch: Batch) -> None:
         {(event.organization_id, event.trace_id) for event in batch.events if event.trace_id or event.cost_state}
     )
     if traces:
-        rows = [(*trace, batch.whole.get(trace)) for trace in traces]
-        connection.execute(_WRITE["mark_unsettled"], arrays(("organization_ids", "trace_ids", "events"), rows))
+        rows = [(*trace, *batch.whole.get(trace, (None, None))) for trace in traces]
+        names = ("organization_ids", "trace_ids", "events", "resource_hashes")
+        connection.execute(_WRITE["mark_unsettled"], arrays(names, rows))
 
 
 def _mark_in_parts(connection: psycopg.Connection, batch: Batch) -> None:
