@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from otel_obs.otlp.decode import decode_traces
-from otel_obs.otlp.sdk import read_span
+from otel_obs.otlp.sdk import SpanReader
 
 
 def test_reading_a_span_equals_encoding_and_decoding_it() -> None:
@@ -35,5 +35,5 @@ def test_reading_a_span_equals_encoding_and_decoding_it() -> None:
             inner.add_event("event", {"key": "value"})
             inner.set_status(Status(StatusCode.ERROR, "broken"))
 
-    for span in exported.get_finished_spans():
-        assert read_span(span) == decode_traces(encode_spans([span]).SerializeToString()).spans[0]
+    spans = exported.get_finished_spans()
+    assert SpanReader().decode(spans) == decode_traces(encode_spans(spans).SerializeToString())
