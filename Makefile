@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: install lock vulnerabilities sbom demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench bench-neighbour clock bench-sealed bench-linear
+.PHONY: install lock vulnerabilities sbom demo test browser faults otelcol lint types imports check chaos soak outage overload large fuzz clean bench-flags bench-app bench-reads bench-pages bench bench-neighbour clock bench-sealed bench-linear
 
 install: .venv/installed
 
@@ -124,6 +124,10 @@ bench-app: install
 
 bench-reads: install
 	$(BIN)/python -m benchmarks.reads $(CALLS) --write
+
+# How long a page takes in a browser, and the waterfall to answer a key.
+bench-pages: install browser
+	$(BIN)/python -m benchmarks.pages --write
 
 # One tenant sends ten times what it may: what does another notice?
 bench-neighbour: install

@@ -41,6 +41,7 @@ from otel_obs.postgres import partitions, schema
 from otel_obs.postgres.budgets import Budget, spending
 from otel_obs.postgres.embedded import EmbeddedPostgres
 from otel_obs.postgres.pool import conninfo, open_pool
+from otel_obs.postgres.queries import load
 from otel_obs.postgres.reading import Reader, reading
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.rows import EventRow
@@ -197,6 +198,7 @@ def questions(found: World) -> dict[str, tuple[Question, Question]]:
     month, largest = found.filters(30), found.filters(30, workspace_id="ws0")
     midnight = found.now.replace(hour=0, minute=0, second=0, microsecond=0)
     whole_days = replace(largest, since=midnight - timedelta(days=30), until=midnight)
+    dear, said = found.filters(DAYS, min_cost_cents=1e6), found.filters(DAYS, text="zebra")
     trace_id = _trace(found)
     budgets = [
         Budget(organization_id="acme", id=f"b{n}", workspace_id=f"ws{n}", period="month", amount_cents=Decimal(1))
@@ -220,6 +222,14 @@ def questions(found: World) -> dict[str, tuple[Question, Question]]:
             return question(connection)
 
         return question, unindexed
+
+    def in_pieces(asked: Filters) -> tuple[Question, Question]:
+        in_one = {**asked.parameters, **dict.fromkeys(("after_time", "after_trace", "trace_ids")), "limit": 50}
+        statement = load("traces")["search_traces"]
+        return (
+            lambda connection: traces.search(connection, asked),
+            lambda connection: connection.execute(statement, in_one).fetchall(),
+        )
 
     return {
         "month of the largest workspace, whole days, by day and model": costs_of(whole_days, "day", "model"),
@@ -248,6 +258,8 @@ def questions(found: World) -> dict[str, tuple[Question, Question]]:
         "traces of a user of 90 days": indexed(
             lambda connection: traces.search(connection, found.filters(DAYS, user_id="user7"))
         ),
+        "traces of 90 days that cost more than any, first answer": in_pieces(dear),
+        "traces of 90 days with a word that nobody said, first answer": in_pieces(said),
         "newest conversations of a month": indexed(lambda connection: agents.conversations(connection, month)),
         "one trace by its id": indexed(lambda connection: traces.trace(connection, "acme", trace_id)),
     }

@@ -50,6 +50,10 @@ class RedactionFailedError(ObsError):
     """The redaction hook did not say what of the content may be stored."""
 
 
+class SearchTooLongError(ObsError):
+    """The search takes too long to be written into one file: ask for a shorter period, or page through JSON."""
+
+
 class NotFoundError(ObsError):
     """There is no such thing, or none that you may see."""
 

@@ -80,6 +80,12 @@ class Span:
     status_code: int = 0
     """0 unset, 1 ok, 2 error."""
     status_message: str = ""
+    trace_state: str = ""
+    """W3C ``tracestate`` as sent, such as ``ot=th:c``."""
+    dropped_attributes_count: int = 0
+    """Attributes, events and links that the sender left out because they were too many."""
+    dropped_events_count: int = 0
+    dropped_links_count: int = 0
     scope: Scope = field(default_factory=Scope)
     resource: Resource = field(default_factory=Resource)
     flags: tuple[str, ...] = ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -197,10 +196,3 @@ class FaultProxy:
             return b""
         await self._flowing.wait()
         return b"" if trap.passes else data
-
-
-def eventually(condition: Any, within_s: float = 30.0) -> None:
-    until = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)

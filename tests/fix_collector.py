@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from otel_obs.postgres import keys
 from otel_obs.postgres.pool import conninfo
 from tests.command import ROOT, Running
 from tests.fix_postgres import new_database, short_folder
+from tests.waiting import until
 
 BUILT = ROOT / "build" / "otelcol"
 PIPELINES = ROOT / "collector" / "pipelines"
@@ -61,14 +61,6 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
-
-
-def until(holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
-    """Return once *holds*; a limit, not a measurement."""
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end, "that did not come true"
-        time.sleep(0.1)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from otel_obs.model import Span
 from otel_obs.pipeline.memory import MemoryStore
 from otel_obs.pipeline.store import Store
 from otel_obs.postgres.pool import conninfo, open_pool
+from otel_obs.postgres.quarantine import Chosen, pending
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.rows import AgentRunRow, CallRow, ContentRow, EventRow
+from otel_obs.rows.batch import Quarantined
 from tests.rows import SETTLING, batch
 
 
@@ -24,6 +26,7 @@ class Kept:
 
     store: Store
     rows: Callable[[str], list[Any]]
+    quarantined: Callable[[], list[Quarantined]]
 
     @property
     def events(self) -> dict[str, EventRow]:
@@ -64,7 +67,7 @@ def in_memory() -> Kept:
         "prompt_similarity_logs": store.checks,
         "span_contents": store.contents,
     }
-    return Kept(store, lambda table: list(tables[table].values()))
+    return Kept(store, lambda table: list(tables[table].values()), lambda: list(store.quarantine))
 
 
 KINDS = {
@@ -83,8 +86,12 @@ def in_postgres(database: str) -> Iterator[Kept]:
             found = connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608  # our own names
         return [KINDS.get(table, tuple)(*row) if table in KINDS else row for row in found]
 
+    def quarantined() -> list[Quarantined]:
+        with psycopg.connect(conninfo(database)) as connection:
+            return [item for _, item in pending(connection, Chosen(), after=0)]
+
     try:
-        yield Kept(PostgresStore(pool), rows)
+        yield Kept(PostgresStore(pool), rows, quarantined)
     finally:
         pool.close(2.0)
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -60,10 +59,11 @@ class PrivatePostgres:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._bin = programs()
-        self._account: dict[str, Any] = {}
+        # Not by `user=`: that forks, and of a process in which gRPC's threads work, a fork may never come to exec.
+        self._as_account: tuple[str, ...] = ()
         if os.geteuid() == 0:
             who = pwd.getpwnam("postgres")
-            self._account = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
+            self._as_account = ("setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--clear-groups")
             os.chown(folder, who.pw_uid, who.pw_gid)
         self.port = free_port()
         self.url = f"postgresql://test@127.0.0.1:{self.port}/postgres"
@@ -73,16 +73,22 @@ class PrivatePostgres:
     def run(self, program: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs, as the account of the server."""
         subprocess.run(
-            [str(self._bin / program), *arguments], check=True, stdout=subprocess.DEVNULL, cwd="/", **self._account
+            [*self._as_account, str(self._bin / program), *arguments], check=True, stdout=subprocess.DEVNULL, cwd="/"
         )
 
     def start(self, **options: str) -> None:
         settings = {**OPTIONS, "port": str(self.port), **options}
         arguments = [item for name, value in settings.items() for item in ("-c", f"{name}={value}")]
-        self._process = subprocess.Popen(
-            [str(self._bin / "postgres"), "-D", str(self.folder / "cluster"), *arguments],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True, **self._account,
-        )  # fmt: skip
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._as_account, str(self._bin / "postgres"), "-D", str(self.folder / "cluster"), *arguments],
+                stdout=log, stderr=log, cwd="/", start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def log(self) -> Path:
+        """What the server says, as far as no option sends it elsewhere."""
+        return self.folder / "server.log"
 
     def ready(self) -> None:
         until = time.monotonic() + 60
@@ -90,7 +96,8 @@ class PrivatePostgres:
             try:
                 psycopg.connect(self.url, connect_timeout=3).close()
             except psycopg.OperationalError:  # noqa: PERF203  # until it answers
-                assert time.monotonic() < until
+                assert self._process is None or self._process.poll() is None, self.log.read_text()[-2000:]
+                assert time.monotonic() < until, self.log.read_text()[-2000:]
                 time.sleep(0.05)
             else:
                 return
@@ -111,6 +118,8 @@ class PrivatePostgres:
     def kill(self) -> None:
         if self._process is None:
             return
+        # Stopped it has no more children: one that outlived it would hold its memory, and keep the next from starting.
+        self._process.send_signal(signal.SIGSTOP)
         pids = children(self._process.pid)
         self.signal(signal.SIGKILL)
         self._process.wait()

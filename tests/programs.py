@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,13 +15,8 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_obs.processor import Limits, ReliableSpanProcessor
 from tests.command import environment
-
-
-def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "this did not come true"
-        time.sleep(0.01)
+from tests.folders import files
+from tests.waiting import until
 
 
 class Destination:
@@ -158,5 +151,5 @@ def drain(destination: Destination, spool: Path) -> None:
     )
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
-    until(lambda: not list(spool.rglob("*.spool")))
+    until(lambda: not files(spool, "*.spool"))
     provider.shutdown()

@@ -30,6 +30,7 @@ from tests.corpus import NAMES, records_of
 
 ORGANIZATION = "acme"
 FLAG = "concise-answers"
+LONG_ROOT = "abc0000000000001"
 MINUTE_MS = 60_000.0
 USERS = ("dana@example.com", "kim@example.com", "lee@example.com", "robin@example.com")
 MODELS = (
@@ -198,6 +199,7 @@ def long_trace(count: int = 3000) -> list[Span]:
         {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "nightly index"},
         name="nightly index",
         trace_id=trace_id,
+        span_id=LONG_ROOT,
         start_ms=at,
         duration_ms=count * 20.0,
     )

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Literal
 
 import psycopg
 
 from otel_obs.analytics.events import after
 from otel_obs.analytics.filters import Filters, Page, checked_limit, moment, page_of, place, word
+from otel_obs.analytics.searching import FOR_A_PAGE, Found, Patience, Search, search
 from otel_obs.errors import NotFoundError
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reading import rows
 
 _AGENTS = load("agents")
+
+Most = Literal["cost", "runs", "failed", "last"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +88,18 @@ def agents(
         InvalidQueryError: *limit* or *cursor* makes no sense.
     """
     (agent_id,) = place(cursor, word)
-    asked = {**filters.parameters, "limit": checked_limit(limit), "after_agent": agent_id}
+    asked = {**filters.parameters, "limit": checked_limit(limit), "after_agent": agent_id, "most": None}
     return page_of(rows(connection, _AGENTS["agents"], asked, Agent), limit, lambda row: (row.agent_id,))
+
+
+def foremost(connection: psycopg.Connection, filters: Filters, most: Most = "cost", *, limit: int) -> Sequence[Agent]:
+    """Return the *limit* agents that cost, ran or failed most, or ran last; those first.
+
+    Raises:
+        InvalidQueryError: *limit* makes no sense.
+    """
+    asked = {**filters.parameters, "limit": checked_limit(limit), "after_agent": None, "most": most}
+    return rows(connection, _AGENTS["agents"], asked, Agent)[:limit]
 
 
 def runs(
@@ -107,19 +121,33 @@ def runs(
 
 
 def conversations(
-    connection: psycopg.Connection, filters: Filters, *, limit: int = 100, cursor: str | None = None
-) -> Page[Conversation]:
-    """Return conversations, the one that went on last first.
+    connection: psycopg.Connection,
+    filters: Filters,
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
+    patience: Patience = FOR_A_PAGE,
+) -> Found[Conversation]:
+    """Return conversations, the one that went on last first, as far as they are found with *patience*.
 
     Raises:
         InvalidQueryError: *limit* or *cursor* makes no sense.
+        SearchTooLongError: the page was to be whole, and takes too long.
     """
     last_at, conversation_id = place(cursor, moment, word)
     asked = {
         **filters.parameters,
+        "period_since": filters.since,
+        "period_until": filters.until,
         "limit": checked_limit(limit),
         "after_time": last_at,
         "after_conversation": conversation_id,
     }
-    found = rows(connection, _AGENTS["conversations"], asked, Conversation)
-    return page_of(found, limit, lambda row: (row.last_at, row.conversation_id))
+    sought = Search(
+        statement=_AGENTS["conversations"],
+        steps=load("events")["step_of_events"],
+        asked=asked,
+        after=("after_time", "after_conversation"),
+        limit=limit,
+    )
+    return search(connection, sought, Conversation, lambda row: (row.last_at, row.conversation_id), patience)

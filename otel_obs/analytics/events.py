@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import psycopg
 
-from otel_obs.analytics.filters import Filters, Page, checked_limit, moment, page_of, place, word
+from otel_obs.analytics.filters import Filters, checked_limit, moment, place, word
+from otel_obs.analytics.searching import FOR_A_PAGE, Found, Patience, Search, search
 from otel_obs.postgres.queries import load
-from otel_obs.postgres.reading import rows
 
 _EVENTS = load("events")
 
@@ -58,27 +59,49 @@ class Score:
 
 
 def events(
-    connection: psycopg.Connection, filters: Filters, *, limit: int = 100, cursor: str | None = None
-) -> Page[Event]:
-    """Return events, the newest first.
+    connection: psycopg.Connection,
+    filters: Filters,
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
+    patience: Patience = FOR_A_PAGE,
+) -> Found[Event]:
+    """Return events, the newest first, as far as they are found with *patience*.
 
     Raises:
         InvalidQueryError: *limit* or *cursor* makes no sense.
+        SearchTooLongError: the page was to be whole, and takes too long.
     """
-    found = rows(connection, _EVENTS["events"], after(filters, limit, cursor), Event)
-    return page_of(found, limit, lambda row: (row.timestamp, row.trace_id, row.event_id))
+    sought = _sought("events", after(filters, limit, cursor))
+    return search(connection, sought, Event, lambda row: (row.timestamp, row.trace_id, row.event_id), patience)
 
 
 def scores(
-    connection: psycopg.Connection, filters: Filters, *, limit: int = 100, cursor: str | None = None
-) -> Page[Score]:
-    """Return the verdicts of evaluations, the newest first.
+    connection: psycopg.Connection,
+    filters: Filters,
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
+    patience: Patience = FOR_A_PAGE,
+) -> Found[Score]:
+    """Return the verdicts of evaluations, the newest first, as far as they are found with *patience*.
 
     Raises:
         InvalidQueryError: *limit* or *cursor* makes no sense.
+        SearchTooLongError: the page was to be whole, and takes too long.
     """
-    found = rows(connection, _EVENTS["scores"], after(filters, limit, cursor), Score)
-    return page_of(found, limit, lambda row: (row.timestamp, row.trace_id, row.event_id))
+    sought = _sought("scores", after(filters, limit, cursor))
+    return search(connection, sought, Score, lambda row: (row.timestamp, row.trace_id, row.event_id), patience)
+
+
+def _sought(statement: str, asked: Mapping[str, Any]) -> Search:
+    return Search(
+        statement=_EVENTS[statement],
+        steps=_EVENTS["step_of_events"],
+        asked=asked,
+        after=("after_time", "after_trace", "after_event"),
+        limit=asked["limit"],
+    )
 
 
 def after(filters: Filters, limit: int, cursor: str | None) -> dict[str, Any]:

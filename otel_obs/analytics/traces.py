@@ -1,32 +1,33 @@
-"""What happened: traces in a list, one trace as a tree, one event with what was said."""
+"""What happened: traces in a list, and one trace as a tree."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
+from psycopg.errors import QueryCanceled
 
 from otel_obs.analytics.critical_path import Stretch, critical_path
-from otel_obs.analytics.filters import Filters, Page, checked_limit, count, moment, page_of, place, word
+from otel_obs.analytics.filters import Filters, Page, checked_limit, count, moment, place, word
 from otel_obs.analytics.filters import cursor as next_after
+from otel_obs.analytics.searching import FOR_A_PAGE, Found, Patience, Search
+from otel_obs.analytics.searching import search as look_for
 from otel_obs.errors import InvalidQueryError, NotFoundError
-from otel_obs.postgres.contents import place_of_value
 from otel_obs.postgres.queries import load
-from otel_obs.postgres.reading import rows
-from otel_obs.postgres.vault import Vault, has_keys
-from otel_obs.sealing import SealedError
+from otel_obs.postgres.reading import rows, within
+from otel_obs.postgres.vault import has_keys
 
 _TRACES = load("traces")
 _OCCURS = ("conversation_id", "user_id", "error_type", "agent_id")
 """Filters that an index of events serves, those that fewest events have first."""
 _FEW = 5000
 """Events."""
-_UNDER_WAY = timedelta(minutes=15)
-"""The span that a trace begins with comes last, when it ends."""
+_FEW_S = 1.0
+"""For finding out whether they are few."""
 _MS = timedelta(milliseconds=1)
 
 
@@ -176,53 +177,23 @@ class TraceTree:
     """In the order of their start; parents are named by ``parent_span_id``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Something that was said."""
-
-    part: str
-    body: str | None
-    bytes: int
-    truncated: bool
-    is_sealed: bool
-    """It is encrypted, and was not opened: ``body`` is None."""
-    sealed_reason: str | None = None
-    """Why not: ``locked`` (the key is not here) or ``undecryptable`` (it is not what was sealed there)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """What a guardrail found."""
-
-    guardrail_name: str | None
-    similarity_score: float | None
-    flagged_reference: str | None
-    action_taken: str | None
-    is_sealed: bool = False
-    """The reference is encrypted, and was not opened."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventDetail:
-    """All that is known of one event of a trace."""
-
-    context: Mapping[str, Any]
-    resource: Mapping[str, Any] | None
-    checks: Sequence[Check]
-    contents: Sequence[Part]
-
-
 MAX_NODES = 5000
 """Of a trace in one answer."""
 
 
 def search(
-    connection: psycopg.Connection, filters: Filters, *, limit: int = 50, cursor: str | None = None
-) -> Page[Trace]:
-    """Return traces, the newest first.
+    connection: psycopg.Connection,
+    filters: Filters,
+    *,
+    limit: int = 50,
+    cursor: str | None = None,
+    patience: Patience = FOR_A_PAGE,
+) -> Found[Trace]:
+    """Return traces, the newest first, as far as they are found with *patience*.
 
     Raises:
         InvalidQueryError: *limit* or *cursor* makes no sense.
+        SearchTooLongError: the page was to be whole, and takes too long.
     """
     time, trace_id = place(cursor, moment, word)
     asked = {
@@ -232,8 +203,14 @@ def search(
         "after_trace": trace_id,
         "trace_ids": _few(connection, filters),
     }
-    found = rows(connection, _TRACES["search_traces"], asked, Trace)
-    return page_of(found, limit, lambda row: (row.started_at, row.trace_id))
+    sought = Search(
+        statement=_TRACES["search_traces"],
+        steps=_TRACES["step_of_traces"],
+        asked=asked,
+        after=("after_time", "after_trace"),
+        limit=limit,
+    )
+    return look_for(connection, sought, Trace, lambda row: (row.started_at, row.trace_id), patience)
 
 
 def _few(connection: psycopg.Connection, filters: Filters) -> list[str] | None:
@@ -245,25 +222,14 @@ def _few(connection: psycopg.Connection, filters: Filters) -> list[str] | None:
         if getattr(filters, name) is None:
             continue
         asked = {**filters.parameters, **dict.fromkeys(_OCCURS), name: getattr(filters, name), "limit": _FEW}
-        found = connection.execute(_TRACES["traces_with"], asked).fetchall()
+        try:
+            with within(connection, _FEW_S):
+                found = connection.execute(_TRACES["traces_with"], asked).fetchall()
+        except QueryCanceled:
+            continue
         if len(found) < _FEW:
             return sorted({row[0] for row in found})
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Completeness:
-    """How many of the newest thousand traces came without their beginning: sampled away, or lost on the way."""
-
-    traces: int
-    incomplete: int
-
-
-def completeness(connection: psycopg.Connection, filters: Filters, now: datetime) -> Completeness:
-    """Return how complete the newest traces are, but for those that may still be under way at *now*."""
-    until = max(min(filters.until, now - _UNDER_WAY), filters.since)
-    asked = replace(filters, until=until).parameters
-    return rows(connection, _TRACES["incomplete_traces"], asked, Completeness)[0]
 
 
 def not_searched(connection: psycopg.Connection, filters: Filters) -> str | None:
@@ -335,81 +301,6 @@ def _placed(found: Sequence[TraceNode]) -> list[TraceNode]:
         replace(node, offset_ms=offset, on_critical_path=node.event_id in path)
         for node, offset in zip(found, offsets, strict=True)
     ]
-
-
-def event_detail(
-    connection: psycopg.Connection, organization_id: str, trace_id: str, event_id: str, vault: Vault | None = None
-) -> EventDetail:
-    """Return all that is known of one event, what was said included; *vault* opens what is encrypted of it.
-
-    Raises:
-        NotFoundError: there is no such event, or none that the reader may see.
-    """
-    asked = {"organization_id": organization_id, "trace_id": trace_id, "event_id": event_id}
-    row = connection.execute(_TRACES["event_of_trace"], asked).fetchone()
-    if row is None:
-        raise NotFoundError
-    return EventDetail(
-        context=row[0],
-        resource=row[1],
-        checks=[
-            _check(connection, asked, found, vault)
-            for found in connection.execute(_TRACES["checks_of_event"], asked).fetchall()
-        ],
-        contents=[
-            _part(connection, asked, found, vault)
-            for found in connection.execute(_TRACES["contents_of_event"], asked).fetchall()
-        ],
-    )
-
-
-def _part(
-    connection: psycopg.Connection, asked: Mapping[str, str], found: tuple[Any, ...], vault: Vault | None
-) -> Part:
-    part, body, size, truncated, timestamp, encrypted = found
-    reason = None
-    if encrypted is not None:
-        body, reason = _opened(connection, asked, ("span_contents", "body", part), timestamp, encrypted, vault)
-    return Part(
-        part=part, body=body, bytes=size, truncated=truncated, is_sealed=reason is not None, sealed_reason=reason
-    )
-
-
-def _check(
-    connection: psycopg.Connection, asked: Mapping[str, str], found: tuple[Any, ...], vault: Vault | None
-) -> Check:
-    name, score, reference, action, timestamp, encrypted = found
-    reason = None
-    if encrypted is not None:
-        where = ("prompt_similarity_logs", "flagged_reference")
-        reference, reason = _opened(connection, asked, where, timestamp, encrypted, vault)
-    return Check(
-        guardrail_name=name,
-        similarity_score=score,
-        flagged_reference=reference,
-        action_taken=action,
-        is_sealed=reason is not None,
-    )
-
-
-def _opened(
-    connection: psycopg.Connection,
-    asked: Mapping[str, str],
-    where: Sequence[str],
-    timestamp: datetime,
-    encrypted: bytes,
-    vault: Vault | None,
-) -> tuple[str | None, str | None]:
-    """Return what was *encrypted* in a column, *where*, or else the reason why it cannot be opened."""
-    if vault is None:
-        return None, "locked"
-    table, column, *part = where
-    organization_id = asked["organization_id"]
-    place = place_of_value(organization_id, table, column, timestamp, asked["trace_id"], asked["event_id"], *part)
-    try:
-        return vault.opened(connection, organization_id, bytes(encrypted), place).decode(errors="replace"), None
-    except SealedError as error:
-        return None, error.reason
 
 
 def _sum(values: Iterable[int | None]) -> int | None:

@@ -35,16 +35,16 @@ class SpanReader:
             if context is None or not context.is_valid:
                 rejected.append(Rejected("trace_id:absent"))
             else:
-                found.append(self._read(span, context.trace_id, context.span_id))
+                found.append(self._read(span, context))
         return Decoded(spans=found, rejected=rejected)
 
-    def _read(self, span: ReadableSpan, trace_id: int, span_id: int) -> Span:
+    def _read(self, span: ReadableSpan, context: trace.SpanContext) -> Span:
         flags = Flags()
         status = span.status
         events, links = span.events, span.links
         return Span(
-            trace_id=f"{trace_id:032x}",
-            span_id=f"{span_id:016x}",
+            trace_id=f"{context.trace_id:032x}",
+            span_id=f"{context.span_id:016x}",
             parent_span_id=None if span.parent is None else f"{span.parent.span_id:016x}",
             name=text(span.name, flags),
             kind=_OTLP_KIND.get(span.kind.name, 0),
@@ -55,6 +55,10 @@ class SpanReader:
             links=_links(links, flags) if links else [],
             status_code=status.status_code.value,
             status_message=text(status.description, flags) if status.description else "",
+            trace_state=text(context.trace_state.to_header(), flags) if context.trace_state else "",
+            dropped_attributes_count=span.dropped_attributes,
+            dropped_events_count=span.dropped_events,
+            dropped_links_count=span.dropped_links,
             scope=self._scope(span, flags),
             resource=self._resource(span, flags),
             flags=flags.all,

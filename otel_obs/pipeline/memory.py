@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from hashlib import sha256
 from threading import Lock
 
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
@@ -49,7 +50,9 @@ class MemoryStore:
         for event in batch.events:
             old = self.events.get(key := _key(event))
             if old is not None and (old.latency_ms is not None or event.latency_ms is None):
-                conflicts += (event.latency_ms is not None or old.latency_ms is None) and _said(event) != _said(old)
+                if (event.latency_ms is not None or old.latency_ms is None) and _said(event) != _said(old):
+                    conflicts += 1
+                    self._note_conflict(old, event)
                 continue
             if old is not None:
                 replaced += 1
@@ -88,6 +91,22 @@ class MemoryStore:
             counted_trace_id=counted[0],
             counted_span_id=self.events[(call.organization_id, counted[0], counted[1])].span_id,
         )
+
+    def _note_conflict(self, old: EventRow, event: EventRow) -> None:
+        stored, came = (sha256(repr(_said(row)).encode()).hexdigest() for row in (old, event))
+        noted = Quarantined(
+            organization_id=event.organization_id,
+            workspace_id=event.workspace_id,
+            received_at=event.received_at,
+            signal="traces" if event.event_id == event.span_id else "logs",
+            reason="conflict",
+            detail=f"trace {event.trace_id}, event {event.event_id}: stored {stored}, came again as {came}",
+            sha256=came,
+        )
+        if all(
+            (item.organization_id, item.detail) != (noted.organization_id, noted.detail) for item in self.quarantine
+        ):
+            self.quarantine.append(noted)
 
     def _forget(self, key: RecordKey) -> None:
         for table in (self.calls, self.runs, self.checks, self.reports):

@@ -50,7 +50,8 @@ def _merge_events(
 
 
 def _conflicts(connection: psycopg.Connection) -> int:
-    row = connection.execute(_WRITE["count_conflicts"]).fetchone()
+    """Note in quarantine which events say something else than what is stored; return how many do."""
+    row = connection.execute(_WRITE["note_conflicts"]).fetchone()
     return 0 if row is None else int(row[0])
 
 

@@ -61,6 +61,21 @@ def read_as(connection: psycopg.Connection, reader: Reader, *, timeout_s: float 
         yield
 
 
+@contextmanager
+def within(connection: psycopg.Connection, timeout_s: float) -> Iterator[None]:
+    """Let each statement on *connection*, which is in a transaction, take *timeout_s* and no longer.
+
+    Raises:
+        psycopg.errors.QueryCanceled: one took longer; the transaction is as it was.
+    """
+    with connection.transaction():
+        asked = {"statement_timeout": f"{max(int(timeout_s * 1000), 1)}ms"}
+        row = connection.execute(_READING["give_up_after"], asked).fetchone()
+        yield
+        if row is not None:
+            connection.execute(_READING["give_up_as_before"], {"statement_timeout": row[0]})
+
+
 def rows(
     connection: psycopg.Connection, statement: LiteralString, parameters: Mapping[str, Any], kind: type[_T]
 ) -> list[_T]:

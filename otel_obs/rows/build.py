@@ -17,6 +17,8 @@ from otel_obs.tenancy import Tenant
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MAX_SPAN_BYTES = 16 * 1024 * 1024
 """A span whose rows are larger than this is refused."""
+MAX_TRACE_STATE_BYTES = 1024
+"""Twice as much as whoever passes a ``tracestate`` on has to pass on (https://www.w3.org/TR/trace-context)."""
 SKEW_PAST = timedelta(days=800)
 SKEW_FUTURE = timedelta(weeks=4)
 LAST_KIND, LAST_STATUS = 5, 2
@@ -275,13 +277,28 @@ def _span_context(
     attributes = _context.attributes_without(span.attributes, reading.content_keys)
     if span.status_message:
         attributes.setdefault("otel.status_description", _context.cut(span.status_message, 4096))
+    if span.dropped_attributes_count or span.dropped_events_count or span.dropped_links_count:
+        _tell_dropped(span, attributes)
     return _contexts(
         attributes=attributes,
         scope=_scope(span.scope),
         events=[_event_context(item, reading.content_event_keys) for item in span.events] if span.events else None,
         links=[{"trace_id": link.trace_id, "span_id": link.span_id} for link in span.links] if span.links else None,
+        trace_state=_context.cut(span.trace_state, MAX_TRACE_STATE_BYTES),
         flags=flags,
     )
+
+
+def _tell_dropped(span: Span, attributes: dict[str, Any]) -> None:
+    """Put in how much the sender left out (https://opentelemetry.io/docs/specs/otel/common/mapping-to-non-otlp)."""
+    dropped = (
+        ("attributes", span.dropped_attributes_count),
+        ("events", span.dropped_events_count),
+        ("links", span.dropped_links_count),
+    )
+    for what, count in dropped:
+        if count:
+            attributes.setdefault(f"otel.dropped_{what}_count", count)
 
 
 def _flags(record: Span | LogRecord, reading: Reading, tenant: Tenant) -> list[str]:

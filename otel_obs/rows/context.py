@@ -121,6 +121,8 @@ def bounded(context: dict[str, Any]) -> dict[str, Any]:
         flags.append("truncated")
     # Settling tells instrumentations apart by their scope, so it is cut alike whatever stands beside it.
     kept = {"scope": _shortened(context["scope"], MAX_INDEXED_BYTES, 2)} if "scope" in context else {}
+    if "trace_state" in context:
+        kept["trace_state"] = context["trace_state"]
     for limit, count in ((4096, 1024), (512, 1024), (64, 1024), (512, 128), (64, 64), (16, 16)):
         small = {key: _shortened(value, limit, count) for key, value in context.items()} | kept
         small["flags"] = flags

@@ -15,6 +15,7 @@ from datetime import timedelta
 import psycopg
 from starlette.requests import Request
 
+from otel_obs.analytics.searching import FOR_A_PAGE, Patience
 from otel_obs.errors import InvalidQueryError, PermissionDeniedError
 from otel_obs.maintenance.sweeping import Subject
 from otel_obs.postgres.reading import Reader
@@ -79,6 +80,8 @@ class Api:
     """How long more days than a plan says still count."""
     vault: Vault | None = None
     """Opens what is encrypted; None: nobody does here."""
+    patience: Patience = FOR_A_PAGE
+    """How long a page of a search may take."""
 
 
 def by_keys(authenticator: Authenticator) -> Authenticate:
@@ -115,7 +118,7 @@ def _named(organization_id: str) -> str:
 def by_nothing(request: Request, scope: str) -> Caller:
     """Return who is asking where no keys are asked for."""
     del scope
-    if not _is_local(request.headers.get("host", "")):
+    if not is_local(request.headers.get("host", "")):
         raise PermissionDeniedError("without keys this is answered on loopback addresses only")
     organization_id = _named(request.query_params.get("organization_id", DEFAULT))
     return Caller(reader=Reader(organization_id=organization_id), scopes=None, actor="local")
@@ -130,7 +133,8 @@ def is_https(request: Request) -> bool:
     return is_near and request.headers.get("x-forwarded-proto", "").strip() == "https"
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Tell whether *host*, a header's value, names this machine."""
     try:
         return is_loopback(host if ":" in host.rpartition("]")[2] else f"{host}:80")
     except ValueError:

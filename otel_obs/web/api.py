@@ -11,14 +11,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from otel_obs.analytics import agents, errors, events, metrics, spend, traces
+from otel_obs.analytics import agents, detail, errors, events, metrics, spend, traces
 from otel_obs.analytics.filters import Page
+from otel_obs.analytics.searching import FOR_A_FILE, Found
 from otel_obs.analytics.traces import MAX_NODES
 from otel_obs.web import export
 from otel_obs.web.access import Api
 from otel_obs.web.asked import Asked, Asking, Cursor, Limit
 from otel_obs.web.exporting import ExportingRoute
-from otel_obs.web.shapes import as_json, model_of, page_of_model
+from otel_obs.web.shapes import as_json, found_of_model, model_of, page_of_model
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {"application/problem+json": {}}}
@@ -91,12 +92,46 @@ def _paged(
     router.get(path, response_model=page_of_model(kind), responses=AS_TEXT, summary=summary)(handler)
 
 
+def _searched(
+    path: str,
+    kind: type[Any],
+    find: Callable[..., Found[Any]],
+    *,
+    summary: str,
+    noted: Callable[..., str | None] = lambda *_: None,
+) -> None:
+    """Route a list whose rare rows take long to find: a page says how far back it looked, a file is whole."""
+
+    def handler(
+        request: Request,
+        caller: Asking,
+        filters: Asked,
+        paging: Paged,
+    ) -> Response:
+        patience = api_of(request).patience if paging.format == "json" else FOR_A_FILE
+        with api_of(request).read(caller) as connection:
+            found = find(connection, filters, **paging.place, patience=patience)
+            note = noted(connection, filters)
+        return export.answer(found, kind, paging.format, note)
+
+    handler.__name__ = f"list_{path.strip('/')}"
+    router.get(path, response_model=found_of_model(kind), responses=AS_TEXT, summary=summary, description=_SEARCHED)(
+        handler
+    )
+
+
+_SEARCHED = (
+    "An answer in JSON comes after a few seconds with what was found until then: `searched_to` tells how far back it "
+    "looked, if that is not all, and `next_cursor` goes on there. So there may be more after a page of few items, or "
+    "of none, as long as it has a `next_cursor`. A file (`csv`, `jsonl`) has all the rows that it may."
+)
+
 _paged("/errors", errors.ErrorGroup, errors.get_error_logs, summary="Errors by type and node")
-_paged("/events", events.Event, events.events, summary="Events, the newest first")
-_paged("/scores", events.Score, events.scores, summary="What evaluations found")
-_paged("/traces", traces.Trace, traces.search, summary="Traces, the newest first", noted=traces.not_searched)
+_searched("/events", events.Event, events.events, summary="Events, the newest first")
+_searched("/scores", events.Score, events.scores, summary="What evaluations found")
+_searched("/traces", traces.Trace, traces.search, summary="Traces, the newest first", noted=traces.not_searched)
 _paged("/agents", agents.Agent, agents.agents, summary="Agents, and what their runs came to")
-_paged("/conversations", agents.Conversation, agents.conversations, summary="Conversations, the latest first")
+_searched("/conversations", agents.Conversation, agents.conversations, summary="Conversations, the latest first")
 
 
 @router.get("/metrics", response_model=model_of(metrics.SystemMetrics), summary="How the system is doing")
@@ -125,13 +160,13 @@ def get_trace(
 
 @router.get(
     "/traces/{trace_id}/events/{event_id}",
-    response_model=model_of(traces.EventDetail),
+    response_model=model_of(detail.EventDetail),
     summary="One event of a trace, with what was said",
 )
 def get_event(request: Request, caller: Asking, trace_id: str, event_id: str) -> Response:
     """Return all that is known of one event."""
     with api_of(request).read(caller) as connection:
-        found = traces.event_detail(
+        found = detail.event_detail(
             connection,
             caller.reader.organization_id,
             identifier_in(trace_id),

@@ -8,12 +8,13 @@ from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_obs.errors import ObsError
 from otel_obs.web import problems
-from otel_obs.web.access import Api
+from otel_obs.web.access import Api, is_https, is_local
 
 POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
@@ -28,6 +29,8 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+_TRANSPORT = "max-age=31536000; includeSubDomains"
+"""A browser that came over https is to do so for a year (RFC 6797); on loopback other servers share the name."""
 
 
 def create_app(api: Api, routers: Sequence[APIRouter], routes: Sequence[BaseRoute] = ()) -> FastAPI:
@@ -68,6 +71,9 @@ class _SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                request = Request(scope)
+                if is_https(request) and not is_local(request.headers.get("host", "")):
+                    headers.setdefault("strict-transport-security", _TRANSPORT)
                 if scope["path"].startswith(("/api/", "/ofrep/")):
                     headers.setdefault("cache-control", "no-store")
             await send(message)

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from otel_obs.analytics.costs import Costs
 from otel_obs.analytics.filters import Filters, Page
+from otel_obs.analytics.searching import Found
 from otel_obs.web.shapes import as_json, model_of
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -58,7 +59,8 @@ def answer(page: Page[Any], kind: type, shape: str, note: str | None = None) -> 
 def _answer(page: Page[Any], kind: type, shape: str, note: Mapping[str, str]) -> Response:
     items: list[dict[str, Any]] = as_json(page.items)
     if shape == "json":
-        return JSONResponse({"items": items, "next_cursor": page.next_cursor, **note})
+        looked = {"searched_to": as_json(page.searched_to)} if isinstance(page, Found) else {}
+        return JSONResponse({"items": items, "next_cursor": page.next_cursor, **looked, **note})
     found = lines(items) if shape == "jsonl" else table(items, list(model_of(kind).model_fields))
     if page.next_cursor is not None:
         found.headers["link"] = f'<?cursor={page.next_cursor}>; rel="next"'

@@ -18,6 +18,7 @@ from otel_obs.errors import (
     LegalHoldError,
     NotFoundError,
     ObsError,
+    SearchTooLongError,
     TooManyAttemptsError,
     UnknownTenantError,
 )
@@ -46,6 +47,8 @@ def of_ours(_: Request, error: Exception) -> Response:
             return problem(HTTPStatus.CONFLICT, str(error))
         case TooManyAttemptsError():
             return problem(HTTPStatus.TOO_MANY_REQUESTS, str(error))
+        case SearchTooLongError():
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         case ObsError():
             answer = answer_to(error)
             return problem(answer.http, answer.message, retry_after_s=answer.retry_after_s)

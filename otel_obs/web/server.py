@@ -10,6 +10,7 @@ from datetime import timedelta
 import psycopg
 from starlette.routing import BaseRoute
 
+from otel_obs.analytics.searching import FOR_A_PAGE, Patience
 from otel_obs.maintenance import tenancy
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import open_pool, translated
@@ -49,6 +50,7 @@ class ApiServer:
         measure: Callable[[], bytes] = bytes,
         also_check: Callable[[], None] = lambda: None,
         routes: Sequence[BaseRoute] = (),
+        patience: Patience = FOR_A_PAGE,
     ) -> None:
         """Make a server; keys are told by *authenticator*, or by one of its own where *settings* ask for keys.
 
@@ -74,6 +76,7 @@ class ApiServer:
             private_webhooks=settings.webhook_private,
             grace=timedelta(days=settings.retention_grace_days),
             vault=vault_of(settings),
+            patience=patience,
         )
         health = health_routes(self.check, measure, may_measure(settings, authenticator))
         self._live = Live(access.read)

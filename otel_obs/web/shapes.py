@@ -73,6 +73,11 @@ def page_of_model(kind: Any) -> type[BaseModel]:
     return create_model(f"{kind.__name__}Page", **described)
 
 
+def found_of_model(kind: Any) -> type[BaseModel]:
+    """Return what describes a page of a search for *kind*."""
+    return create_model(f"{kind.__name__}Found", __base__=page_of_model(kind), searched_to=(str | None, ...))
+
+
 def _sent(hint: Any) -> Any:
     """Return the type that JSON has for *hint*."""
     if hint is Decimal:

@@ -180,6 +180,8 @@ def pages(organization: str) -> list[str]:
             f"/flags/flag?name={showroom.FLAG}",
             f"/costs?group_by=flag_variant&flag={showroom.FLAG}",
             "/traces?status=error&q=support",
+            "/costs?since=13d",
+            f"/traces/{LONG}?event={showroom.LONG_ROOT}",
         ]
     if organization == EVIL:
         for payload in PAYLOADS[:6]:
@@ -209,6 +211,15 @@ def fits(seen: Watched) -> bool:
     return bool(seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
+def open_page_is_in_sight(seen: Watched) -> bool:
+    return bool(
+        seen.page.evaluate(
+            """[...document.querySelectorAll('nav [aria-current]')].map(link => link.getBoundingClientRect())
+                .every(box => box.left >= 0 && box.right <= innerWidth)"""
+        )
+    )
+
+
 @pytest.mark.parametrize("organization", ["acme", "nobody yet", EVIL], ids=["data", "empty", "hostile"])
 @pytest.mark.parametrize("width", [1400, 390])
 def test_every_page_shows_what_there_is_without_a_word_from_the_console(
@@ -225,6 +236,7 @@ def test_every_page_shows_what_there_is_without_a_word_from_the_console(
                 == 0
             ), path
             assert fits(seen), f"{path} is wider than the window"
+            assert open_page_is_in_sight(seen), path
             assert seen.complaints == [], path
 
 

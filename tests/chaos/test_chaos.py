@@ -31,10 +31,12 @@ from typing_extensions import Self
 from otel_obs.postgres import audit
 from tests.chaos import fuzz
 from tests.command import environment
-from tests.fault_proxy import FaultProxy, Trap, eventually
+from tests.fault_proxy import FaultProxy, Trap
+from tests.folders import files
 from tests.gateway_process import GatewayProcess
 from tests.ledger import EXPORT, Ledger, adds_up, present, roll_up_now
 from tests.private_postgres import PrivatePostgres, private_postgres
+from tests.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 WAYS = ("protobuf", "json", "grpc")
@@ -106,7 +108,7 @@ class Load:
 
     def wait_for(self, more: int) -> None:
         goal = self.count + more
-        eventually(lambda: self.count >= goal, 60)
+        until(lambda: self.count >= goal, 60)
 
 
 def told(name: str, balance: dict[str, int], ledgers: Sequence[Ledger]) -> None:
@@ -229,7 +231,7 @@ def test_a_gateway_that_is_killed_again_and_again_while_its_server_is_away(
             for _ in range(5):
                 load.wait_for(10)
                 gateway.kill()
-                for segment in list(folder.rglob("*.spool"))[-1:]:
+                for segment in files(folder, "*.spool")[-1:]:
                     with segment.open("ab") as file:
                         file.write(b"half a record")
                 gateway.start()
@@ -239,7 +241,7 @@ def test_a_gateway_that_is_killed_again_and_again_while_its_server_is_away(
             server.ready()
             for _ in range(3):
                 # In the middle of draining: what is committed and not yet forgotten comes twice to the database.
-                eventually(
+                until(
                     lambda: (
                         gateway.metric("otel_obs_spool_records_total") > 0
                         or gateway.metric("otel_obs_spool_bytes") == 0
@@ -338,7 +340,7 @@ def test_a_disk_whose_fsync_fails_is_not_believed_again(server: PrivatePostgres,
         fiu(gateway, fifo, "enable name=posix/io/sync/fsync,failinfo=5")
         for number in range(3, 6):
             assert not ledger.send(number)
-        segments = list(folder.rglob("*.spool"))
+        segments = files(folder, "*.spool")
         fiu(gateway, fifo, "disable name=posix/io/sync/fsync")
 
         assert ledger.refused == {3: 503, 4: 503, 5: 503}
@@ -573,7 +575,7 @@ def test_hostile_clients_harm_nobody(server: PrivatePostgres, folder: Path) -> N
                 dripped(slow[:50], 15)
             slowest = max(ledger.slowest_s for ledger in ledgers)
             assert all(closed(one) for one in slow[:50])
-            eventually(lambda: all(call.done() for call in stalled), 60)
+            until(lambda: all(call.done() for call in stalled), 60)
         finally:
             release.set()
             channel.close()
@@ -671,7 +673,7 @@ def test_a_session_whose_gateway_has_vanished_ends_on_the_server(
         assert ledger.slowest_s < 3
         assert open_transactions() > 0
 
-        eventually(lambda: open_transactions() == 0, 45)
+        until(lambda: open_transactions() == 0, 45)
 
         proxy.speak()
         gateway.until_drained()

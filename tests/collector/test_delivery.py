@@ -22,8 +22,9 @@ from opentelemetry.trace import StatusCode
 
 from otel_obs.postgres.keys import new_key
 from otel_obs.postgres.pool import conninfo
-from tests.fix_collector import Behind, Certificates, Collector, Starting, until
+from tests.fix_collector import Behind, Certificates, Collector, Starting
 from tests.sending import MODEL, Told, ids, sdk, spans
+from tests.waiting import until
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 SECRET = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"

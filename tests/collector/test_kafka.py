@@ -9,8 +9,9 @@ from collections import Counter
 
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from tests.fix_collector import Behind, Certificates, Starting, until
+from tests.fix_collector import Behind, Certificates, Starting
 from tests.sending import ids, sdk, spans
+from tests.waiting import until
 
 LARGE = 6 * 1024 * 1024
 """Characters of one attribute: more than gRPC, Kafka and Collectors let through by default."""

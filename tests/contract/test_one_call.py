@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -23,6 +22,7 @@ from tests.builders import agent, chat, make_span, tool
 from tests.corpus import NAMES, records_of
 from tests.fix_kept import Kept, in_memory
 from tests.rows import MAPPING, RECEIVED_AT, SETTLING, batch, price
+from tests.waiting import until
 
 OTHER_TRACE = "f" * 32
 
@@ -54,14 +54,6 @@ def two(database: str) -> Iterator[Two]:
     finally:
         for pool in found.pools:
             pool.close(2.0)
-
-
-def until(found: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if found():
-            return
-        time.sleep(0.05)
-    raise AssertionError("that never happens")
 
 
 @pytest.mark.parametrize("same_trace", [True, False], ids=["one trace", "two traces"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
@@ -69,9 +70,15 @@ def test_a_span_seen_again_with_other_content_stays_as_it_was_and_is_counted_as_
     same = kept.store.write(batch([span, make_span()]))
     unfinished = kept.store.write(batch([replace(span, end_time_unix_nano=0)]))
     other = kept.store.write(batch([replace(span, attributes={"first": "no"})]))
+    again = kept.store.write(batch([replace(span, attributes={"first": "no"})]))
 
-    assert [written.conflicts for written in (same, unfinished, other)] == [0, 0, 1]
+    assert [written.conflicts for written in (same, unfinished, other, again)] == [0, 0, 1, 1]
     assert kept.events[span.span_id].context["attributes"] == {"first": "yes"}
+    [noted] = kept.quarantined()
+    assert (noted.reason, noted.signal, noted.payload) == ("conflict", "traces", b"")
+    [stored, came] = re.findall(r"[0-9a-f]{64}", noted.detail)
+    assert stored != came == noted.sha256
+    assert noted.detail.startswith(f"trace {span.trace_id}, event {span.span_id}: ")
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["poor first", "rich first"])

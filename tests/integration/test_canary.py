@@ -6,8 +6,7 @@ import base64
 import http.client
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,10 @@ from otel_obs.exporter import PostgresSpanExporter
 from otel_obs.processor import Limits, ReliableSpanProcessor
 from otel_obs.settings import Settings
 from otel_obs.web.server import ApiServer
+from tests.folders import files
 from tests.gateway_process import GatewayProcess
 from tests.private_postgres import PrivatePostgres, private_postgres
+from tests.waiting import until
 
 CANARY = "canary7f3b91c4e5d8"
 KEYS = "k1:" + base64.b64encode(b"1" * 32).decode()
@@ -82,13 +83,6 @@ def post(address: str, body: bytes) -> int:
         connection.close()
 
 
-def until(true: Callable[[], bool], within_s: float = 60) -> None:
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
 def column(connection: psycopg.Connection, statement: LiteralString | sql.Composed) -> list[Any]:
     return [row[0] for row in connection.execute(statement).fetchall()]
 
@@ -97,7 +91,7 @@ def traces_of(*folders: Path) -> list[str]:
     """Return the files in which the canary is found: as it is, or in hex, as bytea is shown."""
     found = []
     for folder in folders:
-        for path in [folder] if folder.is_file() else [path for path in folder.rglob("*") if path.is_file()]:
+        for path in [folder] if folder.is_file() else files(folder):
             try:
                 data = path.read_bytes()
             except OSError:  # of a server that is at work
@@ -205,10 +199,10 @@ def test_spans_that_an_application_keeps_on_disk_are_sealed_and_delivered_later(
     monkeypatch.setenv("OTEL_OBS_ENCRYPTION_KEYS", "other:" + base64.b64encode(b"2" * 32).decode())
     limits = Limits(schedule_delay_s=0.05)
     other = ReliableSpanProcessor(Here(), spool=tmp_path, on_sigterm=False, limits=limits)
-    until(lambda: bool(list(tmp_path.rglob("*.unreadable"))), 20)
+    until(lambda: bool(files(tmp_path, "*.unreadable")), 20)
     assert other.counts.dropped == {"sealed_with_another_key": 1}
     other.shutdown()
-    (kept,) = tmp_path.rglob("*.unreadable")
+    (kept,) = files(tmp_path, "*.unreadable")
     folder = kept.parent / "owner-back"
     folder.mkdir()
     kept.rename(folder / kept.name.removesuffix(".unreadable"))

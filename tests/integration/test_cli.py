@@ -24,8 +24,8 @@ from tests.command import NO_SERVER, PORTS, Running, run
 from tests.corpus import capture
 from tests.fault_proxy import FaultProxy
 from tests.fix_postgres import short_folder
-from tests.integration.test_embedded import eventually
 from tests.ledger import Ledger, adds_up
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_up_runs_everything_says_where_and_stops_cleanly(start: Callable[..., Ru
         with psycopg.connect(dsn.stdout.strip(), autocommit=True) as connection:
             assert connection.execute("SELECT count(*) FROM event_logs").fetchone() == (18,)
             # Two spans, and two log records of the same calls: which they are shows when the trace is quiet.
-            eventually(lambda: connection.execute("SELECT count(*) FROM model_costs").fetchone() == (2,))
+            until(lambda: connection.execute("SELECT count(*) FROM model_costs").fetchone() == (2,))
         rows = run("psql", "--data-dir", str(folder), "-Atc", "SELECT count(*) FROM model_costs")
         assert rows.stdout.strip() == "2"
 
@@ -90,7 +90,7 @@ def test_up_runs_everything_says_where_and_stops_cleanly(start: Callable[..., Ru
         assert f"look at it: http://{told['api']}/" in errors
         assert "Traceback" not in errors
         assert not (folder / "run.json").exists()
-        eventually(lambda: running_dsn(folder) is None)
+        until(lambda: running_dsn(folder) is None)
 
 
 def test_what_was_accepted_before_a_stop_is_settled_by_it(start: Callable[..., Running], database: str) -> None:
@@ -237,8 +237,8 @@ def test_a_gateway_whose_database_is_away_is_ready_to_keep_what_comes_and_says_s
 
             with psycopg.connect(database) as connection:
                 connection.autocommit = True
-                eventually(lambda: connection.execute("SELECT count(*) FROM otel_obs.event_logs").fetchone() == (18,))
-            eventually(lambda: get(http, "/readyz")[0] == 200)
+                until(lambda: connection.execute("SELECT count(*) FROM otel_obs.event_logs").fetchone() == (18,))
+            until(lambda: get(http, "/readyz")[0] == 200)
             code, errors = running.stop()
         assert code == 0
         assert errors.count("rows cannot be written") == 1
@@ -250,7 +250,7 @@ def test_a_gateway_whose_database_is_away_is_ready_to_keep_what_comes_and_says_s
 def until_more(ledgers: list[Ledger], more: int) -> None:
     """Return once *more* batches were acknowledged."""
     goal = sum(len(one.acked) for one in ledgers) + more
-    eventually(lambda: sum(len(one.acked) for one in ledgers) >= goal)
+    until(lambda: sum(len(one.acked) for one in ledgers) >= goal)
 
 
 def insist(ledger: Ledger, batches: int) -> None:

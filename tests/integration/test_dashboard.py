@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from html import unescape
 
@@ -20,6 +20,7 @@ from otel_obs.postgres.pool import conninfo
 from otel_obs.receiver.known_keys import REFRESH_S
 from otel_obs.settings import Settings
 from otel_obs.web.app import POLICY
+from otel_obs.web.dashboard import figures
 from otel_obs.web.server import ApiServer
 from tests import showroom
 from tests.builders import agent, chat, make_span
@@ -130,6 +131,25 @@ def test_each_page_is_held_to_the_policy_and_kept_nowhere(path: str, world: Worl
     assert "style=" not in found.text
     assert not re.search(r"<script(?![^>]*src=)", found.text)
     assert not re.search(r"\son\w+=", found.text)
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_held"),
+    [
+        ({"host": "obs.example", "x-forwarded-proto": "https"}, True),
+        ({"host": "obs.example"}, False),
+        ({"x-forwarded-proto": "https"}, False),
+    ],
+    ids=["https", "http", "loopback"],
+)
+def test_a_browser_that_came_over_https_is_to_do_so_from_now_on(
+    headers: dict[str, str], is_held: bool, world: World
+) -> None:
+    with world.browser() as client:
+        found = client.get("/sign-in", headers=headers)
+
+    assert found.status_code == 200
+    assert ("strict-transport-security" in found.headers) == is_held
 
 
 def test_a_session_is_a_cookie_that_no_script_and_no_other_site_can_use(world: World) -> None:
@@ -439,6 +459,30 @@ def test_costs_say_so_where_sampling_makes_them_partial(world: World) -> None:
 
         assert "never came here" not in before
         assert "1 of the newest 1 traces begin with a span that never came here" in client.get("/costs").text
+
+
+def test_costs_and_spans_say_what_share_a_sampler_kept(world: World) -> None:
+    at = showroom.now_ms() - 3_600_000
+    sampled = replace(
+        make_span(chat(response_id="kept"), trace_id="6" * 32, start_ms=at),
+        trace_state="ot=th:c", dropped_attributes_count=3, dropped_events_count=1,
+    )  # fmt: skip
+    with world.signed_in("reader") as client:
+        before = client.get("/costs").text
+        showroom.write(world.url, [sampled], "acme")
+        after = client.get("/costs").text
+        span = client.get(f"/traces/{sampled.trace_id}", params={"event": sampled.span_id}).text
+
+    assert "were sampled" not in before
+    told = re.search(
+        r"1 of the newest (\d+) traces were sampled.* about (\S+ %) of all .* about ([0-9.]+) times", after
+    )
+    assert told is not None, after
+    traces, kept = int(told[1]), int(told[1]) / (int(told[1]) + 3)
+    assert (told[2], told[3]) == (figures.share(kept), f"{1 / kept:.3g}")
+    assert traces >= 1
+    assert "stands for about 4 like it" in span
+    assert "3 attributes by the sender, 1 event by the sender" in span
 
 
 def test_an_operator_looks_at_any_organization_and_switches_between_them(world: World) -> None:

@@ -9,7 +9,6 @@ import signal
 import site
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -24,6 +23,7 @@ from otel_obs.postgres.account import SYSTEM_HOME, home_of, reachable_programs
 from otel_obs.postgres.embedded import EmbeddedPostgres, dsn_of, running_dsn
 from otel_obs.postgres.locks import FileLock
 from tests.fix_postgres import POSTGRES_15, short_folder, until_stopped
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 IS_ROOT = os.geteuid() == 0
@@ -51,13 +51,6 @@ with EmbeddedPostgres(Path(sys.argv[1]), durable=False) as uri:
 def folder() -> Iterator[Path]:
     with short_folder() as found:
         yield found
-
-
-def eventually(condition: Callable[[], bool], within_s: float = 30) -> None:
-    until = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def one(uri: str, question: str = "SELECT 1") -> object:
@@ -156,7 +149,7 @@ def test_a_server_that_is_killed_comes_back_for_those_who_use_it(folder: Path) -
     with EmbeddedPostgres(folder, durable=False) as uri:
         os.kill(postmaster(folder), signal.SIGKILL)
 
-        eventually(lambda: running_dsn(folder) == uri)
+        until(lambda: running_dsn(folder) == uri)
 
 
 def test_a_server_that_is_killed_again_and_again_comes_back_each_time(folder: Path) -> None:
@@ -164,7 +157,7 @@ def test_a_server_that_is_killed_again_and_again_comes_back_each_time(folder: Pa
         for _ in range(8):
             pid = postmaster(folder)
             os.kill(pid, signal.SIGKILL)
-            eventually(partial(is_up_again, folder, pid))
+            until(partial(is_up_again, folder, pid))
 
 
 def test_a_server_whose_supervisor_is_killed_is_there_again_for_the_next_user(folder: Path) -> None:
@@ -183,7 +176,7 @@ def test_a_user_does_not_rely_on_a_supervisor_that_is_just_ending(
     with FileLock(folder / "supervisor.lock") as ending, FileLock(folder / "users.lock") as users:
         assert ending.exclusive(1)
         user = another_user()
-        eventually(partial(is_taken, users))
+        until(partial(is_taken, users))
 
     assert uri_from(user) == running_dsn(folder)
 

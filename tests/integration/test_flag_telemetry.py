@@ -33,8 +33,8 @@ from otel_obs.otlp.sdk import SpanReader
 from otel_obs.postgres.store import PostgresStore
 from tests import command
 from tests.builders import MS, START_NS, chat, make_log, make_span
-from tests.integration.test_flags import until
 from tests.rows import batch
+from tests.waiting import until
 
 CURRENT = {"feature_flag.key": "model", "feature_flag.result.variant": "large"}
 DEPRECATED = {"feature_flag.key": "model", "feature_flag.variant": "large", "feature_flag.provider_name": "flagd"}

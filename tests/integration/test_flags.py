@@ -6,11 +6,9 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import psycopg
 import pytest
@@ -26,17 +24,11 @@ from otel_obs.flags.store import Change, FlagScope, delete_flag, history, listed
 from otel_obs.postgres import audit
 from otel_obs.postgres.pool import conninfo
 from tests import command
+from tests.waiting import until
 
 ACME = FlagScope(organization_id="acme")
 ON = Change(is_enabled=True)
 NOW = datetime(2026, 11, 25, tzinfo=timezone.utc)
-
-
-def until(true: Callable[[], Any], within_s: float = 10.0) -> None:
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.01)
 
 
 @pytest.fixture

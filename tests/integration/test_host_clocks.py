@@ -23,12 +23,13 @@ from otel_obs.postgres.store import PostgresStore
 from otel_obs.tenancy import Sender
 from tests.builders import make_span
 from tests.command import environment
-from tests.fault_proxy import FaultProxy, eventually
+from tests.fault_proxy import FaultProxy
 from tests.fix_clock import HostClock
 from tests.gateway_process import GatewayProcess
 from tests.ledger import Ledger, adds_up
 from tests.maintenance import DAY, cover, fill, present, set_plan
 from tests.rows import MAPPING, price
+from tests.waiting import until
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 NOW = datetime.now(tz=timezone.utc)
@@ -96,7 +97,7 @@ def test_a_clock_that_is_set_under_load_changes_no_duration_and_no_row(
         assert all(0 <= value < 60 for value in durations(gateway).values())
         assert gateway.metric("otel_obs_records_duplicate_total") == 3 * 20
         assert gateway.metric("otel_obs_records_conflicting_total") == 0
-        eventually(lambda: unsettled(connection) == 0, 60)
+        until(lambda: unsettled(connection) == 0, 60)
         assert adds_up(connection, ledger)["committed"] == 80
         assert gateway.stop() == 0
 
@@ -145,7 +146,7 @@ def test_two_gateways_ten_minutes_apart_are_one(database: str, connection: psyco
             for name in ("received", "stored", "duplicate", "conflicting")
         }
         assert counted == {"received": 800, "stored": 200, "duplicate": 600, "conflicting": 0}
-        eventually(lambda: unsettled(connection) == 0, 60)
+        until(lambda: unsettled(connection) == 0, 60)
         assert adds_up(connection, *ledgers)["committed"] == 200
         for ledger in ledgers:
             ledger.close()
@@ -237,7 +238,7 @@ def test_maintenance_goes_on_when_its_clock_is_set_back(
         assert daemon.stdout.readline().startswith("ready")
         for _ in range(2):
             store.write(batch_of([receive(Decoded(spans=[make_span()]), Sender(), NOW, MAPPING)], price))
-            eventually(lambda: unsettled(connection) == 0, 60)
+            until(lambda: unsettled(connection) == 0, 60)
             clock.set(-HOUR)
     finally:
         daemon.terminate()

@@ -8,7 +8,6 @@ import re
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -44,6 +43,8 @@ from otel_obs.postgres.pool import conninfo, open_pool
 from otel_obs.server import Gateway, Listening
 from otel_obs.settings import Settings
 from tests.builders import MS, START_NS
+from tests.folders import files
+from tests.waiting import until
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -174,13 +175,6 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def eventually(condition: Callable[[], bool], within_s: float = 30) -> None:
-    until = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 class Proxy:
     """Stands between a gateway and PostgreSQL, and cuts the wire when it is told to."""
 
@@ -294,7 +288,7 @@ def test_a_key_of_a_workspace_writes_there_and_nowhere_else(way: str, gateway: R
     assert gateway.spans() == {("acme", "bound")}
     noted = "SELECT organization_id, actor, subject FROM audit_log WHERE action = 'ingest.refuse'"
     gateway.ask(way, bearer(key), a_request({"otel_obs.workspace.id": "another"}))
-    eventually(lambda: gateway.connection.execute(noted).fetchall() != [])
+    until(lambda: gateway.connection.execute(noted).fetchall() != [])
     assert gateway.connection.execute(noted).fetchall() == [
         ("acme", f"key:{key.split('_')[1]}", "workspace_not_allowed")
     ]
@@ -453,7 +447,7 @@ def test_two_keys_hold_while_one_replaces_the_other(gateway: Running) -> None:
     stored.revoke(gateway.connection, first.split("_")[1], now=NOW)
 
     assert both == [OK, OK]
-    eventually(lambda: gateway.ask("http", bearer(first)).code == NOBODY, within_s=30)
+    until(lambda: gateway.ask("http", bearer(first)).code == NOBODY, within_s=30)
     assert gateway.ask("http", bearer(second)).code == OK
 
 
@@ -479,15 +473,15 @@ def test_while_the_database_is_away_known_keys_go_on_and_no_key_is_called_wrong(
                 else:
                     assert RetryInfo.FromString(answer.headers["google.rpc.retryinfo-bin"]).retry_delay.seconds >= 1
             assert gateway.ask(way).code == NOBODY
-        kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*.spool"))
+        kept = b"".join(path.read_bytes() for path in files(tmp_path, "*.spool"))
         assert known.split("_")[1].encode() in kept
         assert known.encode() not in kept
         assert known.split("_")[2].encode() not in kept
 
         proxy.is_cut = False
 
-        eventually(lambda: gateway.ask("grpc", bearer(new)).code == OK)
-        eventually(lambda: gateway.ask("http", bearer(new_key()[0])).code == NOBODY)
+        until(lambda: gateway.ask("grpc", bearer(new)).code == OK)
+        until(lambda: gateway.ask("http", bearer(new_key()[0])).code == NOBODY)
 
 
 def test_a_gateway_that_starts_without_its_database_tells_senders_to_come_again(database: str, proxy: Proxy) -> None:
@@ -498,7 +492,7 @@ def test_a_gateway_that_starts_without_its_database_tells_senders_to_come_again(
 
         proxy.is_cut = False
 
-        eventually(lambda: gateway.ask("http", bearer(key)).code == OK)
+        until(lambda: gateway.ask("http", bearer(key)).code == OK)
 
 
 def test_the_time_of_use_is_written_once_a_minute(database: str, connection: psycopg.Connection) -> None:

@@ -34,6 +34,7 @@ from otel_obs.tenancy import Limits, Sender
 from otel_obs.web.server import ApiServer
 from tests.builders import agent, make_span
 from tests.command import NO_SERVER, inside
+from tests.folders import files
 
 CANARY = "canary-of-a-prompt-that-nobody-may-read"
 KNOWN_WITHIN_S = 30
@@ -207,7 +208,7 @@ def test_a_gateway_that_starts_without_its_database_remembers_what_holds(tmp_pat
     finally:
         gateway.stop()
 
-    kept = b"".join(path.read_bytes() for path in (tmp_path / "spool").rglob("*") if path.is_file())
+    kept = b"".join(path.read_bytes() for path in files(tmp_path / "spool"))
     assert file.stat().st_mode & 0o777 == 0o600
     assert CANARY.encode() not in kept
     assert b"what others say" in kept

@@ -30,7 +30,7 @@ from otel_obs.postgres import keys
 from otel_obs.postgres.pool import conninfo
 from tests import command
 from tests.fix_ofrep import Ofrep
-from tests.integration.test_flags import until
+from tests.waiting import until
 
 FLAGS = "/ofrep/v1/evaluate/flags"
 CLIENTS = Path(__file__).resolve().parents[1] / "js" / "ofrep"

@@ -28,8 +28,10 @@ from otel_obs.pipeline.spool import Spool
 from otel_obs.postgres.pool import PatientConnection, conninfo, fingerprint, open_pool
 from otel_obs.server import Gateway, Listening
 from otel_obs.settings import Settings
-from tests.fault_proxy import FaultProxy, Trap, eventually
+from tests.fault_proxy import FaultProxy, Trap
+from tests.folders import files
 from tests.ledger import EXPORT, Ledger, adds_up, present
+from tests.waiting import until
 
 WAYS = ("protobuf", "json", "grpc")
 KEYS = (
@@ -64,11 +66,11 @@ class Running:
         assert found, name
         return sum(float(value) for value in found)
 
-    def until_drained(self, within_s: float = 30) -> None:
-        eventually(lambda: self.metric("otel_obs_spool_bytes") == 0, within_s)
+    def until_drained(self, within_s: float = 60) -> None:
+        until(lambda: self.metric("otel_obs_spool_bytes") == 0, within_s)
 
     def on_disk(self) -> bytes:
-        return b"".join(path.read_bytes() for path in self.folder.rglob("*.spool"))
+        return b"".join(path.read_bytes() for path in files(self.folder, "*.spool"))
 
 
 @contextmanager
@@ -95,7 +97,7 @@ def proxy(database: str) -> Iterator[FaultProxy]:
 @pytest.fixture
 def gateway(database: str, proxy: FaultProxy, tmp_path: Path) -> Iterator[Running]:
     with running(database, proxy.url(database), tmp_path) as found:
-        eventually(lambda: found.get("/readyz")[0] == 200)
+        until(lambda: found.get("/readyz")[0] == 200)
         yield found
 
 
@@ -140,7 +142,7 @@ def test_a_gateway_that_starts_without_its_database_takes_what_comes_and_connect
 
         proxy.speak()
 
-        eventually(lambda: gateway.get("/readyz")[0] == 200, within_s=5)
+        until(lambda: gateway.get("/readyz")[0] == 200, within_s=5)
         gateway.until_drained()
         adds_up(gateway.connection, ledger)
 
@@ -272,7 +274,7 @@ def test_a_pool_that_was_asked_in_vain_for_long_connects_when_the_server_is_back
             except PoolTimeout:
                 return False
 
-        eventually(answers)
+        until(answers)
     finally:
         pool.close(2.0)
 
@@ -318,7 +320,7 @@ def test_a_database_that_only_reads_is_one_that_is_away(gateway: Running, databa
 
     assert ledger.send_all(range(1, 4))
 
-    eventually(lambda: gateway.get("/readyz")[0] == 503)
+    until(lambda: gateway.get("/readyz")[0] == 503)
     admin.execute("SET default_transaction_read_only = off")
     admin.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(name))
     gateway.until_drained()
@@ -337,7 +339,7 @@ def test_a_client_that_leaves_leaves_nothing_behind(gateway: Running, database: 
     assert adds_up(gateway.connection, ledger)["committed"] == 20
     pool = gateway.gateway._pool
     # Settling and watching take one now and then, and give it back.
-    eventually(lambda: pool.get_stats()["pool_available"] == pool.get_stats()["pool_size"])
+    until(lambda: pool.get_stats()["pool_available"] == pool.get_stats()["pool_size"])
     ledger.close()
 
 
@@ -402,11 +404,11 @@ def test_a_gateway_goes_on_when_the_schema_becomes_newer_and_a_new_one_refuses(
     gateway.connection.execute("INSERT INTO schema_migrations (version, name, checksum) VALUES (9000, 'new', 'x')")
 
     gateway.gateway._watch.suspect(StorageUnavailableError())
-    eventually(lambda: gateway.get("/readyz")[0] == 200)
+    until(lambda: gateway.get("/readyz")[0] == 200)
 
     assert ledger.send(1)
     assert adds_up(gateway.connection, ledger)["committed"] == 40
-    eventually(lambda: any("upgrade otel_obs" in record.message for record in caplog.records))
+    until(lambda: any("upgrade otel_obs" in record.message for record in caplog.records))
 
 
 def test_the_same_batch_from_many_clients_at_once_is_stored_once(gateway: Running) -> None:
@@ -436,11 +438,11 @@ def test_a_successor_drains_what_a_gateway_left(database: str, proxy: FaultProxy
     proxy.speak()
 
     with running(database, proxy.url(database), tmp_path) as gateway:
-        eventually(lambda: len(present(gateway.connection)) == 60)
+        until(lambda: len(present(gateway.connection)) == 60)
         gateway.until_drained()
 
         assert adds_up(gateway.connection, ledger)["committed"] == 60
-        assert not list(tmp_path.rglob("*.spool"))
+        assert not files(tmp_path, "*.spool")
 
 
 def test_two_gateways_on_one_folder_have_each_their_own(database: str, proxy: FaultProxy, tmp_path: Path) -> None:
@@ -450,7 +452,7 @@ def test_two_gateways_on_one_folder_have_each_their_own(database: str, proxy: Fa
         ledgers = [first.ledger(seed=1), second.ledger(seed=2)]
         for ledger in ledgers:
             assert ledger.send_all(range(3))
-        assert len({path.parent for path in tmp_path.rglob("*.spool")}) == 2
+        assert len({path.parent for path in files(tmp_path, "*.spool")}) == 2
 
         proxy.speak()
 
@@ -466,20 +468,20 @@ def test_a_damaged_spool_costs_what_is_damaged_and_nothing_else(
     with running(database, proxy.url(database), tmp_path) as gateway:
         ledger = gateway.ledger()
         assert ledger.send_all(range(3))
-    segment = max(tmp_path.rglob("*.spool"), key=lambda path: path.stat().st_size)
+    segment = max(files(tmp_path, "*.spool"), key=lambda path: path.stat().st_size)
     data = bytearray(segment.read_bytes())
     data[len(data) // 2] ^= 1
     segment.write_bytes(data[:-1] + data[-1:] + data[:20])
     proxy.speak()
 
     with running(database, proxy.url(database), tmp_path) as gateway:
-        eventually(lambda: len(present(gateway.connection)) == 40)
+        until(lambda: len(present(gateway.connection)) == 40)
         gateway.until_drained()
 
         assert gateway.metric("otel_obs_spool_damaged_total") >= 1
-        assert list(tmp_path.rglob("*.corrupt"))
+        assert files(tmp_path, "*.corrupt")
         noted = "SELECT count(*) FROM audit_log WHERE action = 'spool.damaged'"
-        eventually(lambda: gateway.connection.execute(noted).fetchone() == (1,))
+        until(lambda: gateway.connection.execute(noted).fetchone() == (1,))
         assert gateway.get("/readyz")[0] == 200
         assert gateway.ledger(seed=3).send(0)
 
@@ -528,7 +530,7 @@ def test_rows_from_disk_are_those_that_the_request_would_have_been(
     options: dict[str, str], is_readable: bool, database: str, proxy: FaultProxy, tmp_path: Path
 ) -> None:
     with running(database, proxy.url(database), tmp_path, **options) as gateway:
-        eventually(lambda: gateway.get("/readyz")[0] == 200)
+        until(lambda: gateway.get("/readyz")[0] == 200)
         assert post(gateway, said()) == 200
         gateway.gateway.settle_all()
         directly = rows_of(gateway.connection)
@@ -540,7 +542,7 @@ def test_rows_from_disk_are_those_that_the_request_would_have_been(
 
         assert (CANARY.encode() in gateway.on_disk()) == is_readable
         assert b"organization" in gateway.on_disk()
-        for path in tmp_path.rglob("*.spool"):
+        for path in files(tmp_path, "*.spool"):
             assert path.stat().st_mode & 0o077 == 0
         proxy.speak()
         gateway.until_drained()
@@ -558,16 +560,16 @@ def test_what_an_older_key_sealed_is_read_and_what_no_key_opens_is_kept(
     proxy.speak()
 
     with running(database, proxy.url(database), tmp_path) as gateway:
-        eventually(lambda: gateway.metric("otel_obs_spool_damaged_total") == 1)
+        until(lambda: gateway.metric("otel_obs_spool_damaged_total") == 1)
         gateway.until_drained()
         assert present(gateway.connection) == []
-    (kept,) = tmp_path.rglob("*.unreadable")
+    (kept,) = files(tmp_path, "*.unreadable")
     folder = kept.parent / "owner-back"
     folder.mkdir()
     kept.rename(folder / kept.name.removesuffix(".unreadable"))
 
     with running(database, proxy.url(database), tmp_path, ENCRYPTION_KEYS=KEYS) as gateway:
-        eventually(lambda: len(present(gateway.connection)) == 20)
+        until(lambda: len(present(gateway.connection)) == 20)
 
 
 def test_records_of_tenants_that_were_deleted_meanwhile_are_dropped_and_counted(
@@ -575,7 +577,7 @@ def test_records_of_tenants_that_were_deleted_meanwhile_are_dropped_and_counted(
 ) -> None:
     with running(database, proxy.url(database), tmp_path, ORGANIZATION_ID="gone") as gateway:
         ledger = gateway.ledger(bad=True, spans=50)
-        eventually(lambda: gateway.get("/readyz")[0] == 200)
+        until(lambda: gateway.get("/readyz")[0] == 200)
         assert ledger.send(0)
         proxy.refuse()
         assert ledger.send(1)
@@ -604,7 +606,7 @@ def test_a_request_on_disk_that_cannot_be_read_after_all_goes_to_quarantine_once
     spool.close()
 
     with running(database, proxy.url(database), tmp_path) as gateway:
-        eventually(lambda: gateway.metric("otel_obs_spool_records_total") == 6)
+        until(lambda: gateway.metric("otel_obs_spool_records_total") == 6)
 
         found = gateway.connection.execute(
             "SELECT organization_id, workspace_id, reason, format, payload FROM quarantine"
@@ -657,7 +659,7 @@ def test_what_waits_is_drained_at_twice_the_rate_of_what_comes(gateway: Running,
     before = len(fresh.acked)
     proxy.speak()
     waited_for = ledger.keys(ledger.acked)
-    eventually(lambda: waited_for <= set(present(gateway.connection)), 60)
+    until(lambda: waited_for <= set(present(gateway.connection)), 60)
     arrived = (len(fresh.acked) - before) * fresh.spans
     stop.set()
     sender.join()

@@ -99,7 +99,8 @@ ASKED: dict[str, Any] = {
     "rolled_days": [NOW.date()], "starts": [NOW - timedelta(hours=2)], "ends": [NOW],
     "first": NOW - timedelta(days=1), "last": NOW, "window": timedelta(seconds=8),
     "id": None, "after": None, "after_id": None, "budget_id": None, "min_calls": 20, "short_tokens": 150,
-    "arrivals": 100, "trace_ids": None,
+    "arrivals": 100, "trace_ids": None, "size": 400, "most": "cost",
+    "period_since": NOW - timedelta(days=1), "period_until": NOW,
     "ids": ["x"], "organization_ids": ["org1"], "workspace_ids": [None], "user_ids": [None], "agent_ids": [None],
     "model_names": [None],
 }  # fmt: skip

@@ -31,7 +31,9 @@ from otel_obs.processor.encoding import decode
 from otel_obs.processor.place import spool_folder
 from otel_obs.processor.wire import encode
 from tests.fix_postgres import short_folder, until_stopped
-from tests.programs import PATIENT, Destination, drain, ended, heard, program, until
+from tests.folders import files
+from tests.programs import PATIENT, Destination, drain, ended, heard, program
+from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -155,7 +157,7 @@ def test_while_the_destination_is_away_spans_are_on_disk_and_a_flush_says_so(
 
     assert result.complete
     assert (result.exported, result.spooled, result.waiting) == (0, 3, 0)
-    assert list(tmp_path.rglob("*.spool"))
+    assert files(tmp_path, "*.spool")
 
 
 def test_once_it_is_back_they_are_sent_oldest_first(application: Application, exporter: Switchable) -> None:
@@ -310,7 +312,7 @@ def test_shutdown_does_not_wait_for_an_exporter_that_hangs(
 
     assert not exporter.may_return.is_set()
     assert application.processor.counts.spooled == 3
-    assert list(tmp_path.rglob("*.spool"))
+    assert files(tmp_path, "*.spool")
 
 
 def test_a_span_may_end_while_the_garbage_collector_runs_in_the_queue(

@@ -11,6 +11,7 @@ import pytest
 
 from otel_obs.postgres.pool import conninfo
 from tests.command import NO_SERVER, environment
+from tests.folders import files
 from tests.programs import Destination, drain
 
 APPLICATION = "from opentelemetry import trace\ntrace.get_tracer('app').start_span('one').end()"
@@ -100,4 +101,4 @@ def test_a_batch_of_a_declarative_configuration_is_on_disk_while_postgresql_is_a
 
     instrumented(OTEL_PYTHON_CONFIGURATOR="otel_obs", OTEL_CONFIG_FILE=str(file), OTEL_OBS_DATA_DIR=str(tmp_path))
 
-    assert list((tmp_path / "spool").rglob("*.spool"))
+    assert files(tmp_path / "spool", "*.spool")

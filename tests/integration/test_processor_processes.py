@@ -19,7 +19,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from otel_obs.postgres.pool import conninfo
-from tests.programs import HTTP, Destination, drain, ended, heard, program, source, started, until
+from tests.folders import files
+from tests.programs import HTTP, Destination, drain, ended, heard, program, source, started
+from tests.waiting import until
 
 GRPC = "OTLPSpanExporter(endpoint, insecure=True, timeout=2)"
 GRPC_IMPORT = "from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter"
@@ -130,7 +132,7 @@ def test_a_worker_of_celery_that_ends_after_its_task_loses_nothing(destination: 
         until(lambda: set(destination.names) == {"one", "two"})
         destination.stop()
         assert ended(started([*tasks, "send", "three"], tmp_path))[0] == 0
-        until(lambda: list((tmp_path / "spool").rglob("*.spool")))
+        until(lambda: files(tmp_path / "spool", "*.spool"))
     finally:
         worker.terminate()
         _, errors = ended(worker)
@@ -353,7 +355,7 @@ def test_the_stock_exporter_over_grpc_is_carried_through_an_outage_and_forks(tmp
         with process:  # what it left is of no interest to other tests
             over_grpc.stop()
 
-    waiting = list(tmp_path.rglob("*.spool"))
+    waiting = files(tmp_path, "*.spool")
     assert Counter(over_grpc.names) + Counter(["during"] * len(waiting)) == Counter(
         ["before", "during", *[f"child {number}" for number in range(5)]]
     )

@@ -6,10 +6,10 @@ What the application routes and the table lacks, or the other way round, fails.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from otel_obs.postgres.pool import conninfo
 from otel_obs.server import Gateway, Listening
 from otel_obs.settings import Settings
 from otel_obs.web.server import ApiServer
+from tests.waiting import until
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "roles.md"
 ROLES: dict[str, tuple[tuple[str, ...], str | None]] = {
@@ -188,13 +189,10 @@ def test_a_key_that_is_given_or_loses_a_scope_may_or_may_not_within_seconds(worl
         key = _key(connection, ("read",), None)
         assert key is not None
 
-        def until(status: int) -> None:
-            deadline = time.monotonic() + WITHIN_S
-            while httpx.get(address, headers={"x-api-key": key}, timeout=20).status_code != status:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+        def is_answered(status: int) -> bool:
+            return httpx.get(address, headers={"x-api-key": key}, timeout=20).status_code == status
 
-        until(200)
+        until(lambda: is_answered(200), WITHIN_S)
         for scopes, status in ((["ingest"], 403), (["ingest", "read"], 200)):
             connection.execute("UPDATE api_keys SET scopes = %s WHERE id = %s", (scopes, key.split("_")[1]))
-            until(status)
+            until(partial(is_answered, status), WITHIN_S)

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
-from otel_obs.analytics import traces
+from otel_obs.analytics import detail
 from otel_obs.cli.main import command
 from otel_obs.errors import KeysUnavailableError
 from otel_obs.maintenance import resealing, tenancy
@@ -89,9 +89,9 @@ class World:
                 found.append(name)
         return found
 
-    def detail(self, span: Span, vault_: Vault | None, organization: str = "acme") -> traces.EventDetail:
+    def detail(self, span: Span, vault_: Vault | None, organization: str = "acme") -> detail.EventDetail:
         with reading(self.pool, Reader(organization_id=organization)) as connection:
-            return traces.event_detail(connection, organization, span.trace_id, span.span_id, vault_)
+            return detail.event_detail(connection, organization, span.trace_id, span.span_id, vault_)
 
 
 def vault(*keys: tuple[str, bytes]) -> Vault:

@@ -14,10 +14,11 @@ import psycopg
 import pytest
 
 from tests.command import PORTS, ROOT, Running, run
-from tests.fault_proxy import FaultProxy, eventually
+from tests.fault_proxy import FaultProxy
 from tests.fix_postgres import short_folder
 from tests.ledger import Ledger, adds_up
 from tests.private_postgres import children
+from tests.waiting import until
 
 Start = Callable[..., tuple[Running, dict[str, str]]]
 
@@ -106,10 +107,10 @@ def test_a_worker_that_falls_is_started_again_and_its_spool_is_drained(start: St
         for pid in before:
             os.kill(pid, signal.SIGKILL)
 
-        eventually(lambda: len(set(workers(running)) - set(before)) == 2)
+        until(lambda: len(set(workers(running)) - set(before)) == 2)
         assert all(ledger.insist(number) for number in range(10, 15))
         proxy.speak()
-        eventually(lambda: total(told["http"], "otel_obs_spool_bytes") == 0)
+        until(lambda: total(told["http"], "otel_obs_spool_bytes") == 0)
         code, errors = running.stop()
         assert code == 0
         assert "started again" in errors
@@ -136,10 +137,10 @@ def test_each_port_shows_the_same_sums_and_they_never_fall(start: Start, databas
     assert {name for name in shown if not name.endswith("_created")} == documented
     before = workers(running)
     os.kill(before[0], signal.SIGKILL)
-    eventually(lambda: len(set(workers(running)) - set(before)) == 1)
+    until(lambda: len(set(workers(running)) - set(before)) == 1)
     assert total(told["api"], "otel_obs_records_stored_total") == 480.0
     assert all(Ledger(told["http"], seed=n).insist(3) for n in range(8))
-    eventually(lambda: total(told["api"], "otel_obs_records_stored_total") == 640.0)
+    until(lambda: total(told["api"], "otel_obs_records_stored_total") == 640.0)
     assert running.stop()[0] == 0
 
 
@@ -159,7 +160,7 @@ def test_workers_end_with_their_parent(start: Start, database: str) -> None:
 
     running.process.kill()
 
-    eventually(lambda: all(is_gone(pid) for pid in pids))
+    until(lambda: all(is_gone(pid) for pid in pids))
 
 
 def test_an_address_in_use_is_told(start: Start, database: str, folder: Path) -> None:

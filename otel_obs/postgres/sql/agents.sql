@@ -1,5 +1,5 @@
 -- name: agents
--- Agents by what they cost: own calls only, so that agents sum to the total.
+-- Agents with what they cost: own calls only, so that agents sum to the total. By their ids, or those with most first.
 SELECT a.agent_id, (array_agg(a.agent_name ORDER BY a."timestamp" DESC) FILTER (WHERE a.agent_name IS NOT NULL))[1] AS agent_name,
     count(*) AS runs, count(*) FILTER (WHERE a.status = 'error') AS failed,
     percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY a.latency_ms) AS latency_ms,
@@ -11,13 +11,19 @@ WHERE a.organization_id = %(organization_id)s AND a."timestamp" >= %(since)s AND
     AND (%(workspace_id)s::text IS NULL OR a.workspace_id = %(workspace_id)s)
     AND (%(user_id)s::text IS NULL OR a.user_id = %(user_id)s)
     AND (%(flow_id)s::text IS NULL OR a.flow_id = %(flow_id)s)
+    AND (%(agent_id)s::text IS NULL OR a.agent_id = %(agent_id)s)
     AND (%(environment)s::text IS NULL OR EXISTS (
         SELECT FROM event_logs AS e
         WHERE e.organization_id = a.organization_id AND e.trace_id = a.trace_id AND e.event_id = a.event_id
             AND e."timestamp" = a."timestamp" AND e.environment = %(environment)s))
     AND (%(after_agent)s::text IS NULL OR a.agent_id > %(after_agent)s)
 GROUP BY a.agent_id
-ORDER BY a.agent_id
+ORDER BY CASE %(most)s::text
+        WHEN 'cost' THEN coalesce(sum(a.cost_cents), 0)
+        WHEN 'runs' THEN count(*)
+        WHEN 'failed' THEN count(*) FILTER (WHERE a.status = 'error')
+        WHEN 'last' THEN extract(epoch FROM max(a."timestamp"))
+    END DESC, a.agent_id
 LIMIT %(limit)s + 1;
 
 -- name: runs_of_agent
@@ -47,11 +53,12 @@ SELECT EXISTS (
 
 -- name: conversations
 -- Conversations, the one that went on last first. Those of the page are found one after the other, each by its newest
--- event: so only the events between them are read, and not all of the period in order to sort them.
+-- event: so only the events between them are read, and not all of the period in order to sort them. What a conversation
+-- came to is told of all of the period, also where it is looked for in a part of it.
 WITH RECURSIVE said AS NOT MATERIALIZED (
     SELECT e.conversation_id, e."timestamp", e.trace_id, e.status, e.user_id, e.agent_id
     FROM event_logs AS e
-    WHERE e.organization_id = %(organization_id)s AND e."timestamp" >= %(since)s AND e."timestamp" < %(until)s
+    WHERE e.organization_id = %(organization_id)s AND e."timestamp" >= %(period_since)s AND e."timestamp" < %(period_until)s
         AND e.conversation_id IS NOT NULL
         AND (%(workspace_id)s::text IS NULL OR e.workspace_id = %(workspace_id)s)
         AND (%(user_id)s::text IS NULL OR e.user_id = %(user_id)s)
@@ -59,20 +66,23 @@ WITH RECURSIVE said AS NOT MATERIALIZED (
         AND (%(agent_id)s::text IS NULL OR e.agent_id = %(agent_id)s)
         AND (%(conversation_id)s::text IS NULL OR e.conversation_id = %(conversation_id)s)
 ), listed AS (
-    -- Before the page: nothing yet, and what the pages before it showed.
     SELECT 0 AS number, NULL::text AS conversation_id, coalesce(%(after_time)s::timestamptz, %(until)s) AS last_at,
-        ARRAY(
-            SELECT DISTINCT s.conversation_id FROM said AS s
-            WHERE %(after_time)s::timestamptz IS NOT NULL AND s."timestamp" >= %(after_time)s
-                AND (s."timestamp", s.conversation_id) >= (%(after_time)s::timestamptz, %(after_conversation)s::text)
-        ) AS seen
+        ARRAY[]::text[] AS seen
     UNION ALL
     SELECT l.number + 1, n.conversation_id, n."timestamp", l.seen || n.conversation_id
     FROM listed AS l
     CROSS JOIN LATERAL (
         SELECT s.conversation_id, s."timestamp"
         FROM said AS s
-        WHERE s."timestamp" <= l.last_at AND s.conversation_id <> ALL (l.seen)
+        WHERE s."timestamp" >= %(since)s AND s."timestamp" <= l.last_at AND s.conversation_id <> ALL (l.seen)
+            -- The pages before showed those that went on later.
+            AND (%(after_time)s::timestamptz IS NULL OR (
+                (s."timestamp", s.conversation_id) < (%(after_time)s::timestamptz, %(after_conversation)s::text)
+                AND NOT EXISTS (
+                    SELECT FROM said AS later
+                    WHERE later.conversation_id = s.conversation_id AND later."timestamp" >= %(after_time)s
+                        AND (later."timestamp", later.conversation_id)
+                            >= (%(after_time)s::timestamptz, %(after_conversation)s::text))))
         ORDER BY s."timestamp" DESC, s.conversation_id DESC
         LIMIT 1
     ) AS n
@@ -95,7 +105,7 @@ CROSS JOIN LATERAL (
         sum(m.output_tokens)::bigint AS output_tokens, sum(m.cost_usd) AS cost_cents,
         count(*) FILTER (WHERE m.cost_usd IS NULL) AS unpriced_calls
     FROM model_cost_logs AS m
-    WHERE m.organization_id = %(organization_id)s AND m."timestamp" >= %(since)s AND m."timestamp" < %(until)s
+    WHERE m.organization_id = %(organization_id)s AND m."timestamp" >= %(period_since)s AND m."timestamp" < %(period_until)s
         AND m.trace_id = ANY (p.trace_ids) AND m.conversation_id = p.conversation_id
         AND (%(workspace_id)s::text IS NULL OR m.workspace_id = %(workspace_id)s)
 ) AS c

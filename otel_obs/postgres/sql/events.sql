@@ -44,3 +44,11 @@ WHERE e.organization_id = %(organization_id)s AND e."timestamp" >= %(since)s AND
             < (%(after_time)s::timestamptz, %(after_trace)s::text, %(after_event)s::text))
 ORDER BY e."timestamp" DESC, e.trace_id DESC, e.event_id DESC
 LIMIT %(limit)s + 1;
+
+-- name: step_of_events
+-- When the event began that comes so many before that time, whatever it is like.
+SELECT e."timestamp"
+FROM event_logs AS e
+WHERE e.organization_id = %(organization_id)s AND e."timestamp" >= %(since)s AND e."timestamp" < %(until)s
+ORDER BY e."timestamp" DESC
+OFFSET %(size)s LIMIT 1;

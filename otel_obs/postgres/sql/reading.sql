@@ -9,3 +9,10 @@ SELECT set_config('otel_obs.organization_id', %(organization_id)s, true),
     set_config('otel_obs.workspace_id', %(workspace_id)s, true),
     set_config('statement_timeout', %(statement_timeout)s, true),
     set_config('role', 'otel_obs_reader', true);
+
+-- name: give_up_after
+-- Says what held before, so that it can be put back.
+SELECT current_setting('statement_timeout'), set_config('statement_timeout', %(statement_timeout)s, true);
+
+-- name: give_up_as_before
+SELECT set_config('statement_timeout', %(statement_timeout)s, true);

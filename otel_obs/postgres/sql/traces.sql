@@ -121,11 +121,21 @@ CROSS JOIN LATERAL (
 ) AS c
 ORDER BY t."timestamp" DESC, t.trace_id DESC;
 
+-- name: step_of_traces
+-- When the trace began that comes so many before that time, whatever it is like.
+SELECT t."timestamp"
+FROM event_logs AS t
+WHERE t.organization_id = %(organization_id)s AND t."timestamp" >= %(since)s AND t."timestamp" < %(until)s
+    AND t.inherited & 256 <> 0
+ORDER BY t."timestamp" DESC
+OFFSET %(size)s LIMIT 1;
+
 -- name: incomplete_traces
--- Of the newest traces, how many there are, and how many of them without what they began with.
-SELECT count(*) AS traces, count(newest.parent_span_id) AS incomplete
+-- Of the newest traces, how many there are, and how many of them without what they began with, by what they say of
+-- sampling.
+SELECT count(*) AS traces, count(newest.parent_span_id) AS incomplete, newest.trace_state
 FROM (
-    SELECT t.parent_span_id
+    SELECT t.parent_span_id, t.context ->> 'trace_state' AS trace_state
     FROM event_logs AS t
     WHERE t.organization_id = %(organization_id)s AND t."timestamp" >= %(since)s AND t."timestamp" < %(until)s
         AND t.inherited & 256 <> 0
@@ -133,7 +143,8 @@ FROM (
         AND (%(environment)s::text IS NULL OR t.environment = %(environment)s)
     ORDER BY t."timestamp" DESC
     LIMIT 1000
-) AS newest;
+) AS newest
+GROUP BY newest.trace_state;
 
 -- name: trace_nodes
 -- Everything of one trace, each event with the call that is counted on it, in the order of the start.

@@ -105,14 +105,28 @@ SELECT m.organization_id, m.trace_id, m.event_id, m."timestamp", u.event_id IS N
 FROM merged AS m
 LEFT JOIN unfinished AS u USING (organization_id, "timestamp", trace_id, event_id);
 
--- name: count_conflicts
--- Events that are stored otherwise than they came again; that one is not finished yet is no contradiction.
-SELECT count(*)
-FROM staged_events AS s
-JOIN event_logs AS e USING (organization_id, "timestamp", trace_id, event_id)
-WHERE (s.latency_ms IS NOT NULL OR e.latency_ms IS NULL)
-    AND (s.name, s.status, s.latency_ms, s.context -> 'attributes')
-        IS DISTINCT FROM (e.name, e.status, e.latency_ms, e.context -> 'attributes');
+-- name: note_conflicts
+-- Events that are stored otherwise than they came again; that one is not finished yet is no contradiction. Each is
+-- noted once with the hashes of both, and none of what they say. Comes back: how many there are.
+WITH differing AS (
+    SELECT s.organization_id, s.workspace_id, s.received_at, s.trace_id, s.event_id, s.span_id,
+        encode(sha256(convert_to(stored.said::text, 'UTF8')), 'hex') AS stored_hash,
+        encode(sha256(convert_to(came.said::text, 'UTF8')), 'hex') AS came_hash
+    FROM staged_events AS s
+    JOIN event_logs AS e USING (organization_id, "timestamp", trace_id, event_id)
+    CROSS JOIN LATERAL (SELECT jsonb_build_array(e.name, e.status, e.latency_ms, e.context -> 'attributes')) AS stored (said)
+    CROSS JOIN LATERAL (SELECT jsonb_build_array(s.name, s.status, s.latency_ms, s.context -> 'attributes')) AS came (said)
+    WHERE (s.latency_ms IS NOT NULL OR e.latency_ms IS NULL) AND stored.said IS DISTINCT FROM came.said
+), noted AS (
+    INSERT INTO quarantine (organization_id, workspace_id, received_at, signal, reason, detail, sha256)
+    SELECT organization_id, workspace_id, received_at,
+        CASE WHEN event_id = span_id THEN 'traces' ELSE 'logs' END, 'conflict',
+        format('trace %s, event %s: stored %s, came again as %s', trace_id, event_id, stored_hash, came_hash), came_hash
+    FROM differing
+    ORDER BY organization_id, trace_id, event_id
+    ON CONFLICT (organization_id, detail) WHERE reason = 'conflict' DO NOTHING
+)
+SELECT count(*) FROM differing;
 
 -- name: forget_agent_runs
 DELETE FROM agent_trace_history AS t

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import psycopg
 from fastapi import Query
 from starlette.responses import Response
 
-from otel_obs.analytics import agents, errors, metrics, traces
+from otel_obs.analytics import agents, detail, errors, metrics, traces
+from otel_obs.analytics.searching import Patience
 from otel_obs.errors import NotFoundError
 from otel_obs.web.asked import Cursor
 from otel_obs.web.dashboard import figures
@@ -20,14 +21,10 @@ from otel_obs.web.dashboard.trends import links, spending
 
 PER_PAGE = 50
 MAX_TURNS = 50
+TURNS_FOUND_IN = Patience(8)
 SHOWN = 50
 """Agents, before all are asked for."""
-_SORTED_BY: Mapping[str, Callable[[agents.Agent], Any]] = {
-    "cost": lambda agent: agent.cost_cents or 0,
-    "runs": lambda agent: agent.runs,
-    "failed": lambda agent: agent.failed,
-    "last": lambda agent: agent.last_run_at,
-}
+MAX_AGENTS = 500
 
 router = pages()
 
@@ -35,21 +32,19 @@ router = pages()
 @router.get("/agents")
 def listed(
     page: Shown,
-    sort: Annotated[str, Query(pattern="^(cost|runs|failed|last)$")] = "cost",
+    sort: agents.Most = "cost",
     all: Annotated[str | None, Query(pattern="^1$")] = None,  # noqa: A002  # the parameter's name
 ) -> Response:
     """Show agents, the dearest first."""
     with page.read() as connection:
-        found = agents.agents(connection, page.filters, limit=500)
-    ordered = sorted(found.items, key=_SORTED_BY[sort])
-    dearest = max((agent.cost_cents or 0 for agent in found.items), default=0)
+        found = agents.foremost(connection, page.filters, sort, limit=MAX_AGENTS)
     return page.render(
         "agents.html",
-        agents=ordered[::-1] if all else ordered[::-1][:SHOWN],
-        count=len(ordered),
-        dearest=dearest,
+        agents=found if all else found[:SHOWN],
+        count=len(found),
+        dearest=max((agent.cost_cents or 0 for agent in found), default=0),
         sort=sort,
-        is_cut=found.next_cursor is not None,
+        is_cut=len(found) == MAX_AGENTS,
     )
 
 
@@ -60,7 +55,7 @@ def runs(page: Shown, agent_id: Annotated[str, Query(max_length=1000)], cursor: 
     agent = page.filters.agent_id or ""
     with page.read() as connection:
         found = agents.runs(connection, page.filters, agent, limit=PER_PAGE, cursor=cursor)
-        summary = [one for one in agents.agents(connection, page.filters, limit=500).items if one.agent_id == agent]
+        summary = agents.foremost(connection, page.filters, limit=1) if agent else []
         chart = spending(page, connection, "model")
     return page.render(
         "runs.html",
@@ -77,10 +72,11 @@ def runs(page: Shown, agent_id: Annotated[str, Query(max_length=1000)], cursor: 
 def conversations(page: Shown, cursor: Cursor = None) -> Response:
     """Show conversations, the one that went on last first."""
     with page.read() as connection:
-        found = agents.conversations(connection, page.filters, limit=PER_PAGE, cursor=cursor)
+        found = agents.conversations(connection, page.filters, limit=PER_PAGE, cursor=cursor, patience=page.patience)
     return page.render(
         "conversations.html",
         conversations=found.items,
+        searched_to=found.searched_to,
         next_page=None if found.next_cursor is None else page.here(cursor=found.next_cursor),
         first_page=page.here() if cursor else None,
     )
@@ -98,9 +94,10 @@ def conversation(
     if asked is None:
         raise NotFoundError
     with page.read() as connection:
-        found = traces.search(connection, page.filters, limit=MAX_TURNS)
+        found = traces.search(connection, page.filters, limit=MAX_TURNS, patience=TURNS_FOUND_IN)
         if not found.items:
-            raise NotFoundError("nothing of that conversation is to be seen in this period")
+            since = figures.moment(found.searched_to or page.filters.since)
+            raise NotFoundError(f"nothing of that conversation is to be seen since {since}")
         turns = found.items[::-1]
         spoken = [_spoken(page, connection, turn) if content else None for turn in turns]
     return page.render(
@@ -120,8 +117,8 @@ def _spoken(page: Page, connection: psycopg.Connection, turn: traces.Trace) -> S
     if not heard:
         return None
     node = next((one for one in heard if one.event_id == turn.event_id), heard[-1])
-    detail = traces.event_detail(connection, organization_id, turn.trace_id, node.event_id, page.vault)
-    return said(detail.contents)
+    known = detail.event_detail(connection, organization_id, turn.trace_id, node.event_id, page.vault)
+    return said(known.contents)
 
 
 @router.get("/errors")

@@ -9,8 +9,8 @@ from fastapi import Query
 from starlette.responses import Response
 
 from otel_obs.analytics.costs import CostRow
+from otel_obs.analytics.sampling import completeness
 from otel_obs.analytics.spend import KEYS, spend
-from otel_obs.analytics.traces import completeness
 from otel_obs.web.dashboard.page import Page, Shown, address, pages
 from otel_obs.web.dashboard.trends import FILTERED_BY, spending
 

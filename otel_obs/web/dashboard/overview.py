@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,17 +49,12 @@ def overview(page: Shown) -> Response:
             "latency": _latency(page, metrics),
             "movers": movers(connection, page.filters, ["model", "agent"]),
             "errors": errors.get_error_logs(connection, page.filters, limit=5).items,
-            "agents": _dearest_agents(connection, page),
+            "agents": agents.foremost(connection, page.filters, limit=5),
             "newest": newest,
             "budgets": spent_budgets(page, connection),
             "quota": quota_of(page),
         }
     return page.render("overview.html", **context)
-
-
-def _dearest_agents(connection: psycopg.Connection, page: Page) -> Sequence[agents.Agent]:
-    found = agents.agents(connection, page.filters, limit=500).items
-    return sorted(found, key=lambda agent: -(agent.cost_cents or 0))[:5]
 
 
 def _today(page: Page, connection: psycopg.Connection) -> Tile:
@@ -90,7 +84,9 @@ def _tiles(page: Page, metrics: SystemMetrics) -> list[Tile]:
     def spark(name: str) -> str:
         return sparkline([_number(period, name) for period in metrics.periods])
 
-    unpriced = f"{total.unpriced_calls:,} of {figures.short(total.calls)} calls unpriced"
+    unpriced = (
+        f"{figures.short(total.unpriced_calls)} {'call' if total.unpriced_calls == 1 else 'calls'} without a price"
+    )
     return [
         Tile(
             label="Cost",
@@ -129,7 +125,7 @@ def _tiles(page: Page, metrics: SystemMetrics) -> list[Tile]:
         Tile(
             label="Tokens",
             value=figures.short((total.input_tokens or 0) + (total.output_tokens or 0)),
-            note=f"{figures.share(total.cache_read_tokens or 0, total.input_tokens)} of input from caches"
+            note=f"{figures.share(total.cache_read_tokens or 0, total.input_tokens)} of input cached"
             if total.input_tokens
             else "none reported",
             change=figures.change(total.input_tokens, before.input_tokens),

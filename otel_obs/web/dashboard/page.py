@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from otel_obs.analytics import upkeep
 from otel_obs.analytics.filters import Filters
+from otel_obs.analytics.searching import Patience
 from otel_obs.errors import (
     BudgetConflictError,
     ConfigurationError,
@@ -114,6 +115,12 @@ class Page:
         """Return what opens encrypted content."""
         api: Api = self.request.app.state.api
         return api.vault
+
+    @property
+    def patience(self) -> Patience:
+        """Return how long a page of a search may take."""
+        api: Api = self.request.app.state.api
+        return api.patience
 
     def link(self, path: str, **changes: Any) -> str:
         """Return the address of a page of the same period and tenant."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from otel_obs.analytics.traces import Part
+from otel_obs.analytics.detail import Part
 
 _LEFT = ("system", "tools", "input", "tool_arguments", "reference")
 _TITLES = {

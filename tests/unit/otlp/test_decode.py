@@ -79,6 +79,10 @@ spans = st.builds(
     start_time_unix_nano=st.integers(0, 2**64 - 1),
     end_time_unix_nano=st.integers(0, 2**64 - 1),
     attributes=st.lists(st.builds(attribute, st.text(max_size=8), any_values), max_size=4),
+    trace_state=st.text(),
+    dropped_attributes_count=st.integers(0, 2**32 - 1),
+    dropped_events_count=st.integers(0, 2**32 - 1),
+    dropped_links_count=st.integers(0, 2**32 - 1),
 )
 
 

@@ -6,10 +6,20 @@ from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
 
 from otel_obs.otlp.decode import decode_traces
 from otel_obs.otlp.sdk import SpanReader
@@ -17,12 +27,19 @@ from otel_obs.otlp.sdk import SpanReader
 
 def test_reading_a_span_equals_encoding_and_decoding_it() -> None:
     exported = InMemorySpanExporter()
-    provider = TracerProvider(resource=Resource.create({"service.name": "x"}), shutdown_on_exit=False)
+    limits = SpanLimits(max_span_attributes=6, max_events=1, max_links=1)
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": "x"}), shutdown_on_exit=False, span_limits=limits
+    )
     provider.add_span_processor(SimpleSpanProcessor(exported))
     tracer = provider.get_tracer("scope", "1.0", attributes={"a": 1})
 
-    with tracer.start_as_current_span("outer", kind=SpanKind.SERVER) as outer:
-        links = [Link(outer.get_span_context(), {"why": "because"})]
+    state = TraceState([("ot", "th:8"), ("vendor", "x")])
+    remote = SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(1), trace_state=state)
+    parent = set_span_in_context(NonRecordingSpan(remote))
+
+    with tracer.start_as_current_span("outer", parent, kind=SpanKind.SERVER) as outer:
+        links = [Link(outer.get_span_context(), {"why": "because"})] * 3
         attributes: dict[str, Any] = {
             "text": "ü",
             "number": 5,
@@ -30,10 +47,15 @@ def test_reading_a_span_equals_encoding_and_decoding_it() -> None:
             "yes": True,
             "list": ["a", "b"],
             "numbers": [1, 2],
+            "one more": True,
         }
         with tracer.start_as_current_span("inner", kind=SpanKind.CLIENT, attributes=attributes, links=links) as inner:
             inner.add_event("event", {"key": "value"})
+            inner.add_event("another")
             inner.set_status(Status(StatusCode.ERROR, "broken"))
 
     spans = exported.get_finished_spans()
     assert SpanReader().decode(spans) == decode_traces(encode_spans(spans).SerializeToString())
+    found = SpanReader().decode(spans[:1]).spans[0]
+    assert found.trace_state == "ot=th:8,vendor=x"
+    assert (found.dropped_attributes_count, found.dropped_events_count, found.dropped_links_count) == (1, 1, 2)

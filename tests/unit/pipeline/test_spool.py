@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from otel_obs.errors import QueueFullError, StorageUnavailableError
 from otel_obs.pipeline.segment import Record, framed, records_in
 from otel_obs.pipeline.spool import Spool
+from tests.folders import files
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -39,7 +40,7 @@ def names(spool: Spool) -> list[str]:
 
 
 def segments(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.spool"))
+    return files(folder, "*.spool")
 
 
 def killed(work: Callable[[], object]) -> None:

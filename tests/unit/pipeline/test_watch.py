@@ -11,7 +11,7 @@ import pytest
 from otel_obs.errors import ObsError, SchemaTooNewError, SchemaTooOldError, StorageBrokenError, StorageUnavailableError
 from otel_obs.pipeline import watch
 from otel_obs.pipeline.watch import Watch
-from tests.fault_proxy import eventually
+from tests.waiting import until
 
 
 class Database:
@@ -63,7 +63,7 @@ def test_why_rows_cannot_be_written_is_told_until_they_can(
         found.check()
 
     database.error = None
-    eventually(lambda: found.is_fit)
+    until(lambda: found.is_fit)
     found.check()
 
 
@@ -79,7 +79,7 @@ def test_a_database_that_never_answers_is_away(
         found.check()
 
     database.silent.set()
-    eventually(lambda: found.is_fit)
+    until(lambda: found.is_fit)
 
 
 def test_what_a_writer_suspects_is_believed_until_the_database_was_asked(
@@ -96,7 +96,7 @@ def test_what_a_writer_suspects_is_believed_until_the_database_was_asked(
     with pytest.raises(StorageUnavailableError, match="a writer saw it"):
         found.check()
     database.silent.set()
-    eventually(lambda: found.is_fit)
+    until(lambda: found.is_fit)
     assert database.asked > asked
 
 
@@ -106,7 +106,7 @@ def test_an_outage_is_one_line_in_ten_seconds(
     database = Database(StorageUnavailableError())
     found = watching(database)
 
-    eventually(lambda: database.asked >= 4)
+    until(lambda: database.asked >= 4)
     for _ in range(100):
         found.suspect(StorageUnavailableError())
 

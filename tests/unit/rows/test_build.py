@@ -385,6 +385,27 @@ def test_context_holds_what_was_sent_under_the_names_as_sent_and_nothing_that_is
     assert empty == {}
 
 
+def test_context_tells_what_the_sender_left_out_and_how_it_sampled() -> None:
+    span = replace(
+        make_span({"a": 1}), trace_state="ot=th:c", dropped_attributes_count=3, dropped_events_count=0,
+        dropped_links_count=1,
+    )  # fmt: skip
+
+    context = rows_of(span).event.context
+
+    assert context["trace_state"] == "ot=th:c"
+    assert context["attributes"] == {"a": 1, "otel.dropped_attributes_count": 3, "otel.dropped_links_count": 1}
+
+
+def test_a_tracestate_has_a_bound_of_its_own_and_is_whole_where_others_are_cut() -> None:
+    told = rows_of(replace(make_span({f"{n:04d}": "x" * 500 for n in range(900)}), trace_state="ot=th:fd70a3d70a3d71"))
+    endless = rows_of(replace(make_span(), trace_state="a=" + "b" * 9000))
+
+    assert told.event.context["flags"] == ["truncated"]
+    assert told.event.context["trace_state"] == "ot=th:fd70a3d70a3d71"
+    assert len(endless.event.context["trace_state"]) == 1024
+
+
 def test_a_large_attribute_is_cut_and_the_span_is_kept() -> None:
     event = rows_of(make_span({"large": prose(MIB), "small": "kept"})).event
 

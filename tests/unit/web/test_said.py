@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from otel_obs.analytics.traces import Part
+from otel_obs.analytics.detail import Part
 from otel_obs.web.dashboard.said import Message, messages, said
 
 

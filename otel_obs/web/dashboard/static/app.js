@@ -10,6 +10,9 @@ for (const button of document.querySelectorAll("[data-theme-toggle]")) {
   });
 }
 
+// Where pages stand in a row, the one that is open is in sight.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 const tip = document.createElement("div");
 tip.className = "tip";
 tip.hidden = true;
