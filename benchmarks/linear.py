@@ -4,6 +4,12 @@
 Rows are made of rows: traces that the gateway wrote are copied with other ids into the same week, the bodies of
 contents shortened, until the hot tables hold so many. Answers follow commits: what senders send is durable.
 
+After a checkpoint PostgreSQL writes each page that is changed for the first time into its log as a whole. A thousand
+traces find few such pages in small tables and thousands in large ones, and none where a checkpoint was long ago: what
+that costs says when the last checkpoint was, not how many rows there are. So each size is measured twice, the sizes in
+turn: without whole pages, as it is long after a checkpoint, and right after one, which is the worst that happens.
+In between lies what a gateway sees that is busy for hours.
+
     python -m benchmarks.linear [--rows 10000 1000000 10000000] [--spans 12000] [--write]
 """
 
@@ -14,7 +20,9 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -33,6 +41,13 @@ from otel_obs.postgres.copying import TABLES
 BEGIN, END = "<!-- make bench-linear -->", "<!-- end of make bench-linear -->"
 SEED_SPANS = 2400
 COPIES_AT_ONCE = 40
+WARM_SPANS = 1200
+FILLED = 70
+"""Percent of an index's page that rows leave full which come one by one: a new index would be packed, and split."""
+_INDEXES = """
+SELECT indexname, replace(indexdef, ' ON ONLY ', ' ON ') FROM pg_indexes
+WHERE schemaname = 'otel_obs' AND tablename = ANY(%s) AND indexdef NOT LIKE '%% UNIQUE %%'
+"""
 BODY_BYTES = 200
 """So much is left of a content that is copied: its size is not what is asked for."""
 SPANS = 12_000
@@ -64,12 +79,21 @@ def main() -> None:
     system = ours("grpc", options.workers)
     with cluster() as postgres:
         lines = [_said(options), "", *_head("rows in the tables")]
-        for rows in sorted(options.rows):
-            url = postgres.database(f"linear_{rows}")
-            schema.migrate(url)
-            stored = _fill(system, postgres, url, rows)
-            lines.append(_line(f"{stored:,}", _measured(system, postgres, url, options)))
-            print(lines[-1], flush=True)
+        _whole_pages(postgres, on=False)
+        stored = {
+            url: _fill(system, postgres, url, rows) for rows in sorted(options.rows) for url in [_made(postgres, rows)]
+        }
+        sizes = [(url, is_after) for url in stored for is_after in (False, True)]
+        found: dict[tuple[str, bool], list[Measured]] = {size: [] for size in sizes}
+        for number in range(options.rounds):
+            for url, is_after in sizes:
+                _whole_pages(postgres, on=is_after)
+                found[url, is_after].append(_once(system, postgres, url, _shape(options, number)))
+                print(f"{stored[url]:,}, right after a checkpoint: {is_after}: {found[url, is_after][-1]}", flush=True)
+        for (url, is_after), measured in found.items():
+            name = f"{stored[url]:,}{', right after a checkpoint' if is_after else ''}"
+            lines.append(_line(name, _median(measured)))
+        _whole_pages(postgres, on=True)
         lines += ["", *_head("workload")]
         url = postgres.database("linear_shapes")
         schema.migrate(url)
@@ -82,25 +106,42 @@ def main() -> None:
         replace_between(ROOT / "docs" / "benchmarks.md", table, BEGIN, END)
 
 
+def _made(postgres: Cluster, rows: int) -> str:
+    url = postgres.database(f"linear_{rows}")
+    schema.migrate(url)
+    return url
+
+
+def _whole_pages(postgres: Cluster, *, on: bool) -> None:
+    """Have pages written to the log as a whole after a checkpoint, which is now, or not."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"ALTER SYSTEM SET full_page_writes = {'on' if on else 'off'}")
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("CHECKPOINT")
+
+
+def _shape(options: argparse.Namespace, number: int) -> Shape:
+    """Return a workload that was not seen before."""
+    return Shape(spans=options.spans, seed=int(time.time() * 1000) % 10**9 + number)
+
+
 def _measured(
-    system: System,
-    postgres: Cluster,
-    url: str,
-    options: argparse.Namespace,
-    shaped: Callable[[Shape], Shape] = lambda shape: shape,
+    system: System, postgres: Cluster, url: str, options: argparse.Namespace, shaped: Callable[[Shape], Shape]
 ) -> Measured:
-    """Return the medians of some repetitions, each with requests that were not seen before."""
-    found = []
-    for number in range(options.rounds):
-        shape = shaped(Shape(spans=options.spans, seed=int(time.time() * 1000) % 10**9 + number))
-        found.append(_once(system, postgres, url, shape))
+    """Return the medians of some repetitions."""
+    return _median([_once(system, postgres, url, shaped(_shape(options, n))) for n in range(options.rounds)])
+
+
+def _median(found: Sequence[Measured]) -> Measured:
     names = ("spans_a_second", "cpu_us", "p99_ms", "memory_mb")
     return Measured(**{name: statistics.median(getattr(one, name) for one in found) for name in names})
 
 
 def _once(system: System, postgres: Cluster, url: str, shape: Shape) -> Measured:
     bodies = [system.body_of(request) for request in requests_of(shape)[0]]
-    warm = [system.body_of(request) for request in requests_of(replace(shape, seed=shape.seed + 1, spans=240))[0]]
+    warm = [
+        system.body_of(request) for request in requests_of(replace(shape, seed=shape.seed + 1, spans=WARM_SPANS))[0]
+    ]
     log = postgres.folder / "linear.log"
     with system.running(url, log) as server, psycopg.connect(url, autocommit=True) as asker:
         send(server.url, warm, dict(server.headers), senders=1)
@@ -129,12 +170,31 @@ def _fill(system: System, postgres: Cluster, url: str, rows: int) -> int:
         connection.execute("SET search_path TO otel_obs")
         seed = sum(ask(connection, f"SELECT count(*) FROM {table}") for table in TABLES)
         copies = max(0, round(rows / seed) - 1)
-        for first in range(1, copies + 1, COPIES_AT_ONCE):
-            last = min(copies, first + COPIES_AT_ONCE - 1)
-            for table in (*TABLES, "call_registry"):
-                connection.execute(_copy(connection, table), [first, last, expected.trace_ids])
+        with _without_indexes(connection, to_be_made=copies > COPIES_AT_ONCE), ThreadPoolExecutor(2) as threads:
+            list(threads.map(partial(_copied, url, expected.trace_ids, copies), (*TABLES, "call_registry")))
         connection.execute("VACUUM ANALYZE")
     return int(seed * (copies + 1))
+
+
+@contextmanager
+def _without_indexes(connection: psycopg.Connection, *, to_be_made: bool) -> Iterator[None]:
+    """Make the indexes anew afterwards, which takes half the time of keeping them."""
+    indexes = connection.execute(_INDEXES, [list(TABLES)]).fetchall() if to_be_made else []
+    for name, _ in indexes:
+        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+    yield
+    connection.execute("SET maintenance_work_mem = '512MB'")
+    for _, definition in indexes:
+        head, where, condition = definition.partition(" WHERE ")
+        connection.execute(f"{head} WITH (fillfactor = {FILLED}){where}{condition}")
+
+
+def _copied(url: str, trace_ids: Sequence[str], copies: int, table: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET search_path TO otel_obs")
+        for first in range(1, copies + 1, COPIES_AT_ONCE):
+            last = min(copies, first + COPIES_AT_ONCE - 1)
+            connection.execute(_copy(connection, table), [first, last, trace_ids])
 
 
 def _copy(connection: psycopg.Connection, table: str) -> sql.Composed:

@@ -22,8 +22,11 @@ def arrays(names: Sequence[str], rows: Iterable[Sequence[object]]) -> dict[str, 
 
 
 def recordset(rows: Iterable[NamedTuple], *, without: Sequence[str] = ()) -> Jsonb:
-    """Return *rows* for ``jsonb_populate_recordset``; numbers stay exact."""
-    records = [{name: value for name, value in row._asdict().items() if name not in without} for row in rows]
+    """Return *rows* for ``jsonb_populate_recordset``, to which what is missing is NULL; numbers stay exact."""
+    records = [
+        {name: value for name, value in zip(row._fields, row, strict=True) if value is not None and name not in without}
+        for row in rows
+    ]
     return Jsonb(records, dumps=_dumps)
 
 

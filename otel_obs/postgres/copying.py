@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.postgres import types
 
 from otel_obs.postgres.queries import load
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
@@ -56,6 +58,8 @@ _TYPES = {
     ),
 }  # fmt: skip
 """Column -> type, where it is not text."""
+_CLAIM = tuple(types.get_oid(name) for name in ("text", "text", "timestamptz", "text", "text"))
+"""Types of the columns of a claim on a response id."""
 
 
 def copy_batch(connection: psycopg.Connection, batch: Batch) -> None:
@@ -83,14 +87,22 @@ def copy_rows(
     """Copy *rows*, tuples in column order, into *table* (or into *into*, which is like it)."""
     if not rows:
         return
+    statement, oids = _copying(table, into or table)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(oids)
+        write = copy.write_row
+        for row in rows:
+            write(row)
+
+
+@cache
+def _copying(table: str, into: str) -> tuple[bytes, tuple[int, ...]]:
+    """Return the statement that takes rows of *table* in, and the types of their columns."""
     columns: tuple[str, ...] = TABLES[table]._fields  # type: ignore[attr-defined]  # each is a NamedTuple
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-        sql.Identifier(into or table), sql.SQL(", ").join(map(sql.Identifier, columns))
+        sql.Identifier(into), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types([_TYPES.get(column, "text") for column in columns])
-        for row in rows:
-            copy.write_row(row)
+    return statement.as_bytes(None), tuple(types.get_oid(_TYPES.get(column, "text")) for column in columns)
 
 
 def copy_registry(connection: psycopg.Connection, calls: Iterable[CallRow]) -> None:
@@ -102,6 +114,6 @@ def copy_registry(connection: psycopg.Connection, calls: Iterable[CallRow]) -> N
     if not claims:
         return
     with connection.cursor() as cursor, cursor.copy(_WRITE["copy_registry"]) as copy:
-        copy.set_types(["text", "text", "timestamptz", "text", "text"])
+        copy.set_types(_CLAIM)
         for (organization_id, response_id), call in sorted(claims.items(), key=lambda claim: claim[0]):
             copy.write_row((organization_id, response_id, call.timestamp, call.trace_id, call.event_id))

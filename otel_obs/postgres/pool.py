@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import select
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -97,14 +98,22 @@ def _unless_given(database_url: str, **values: str) -> dict[str, str]:
     return {name: value for name, value in values.items() if name not in given}
 
 
+FRESH_S = 5.0
+"""For so long after an answer the server is taken to be there, if it does not say otherwise."""
+
+
 class PatientConnection(psycopg.Connection):
     """A connection that is given up when the server does not answer at all: statements have a time-out of their own."""
 
     answer_within_s = 8.0
+    answered_at = 0.0
+    """When the server last answered (``time.monotonic``)."""
 
     def wait(self, gen: Any, *args: Any, **more: Any) -> Any:
         """Return what *gen* returns, if the server sends anything in time."""
-        return super().wait(self._impatiently(gen), *args, **more)
+        found = super().wait(self._impatiently(gen), *args, **more)
+        self.answered_at = time.monotonic()
+        return found
 
     def _impatiently(self, gen: Any) -> Any:
         try:
@@ -122,6 +131,19 @@ class PatientConnection(psycopg.Connection):
             return end.value
 
 
+def _check(connection: psycopg.Connection) -> None:
+    """Do nothing if the server is there; a server that goes says so, and one that answered just now is not asked.
+
+    Raises:
+        psycopg.OperationalError: it is gone.
+    """
+    unread = select.poll()
+    unread.register(connection.fileno(), select.POLLIN)
+    is_fresh = time.monotonic() - getattr(connection, "answered_at", 0.0) < FRESH_S
+    if not is_fresh or unread.poll(0):
+        ConnectionPool.check_connection(connection)
+
+
 @contextmanager
 def writing(pool: ConnectionPool) -> Iterator[psycopg.Connection]:
     """Give a connection to write with; one to a server that has become read-only is not used again."""
@@ -131,6 +153,17 @@ def writing(pool: ConnectionPool) -> Iterator[psycopg.Connection]:
         except errors.ReadOnlySqlTransaction:
             connection.close()
             raise
+
+
+@contextmanager
+def at_once(connection: psycopg.Connection) -> Iterator[None]:
+    """Let each statement be a transaction of its own: one that is asked alone needs no other to begin and to commit."""
+    connection.autocommit = True
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.autocommit = False
 
 
 class PatientPool(ConnectionPool):
@@ -185,7 +218,7 @@ def open_pool(
         max_waiting=64,
         reconnect_timeout=1.0,
         num_workers=1,
-        check=ConnectionPool.check_connection,
+        check=_check,
         configure=partial(set_json_dumps, dumps),
         kwargs={"prepare_threshold": None},
         name="otel-obs",

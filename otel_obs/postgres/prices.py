@@ -48,15 +48,20 @@ class Current:
     reprice: Callable[[CallRow], CallRow]
     """Returns the row with the cost of its usage by *book*."""
 
-    def refresh(self, connection: psycopg.Connection) -> None:
-        """Learn what operators have set since."""
-        row = connection.execute(_PRICES["operator_prices_set"]).fetchone()
-        if row is None or row[0] != len(self.book.own_ids):
+    def refresh(self, connection: psycopg.Connection, count: int | None = None) -> None:
+        """Learn what operators have set since; *count* is how many prices they have set, where that is known."""
+        if count is None:
+            row = connection.execute(_PRICES["operator_prices_set"]).fetchone()
+            count = None if row is None else row[0]
+        if count != len(self.book.own_ids):
             self.book.set_own(operator_prices(connection))
 
-    def repriced(self, connection: psycopg.Connection, calls: Sequence[CallRow]) -> Sequence[CallRow]:
-        """Return *calls* at the prices in force: they may have been priced, and have waited, before those were set."""
-        self.refresh(connection)
+    def repriced(self, connection: psycopg.Connection, calls: Sequence[CallRow], count: int) -> Sequence[CallRow]:
+        """Return *calls* at the prices in force: they may have been priced, and have waited, before those were set.
+
+        *count* is how many prices operators have set.
+        """
+        self.refresh(connection, count)
         return [self.reprice(call) for call in calls] if self.book.own_ids else calls
 
 

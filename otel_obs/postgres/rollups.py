@@ -26,12 +26,17 @@ class _Dated(Protocol):
 
 
 def touch_days(connection: psycopg.Connection, rows: Iterable[_Dated], now: datetime | None = None) -> None:
-    """Note that calls of the days of *rows* changed, in the transaction that changes them; today is never rolled up."""
+    """Note that calls of the days of *rows* changed, in the transaction that changes them."""
+    days = past_days(rows, now)
+    if days:
+        connection.execute(_ROLLUPS["touch_days"], arrays(("organization_ids", "days"), days))
+
+
+def past_days(rows: Iterable[_Dated], now: datetime | None = None) -> list[tuple[str, date]]:
+    """Return (organization, day) of *rows* that are not of today, which is never rolled up."""
     moment = (now or datetime.now(tz=timezone.utc)).astimezone(timezone.utc)
     today = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    days = {(row.organization_id, _day(row.timestamp)) for row in rows if row.timestamp < today}
-    if days:
-        connection.execute(_ROLLUPS["touch_days"], arrays(("organization_ids", "days"), sorted(days)))
+    return sorted({(row.organization_id, _day(row.timestamp)) for row in rows if row.timestamp < today})
 
 
 def _day(moment: datetime) -> date:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg
@@ -26,12 +27,34 @@ _T = TypeVar("_T", bound=NamedTuple)
 _Keys = tuple[str, Any, str, str]
 
 
+class Bounds(NamedTuple):
+    """The first and the last moment of rows: the weeks between them are all that is looked at."""
+
+    since: datetime
+    until: datetime
+
+
+_EVER = Bounds(datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc))
+
+
+class Open(NamedTuple):
+    """Traces of one organization that have to be settled, and when their events are."""
+
+    trace_ids: frozenset[str]
+    bounds: Bounds
+
+
 class Claimed(NamedTuple):
     """Traces that were due, as (organization, trace)."""
 
     traces: Sequence[tuple[str, str]]
-    open: Mapping[str, frozenset[str]]
+    open: Mapping[str, Open]
     """Those of them that have to be settled, by organization; the others are final as they were written."""
+
+
+class _Stored(NamedTuple):
+    events: int
+    bounds: Bounds
 
 
 def claim(
@@ -42,21 +65,38 @@ def claim(
         _SETTLE["claim_traces"],
         {"limit": limit, "all_now": all_now, "quiet": quiet, "patience": patience},
     ).fetchall()
-    final = _final(connection, {(row[0], row[1]): row[2] for row in rows if row[2] is not None})
-    traces = [(row[0], row[1]) for row in rows]
+    stored = _stored(connection, [(row[0], row[1]) for row in rows])
     found: dict[str, set[str]] = {}
-    for organization_id, trace_id in traces:
-        if (organization_id, trace_id) not in final:
+    for organization_id, trace_id, events in rows:
+        known = stored.get((organization_id, trace_id))
+        # The batch that wrote so many events has settled them for good, if there are no others.
+        if events is None or known is None or known.events != events:
             found.setdefault(organization_id, set()).add(trace_id)
-    return Claimed(traces, {organization_id: frozenset(found[organization_id]) for organization_id in sorted(found)})
+    return Claimed(
+        [(row[0], row[1]) for row in rows],
+        {
+            organization_id: Open(frozenset(trace_ids), _around(stored, organization_id, trace_ids))
+            for organization_id, trace_ids in sorted(found.items())
+        },
+    )
 
 
-def _final(connection: psycopg.Connection, whole: Mapping[tuple[str, str], int]) -> set[tuple[str, str]]:
-    """Return, of traces that the batch of so many events settled, those that have no more events than these."""
-    if not whole:
-        return set()
-    stored = connection.execute(_SETTLE["stored_events"], arrays(("organization_ids", "trace_ids"), whole)).fetchall()
-    return {trace for (trace, events), (count,) in zip(whole.items(), stored, strict=True) if events == count}
+def _stored(connection: psycopg.Connection, traces: Iterable[tuple[str, str]]) -> dict[tuple[str, str], _Stored]:
+    """Return what is stored of *traces*; that of no trace is of any number and time."""
+    asked = [trace for trace in traces if trace[1]]
+    if not asked:
+        return {}
+    rows = connection.execute(_SETTLE["stored_events"], arrays(("organization_ids", "trace_ids"), asked)).fetchall()
+    return {(row[0], row[1]): _Stored(row[2], Bounds(row[3], row[4])) for row in rows}
+
+
+def _around(stored: Mapping[tuple[str, str], _Stored], organization_id: str, trace_ids: AbstractSet[str]) -> Bounds:
+    if "" in trace_ids:
+        return _EVER
+    found = [stored[key].bounds for trace_id in trace_ids if (key := (organization_id, trace_id)) in stored]
+    if not found:
+        return _EVER
+    return Bounds(min(bounds.since for bounds in found), max(bounds.until for bounds in found))
 
 
 def release(connection: psycopg.Connection, claimed: Claimed) -> None:
@@ -69,12 +109,14 @@ def release(connection: psycopg.Connection, claimed: Claimed) -> None:
 def read(
     connection: psycopg.Connection,
     organization_id: str,
-    trace_ids: frozenset[str],
+    traces: Open,
     settling: Settling,
     vault: Vault | None = None,
 ) -> TraceRows:
     """Return what is known of these traces; calls that several reports share are locked."""
-    asked = {"organization_id": organization_id, "trace_ids": sorted(trace_ids)}
+    asked = {
+        "organization_id": organization_id, "trace_ids": sorted(traces.trace_ids), **traces.bounds._asdict()
+    }  # fmt: skip
     events = _rows(connection, "events_of_traces", asked, EventRow)
     calls = _rows(connection, "calls_of_traces", asked, CallRow)
     reports = _reports(connection.execute(_SETTLE["reports_of_traces"], asked).fetchall())
@@ -83,7 +125,7 @@ def read(
     runs, lost = _runs(connection, organization_id, [event for event in events if event.event_type == "agent"])
     return TraceRows(
         organization_id=organization_id,
-        trace_ids=trace_ids,
+        trace_ids=traces.trace_ids,
         events=events,
         calls=[*calls, *(report.row for report in shared.counted)],
         reports={**shared.kept, **reports},
@@ -198,7 +240,7 @@ def _shared(
     foreign = sorted(key for key in keys if key[1] not in asked["trace_ids"])
     if not foreign:
         return _Shared([], shared)
-    wanted = {"organization_id": asked["organization_id"], **arrays(("timestamps", "trace_ids", "event_ids"), foreign)}
+    wanted = {"organization_id": asked["organization_id"], **_keys(foreign)}
     counted = _rows(connection, "calls_of_events", wanted, CallRow)
     events = {
         (event.trace_id, event.event_id): event for event in _rows(connection, "events_of_keys", wanted, EventRow)
@@ -236,8 +278,15 @@ def _of_events(
     if not events:
         return []
     keys = [(event.timestamp, event.trace_id, event.event_id) for event in events]
-    parameters = {"organization_id": organization_id, **arrays(("timestamps", "trace_ids", "event_ids"), keys)}
-    return _rows(connection, name, parameters, kind)
+    return _rows(connection, name, {"organization_id": organization_id, **_keys(keys)}, kind)
+
+
+def _keys(keys: Sequence[tuple[datetime, str, str]]) -> dict[str, Any]:
+    """Return (timestamp, trace, event) as parameters."""
+    moments = [key[0] for key in keys]
+    return {
+        **arrays(("timestamps", "trace_ids", "event_ids"), keys), **Bounds(min(moments), max(moments))._asdict()
+    }  # fmt: skip
 
 
 def apply(connection: psycopg.Connection, organization_id: str, changes: Changes, vault: Vault | None = None) -> None:
@@ -260,7 +309,9 @@ def apply(connection: psycopg.Connection, organization_id: str, changes: Changes
         ("update_checks", changes.checks, ()),
     ):
         if rows:
-            connection.execute(_SETTLE[name], {"rows": recordset(rows, without=without)})
+            moments = [row.timestamp for row in rows]
+            bounds = Bounds(min(moments), max(moments))
+            connection.execute(_SETTLE[name], {"rows": recordset(rows, without=without), **bounds._asdict()})
     touch_days(connection, (*changes.dropped_calls, *changes.new_calls, *changes.changed_calls))
     _set_states(connection, organization_id, changes.states)
     keep_reports(connection, changes.reports, changes.counted)

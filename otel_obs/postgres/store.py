@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from threading import Lock
+from typing import NamedTuple
 
 import psycopg
 import tenacity
@@ -13,12 +14,12 @@ from psycopg import errors
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
-from otel_obs.postgres import partitions
+from otel_obs.postgres import admission, partitions
 from otel_obs.postgres.arrays import arrays
 from otel_obs.postgres.contents import hashed, organizations_of, sealed
 from otel_obs.postgres.copying import copy_batch
 from otel_obs.postgres.merging import merge
-from otel_obs.postgres.pool import translated, writing
+from otel_obs.postgres.pool import at_once, translated, writing
 from otel_obs.postgres.prices import Current, store_prices
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports
@@ -33,8 +34,24 @@ from otel_obs.rows.batch import Batch, Settling, Written
 _WRITE = load("write")
 _SETTLE = load("settle")
 
+FEW = 12
+"""So many events at most are stored with one statement; for more, COPY costs less."""
 MAX_KNOWN_RESOURCES = 10_000
 """Resources that this process remembers having stored."""
+
+
+_Put = Callable[[psycopg.Connection, Batch], Written]
+
+
+class _Done(NamedTuple):
+    """What one transaction did."""
+
+    written: Written
+    batch: Batch
+    """The part of the batch that is stored now."""
+    prices: set[str]
+    messages: Mapping[tuple[str, str], int]
+    """How much was sealed by (organization, key name)."""
 
 
 class PostgresStore:
@@ -77,72 +94,108 @@ class PostgresStore:
             return _giving_way(self._write_once, batch)
 
     def _write_once(self, batch: Batch) -> Written:
-        with writing(self._pool) as connection, connection.transaction():
-            if self._current is not None and batch.calls:
-                batch = _repriced(batch, self._current.repriced(connection, batch.calls))
-            admitted = self._tenants.admit(connection, batch)
-            rows, messages = self._sealed(connection, admitted.batch)
-            written = self._write(connection, rows)
-            touch_days(connection, admitted.batch.events)
-            prices = self._store_prices(connection, admitted.batch.calls)
-        self._committed(admitted)
-        self._prices |= prices
-        if self._vault is not None:
-            self._vault.count(self._pool, messages)
-        return Written(
-            stored=written.stored,
-            duplicates=written.duplicates + batch.repeated,
-            replaced=written.replaced,
-            conflicts=written.conflicts,
-            refused=admitted.refused,
+        with writing(self._pool) as connection:
+            try:
+                done = self._write_few(connection, batch) or self._write(connection, batch, _copy)
+            except psycopg.Error:
+                if connection.closed or connection.broken:
+                    raise
+                connection.rollback()
+                # Some of it is stored already, or counted elsewhere: it does not know all of its traces.
+                done = self._write(connection, replace(batch, whole={}), merge)
+        self._committed(done)
+        return replace(done.written, duplicates=done.written.duplicates + batch.repeated)
+
+    def _write_few(self, connection: psycopg.Connection, batch: Batch) -> _Done | None:
+        """Store *batch* in a transaction that is one statement; None where nothing was done, for it takes more."""
+        current = self._current
+        operator_prices = len(current.book.own_ids) if current is not None and batch.calls else None
+        if operator_prices and current is not None:
+            batch = _at_prices(batch, current.repriced(connection, batch.calls, operator_prices))
+        if not self._takes_one_statement(batch):
+            return None
+        with at_once(connection):
+            if not admission.store(connection, batch, self._tenants.new_users(batch), operator_prices):
+                return None
+        return _Done(Written(stored=len(batch.events)), batch, set(), {})
+
+    def _takes_one_statement(self, batch: Batch) -> bool:
+        return (
+            0 < len(batch.events) <= FEW
+            and self._vault is None
+            and not batch.reports
+            and not batch.quarantined
+            and not self._new_resources(batch)
+            and not self._new_prices(batch.calls)
         )
+
+    def _write(self, connection: psycopg.Connection, batch: Batch, put: _Put) -> _Done:
+        """Store *batch* in the transaction that begins with its first statement; *put* stores the rows."""
+        asked = admission.ask(connection, batch, self._tenants.new_users(batch))
+        repriced = self._repriced(connection, batch, asked.operator_prices)
+        if asked.is_admitted:
+            admitted = Admitted(repriced, {})
+            if changed := batch.whole.keys() - repriced.whole.keys():
+                admission.mark_in_parts(connection, changed)
+        else:
+            admitted = self._tenants.admit(connection, repriced)
+            admission.mark_unsettled(connection, admitted.batch)
+            touch_days(connection, admitted.batch.events)
+        rows, messages = self._sealed(connection, admitted.batch)
+        written = put(connection, rows)
+        self._store_resources(connection, rows)
+        _store_quarantined(connection, rows)
+        prices = self._store_prices(connection, rows.calls)
+        return _Done(replace(written, refused=admitted.refused), admitted.batch, prices, messages)
+
+    def _repriced(self, connection: psycopg.Connection, batch: Batch, operator_prices: int) -> Batch:
+        if self._current is None or not batch.calls:
+            return batch
+        return _at_prices(batch, self._current.repriced(connection, batch.calls, operator_prices))
 
     def _sealed(self, connection: psycopg.Connection, batch: Batch) -> tuple[Batch, Mapping[tuple[str, str], int]]:
         if self._vault is None:
             return batch, {}
         return sealed(batch, self._vault.in_force(connection, organizations_of(batch)))
 
-    def _committed(self, admitted: Admitted) -> None:
-        self._tenants.committed(admitted)
+    def _committed(self, done: _Done) -> None:
+        """Remember what is stored now."""
+        self._tenants.committed(done.batch)
         if len(self._resources) > MAX_KNOWN_RESOURCES:
             self._resources.clear()
-        for key in admitted.batch.resources:
-            scopes = admitted.batch.call_scopes.get(key, frozenset())
-            self._resources[key] = self._resources.get(key, frozenset()) | scopes
-
-    def _write(self, connection: psycopg.Connection, batch: Batch) -> Written:
-        _mark_unsettled(connection, batch)
-        try:
-            with connection.transaction():
-                copy_batch(connection, batch)
-                keep_reports(connection, batch.reports, {(c.trace_id, c.event_id) for c in batch.calls})
-                written = Written(stored=len(batch.events))
-        except psycopg.Error:
-            if connection.closed or connection.broken:
-                raise
-            _mark_in_parts(connection, batch)
-            written = merge(connection, batch)
-        self._store_resources(connection, batch)
-        _store_quarantined(connection, batch)
-        return written
+        for key in done.batch.resources:
+            self._resources[key] = self._resources.get(key, frozenset()) | done.batch.call_scopes.get(key, frozenset())
+        self._prices |= done.prices
+        if self._vault is not None:
+            self._vault.count(self._pool, done.messages)
 
     def _store_resources(self, connection: psycopg.Connection, batch: Batch) -> None:
-        rows = [
-            (*key, Jsonb(batch.resources[key]), Jsonb(sorted(scopes)))
-            for key in sorted(batch.resources)
-            if not (scopes := batch.call_scopes.get(key, frozenset())) <= self._resources.get(key, frozenset())
-            or key not in self._resources
-        ]
-        if rows:
+        new = self._new_resources(batch)
+        if new:
+            rows = [
+                (*key, Jsonb(batch.resources[key]), Jsonb(sorted(batch.call_scopes.get(key, ()))))
+                for key in sorted(new)
+            ]
             names = ("organization_ids", "hashes", "attributes", "call_scopes")
             connection.execute(_WRITE["store_resources"], arrays(names, rows))
 
+    def _new_resources(self, batch: Batch) -> set[tuple[str, str]]:
+        """Return the senders of *batch* that are new, or report calls by a scope that is."""
+        return {
+            key
+            for key in batch.resources
+            if key not in self._resources or not batch.call_scopes.get(key, frozenset()) <= self._resources[key]
+        }
+
     def _store_prices(self, connection: psycopg.Connection, calls: Iterable[CallRow]) -> set[str]:
         """Keep the prices of *calls*; return their ids, stored once this is committed."""
-        new = {call.price_id for call in calls if call.price_id is not None} - self._prices
+        new = self._new_prices(calls)
         if new:
             store_prices(connection, [row for price_id in sorted(new) if (row := self._price(price_id)) is not None])
         return new
+
+    def _new_prices(self, calls: Iterable[CallRow]) -> set[str]:
+        return {call.price_id for call in calls if call.price_id is not None} - self._prices
 
     def _cover(self, timestamps: Iterable[datetime]) -> None:
         """See to it that each week inside the window has its partitions."""
@@ -173,8 +226,8 @@ class PostgresStore:
             claimed = claim(connection, limit=limit, all_now=all_now, quiet=settling.quiet, patience=settling.patience)
             if claimed.open and self._current is not None:
                 self._current.refresh(connection)
-            for organization_id, trace_ids in claimed.open.items():
-                rows = read(connection, organization_id, trace_ids, settling, self._vault)
+            for organization_id, traces in claimed.open.items():
+                rows = read(connection, organization_id, traces, settling, self._vault)
                 changes = settling.settle(rows)
                 apply(connection, organization_id, changes, self._vault)
                 prices |= self._store_prices(connection, (*changes.new_calls, *changes.changed_calls))
@@ -192,25 +245,17 @@ _giving_way = tenacity.Retrying(
 """Whoever waits in a circle is told to give way, and then finds the way free."""
 
 
-def _mark_unsettled(connection: psycopg.Connection, batch: Batch) -> None:
-    # Without a trace only reports of calls have anything to be settled; all else there would be read again and again.
-    traces = sorted(
-        {(event.organization_id, event.trace_id) for event in batch.events if event.trace_id or event.cost_state}
-    )
-    if traces:
-        rows = [(*trace, *batch.whole.get(trace, (None, None))) for trace in traces]
-        names = ("organization_ids", "trace_ids", "events", "resource_hashes")
-        connection.execute(_WRITE["mark_unsettled"], arrays(names, rows))
+def _copy(connection: psycopg.Connection, batch: Batch) -> Written:
+    """Store *batch*, of which nothing is stored; if something is, that is an error."""
+    copy_batch(connection, batch)
+    keep_reports(connection, batch.reports, {(c.trace_id, c.event_id) for c in batch.calls})
+    return Written(stored=len(batch.events))
 
 
-def _mark_in_parts(connection: psycopg.Connection, batch: Batch) -> None:
-    """Have all traces of *batch* settled: it does not know all of them."""
-    if batch.whole:
-        connection.execute(_WRITE["not_whole"], arrays(("organization_ids", "trace_ids"), sorted(batch.whole)))
-
-
-def _repriced(batch: Batch, calls: Sequence[CallRow]) -> Batch:
+def _at_prices(batch: Batch, calls: Sequence[CallRow]) -> Batch:
     """Return *batch* with *calls* at other prices: what runs cost in all is to be settled where one changed."""
+    if calls is batch.calls:
+        return batch
     changed = {
         (call.organization_id, call.trace_id) for call, old in zip(calls, batch.calls, strict=True) if call != old
     }

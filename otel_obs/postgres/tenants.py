@@ -27,7 +27,6 @@ class Admitted:
 
     batch: Batch
     refused: Mapping[RecordKey, str]
-    users: frozenset[_Pair]
 
 
 class Tenants:
@@ -36,12 +35,13 @@ class Tenants:
     def __init__(self) -> None:
         self._users: set[_Pair] = set()
 
+    def new_users(self, batch: Batch) -> list[_Pair]:
+        """Return users of *batch* that this process has not registered yet."""
+        return sorted(_users_of(batch) - self._users)
+
     def admit(self, connection: psycopg.Connection, batch: Batch) -> Admitted:
         """Return what of *batch* may be stored; its organizations and workspaces are locked until commit."""
-        organizations = sorted({row.organization_id for rows in (batch.events, batch.quarantined) for row in rows})
-        workspaces = sorted({(event.organization_id, event.workspace_id) for event in batch.events})
-        if not organizations:
-            return Admitted(batch, {}, frozenset())
+        organizations, workspaces = tenants_of(batch)
         new = _unknown(connection, organizations, workspaces)
         deleted = _deleted(connection, organizations)
         refused = _refused(batch.events, deleted) if deleted else {}
@@ -50,19 +50,28 @@ class Tenants:
             sending = {event.organization_id for event in batch.events}
             _register(connection, [found for found in new[0] if found in sending], new[1], gone)
         admitted = _without(batch, refused, gone) if deleted else batch
-        users = frozenset(
-            (event.organization_id, event.user_id) for event in admitted.events if event.user_id is not None
-        )
-        unknown = sorted(users - self._users)
+        unknown = self.new_users(admitted)
         if unknown:
             connection.execute(_WRITE["register_users"], arrays(("organization_ids", "ids"), unknown))
-        return Admitted(admitted, refused, users)
+        return Admitted(admitted, refused)
 
-    def committed(self, admitted: Admitted) -> None:
+    def committed(self, admitted: Batch) -> None:
         """Remember what is registered now."""
         if len(self._users) > MAX_KNOWN_USERS:
             self._users.clear()
-        self._users |= admitted.users
+        self._users |= _users_of(admitted)
+
+
+def tenants_of(batch: Batch) -> tuple[list[str], list[_Pair]]:
+    """Return the organizations of *batch*, and the workspaces of its events, in order."""
+    return (
+        sorted({row.organization_id for rows in (batch.events, batch.quarantined) for row in rows}),
+        sorted({(event.organization_id, event.workspace_id) for event in batch.events}),
+    )
+
+
+def _users_of(batch: Batch) -> set[_Pair]:
+    return {(event.organization_id, event.user_id) for event in batch.events if event.user_id is not None}
 
 
 def _unknown(

@@ -172,7 +172,7 @@ def suppressed() -> Iterator[None]:
 
 STAGES = {
     "before the body is whole": None,
-    "after it was read, before anything was written": Trap(b"unsettled_traces", passes=False, cuts=False),
+    "after it was read, before anything was written": Trap(b"admit_batch", passes=False, cuts=False),
     "after the rows were sent, before COMMIT": Trap(b"COMMIT", passes=False, cuts=False),
     "after COMMIT, before the answer": Trap(b"COMMIT", passes=True, cuts=False),
 }

@@ -280,3 +280,17 @@ def test_tenants_and_users_are_registered_with_their_first_row(database: str) ->
 
 def test_an_empty_batch_is_nothing(kept: Kept) -> None:
     assert kept.store.write(Batch()).stored == 0
+
+
+@pytest.mark.parametrize("weeks", [-3, 3, -200])
+def test_a_trace_whose_spans_lie_weeks_apart_is_settled_as_one(kept: Kept, weeks: int) -> None:
+    above = make_span(agent("writer"), start_ms=weeks * 7 * 24 * 3_600_000)
+    call = make_span(chat(response_id="r1"), parent=above)
+    kept.write([above])
+    kept.settle()
+
+    kept.write([call, make_span(agent("other"), trace_id=OTHER_TRACE)])
+    kept.settle()
+
+    assert [(found.agent_id, found.response_id) for found in kept.calls] == [("writer", "r1")]
+    assert sorted((run.agent_id, run.input_tokens) for run in kept.runs) == [("other", None), ("writer", 100)]

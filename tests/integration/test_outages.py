@@ -191,10 +191,11 @@ def test_without_a_spool_senders_are_told_to_come_again(database: str, proxy: Fa
         adds_up(gateway.connection, ledger)
 
 
-def test_a_commit_in_doubt_is_one_row_in_the_end(gateway: Running, proxy: FaultProxy) -> None:
-    ledger = gateway.ledger()
+@pytest.mark.parametrize(("spans", "word"), [(20, b"COMMIT"), (2, b"store_batch")], ids=["many rows", "few rows"])
+def test_a_commit_in_doubt_is_one_row_in_the_end(spans: int, word: bytes, gateway: Running, proxy: FaultProxy) -> None:
+    ledger = gateway.ledger(spans=spans)
     assert ledger.send(0)
-    trap = proxy.trap = Trap(b"COMMIT", passes=True, cuts=True)
+    trap = proxy.trap = Trap(word, passes=True, cuts=True)
 
     number = 0
     while not trap.sprung.is_set():
@@ -203,7 +204,7 @@ def test_a_commit_in_doubt_is_one_row_in_the_end(gateway: Running, proxy: FaultP
 
     gateway.until_drained()
     assert ledger.send_all(range(number + 1))
-    assert adds_up(gateway.connection, ledger)["committed"] == 20 * (number + 1)
+    assert adds_up(gateway.connection, ledger)["committed"] == spans * (number + 1)
 
 
 @pytest.mark.parametrize("sent_bytes", [500, 3000, 12_000])
@@ -345,7 +346,7 @@ def test_a_client_that_leaves_leaves_nothing_behind(gateway: Running, database: 
 
 @pytest.mark.parametrize(
     ("word", "passes"),
-    [(b"unsettled_traces", False), (b"COMMIT", False), (b"COMMIT", True)],
+    [(b"admit_batch", False), (b"COMMIT", False), (b"COMMIT", True)],
     ids=["before the rows", "before the commit", "before its answer"],
 )
 def test_a_client_that_leaves_while_its_rows_are_written_sends_a_duplicate_next(

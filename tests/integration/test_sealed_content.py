@@ -376,10 +376,11 @@ def test_a_writer_that_seals_with_the_old_key_during_a_rotation_loses_nothing(wo
     started, go_on = threading.Event(), threading.Event()
 
     class Slow(PostgresStore):
-        def _write(self, connection: psycopg.Connection, batch: Batch) -> Any:
+        def _sealed(self, connection: psycopg.Connection, batch: Batch) -> Any:
+            found = super()._sealed(connection, batch)
             started.set()
             go_on.wait(20)
-            return super()._write(connection, batch)
+            return found
 
     writer = threading.Thread(target=Slow(world.pool, vault=vault(OLD)).write, args=(batch(late, organization="acme"),))
     writer.start()

@@ -14,15 +14,21 @@ LIMIT %(limit)s
 FOR UPDATE OF u SKIP LOCKED;
 
 -- name: stored_events
--- How many there are, in the order asked for. After the traces were claimed, and not together with that: nobody adds
--- to a trace that is claimed, and what was added before is seen by then.
-SELECT (
-    SELECT count(*) FROM event_logs AS e
-    WHERE e.organization_id = asked.organization_id AND e.trace_id = asked.trace_id
-)
-FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) WITH ORDINALITY
-    AS asked (organization_id, trace_id, position)
-ORDER BY position;
+-- How many there are, and when they are. After the traces were claimed, and not together with that: nobody adds to a
+-- trace that is claimed, and what was added before is seen by then. One look at each partition finds all of them, and
+-- the statements that follow need to look at few.
+SELECT asked.organization_id, found.trace_id, found.events, found.first_at, found.last_at
+FROM (
+    SELECT organization_id, array_agg(trace_id) AS trace_ids
+    FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) AS trace (organization_id, trace_id)
+    GROUP BY organization_id
+) AS asked
+CROSS JOIN LATERAL (
+    SELECT e.trace_id, count(*) AS events, min(e."timestamp") AS first_at, max(e."timestamp") AS last_at
+    FROM event_logs AS e
+    WHERE e.organization_id = asked.organization_id AND e.trace_id = ANY(asked.trace_ids)
+    GROUP BY e.trace_id
+) AS found;
 
 -- name: claimed
 DELETE FROM unsettled_traces AS u
@@ -62,28 +68,34 @@ SELECT e.organization_id, e.workspace_id, e.user_id, e.trace_id, e.span_id, e.ev
         'scope', e.context -> 'scope', 'flags', e.context -> 'flags', 'estimate', e.context -> 'estimate'
     )) AS context
 FROM event_logs AS e
-WHERE e.organization_id = %(organization_id)s AND e.trace_id = ANY(%(trace_ids)s::text[]);
+WHERE e.organization_id = %(organization_id)s AND e.trace_id = ANY(%(trace_ids)s::text[])
+    AND e."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: calls_of_traces
-SELECT * FROM model_cost_logs WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[]);
+SELECT * FROM model_cost_logs
+WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[])
+    AND "timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: agent_runs_of_events
 SELECT t.* FROM agent_trace_history AS t
 JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
     AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
-WHERE t.organization_id = %(organization_id)s;
+WHERE t.organization_id = %(organization_id)s
+    AND t."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: checks_of_events
 SELECT t.* FROM prompt_similarity_logs AS t
 JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
     AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
-WHERE t.organization_id = %(organization_id)s;
+WHERE t.organization_id = %(organization_id)s
+    AND t."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: contents_of_events
 SELECT t.* FROM span_contents AS t
 JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
     AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
-WHERE t.organization_id = %(organization_id)s;
+WHERE t.organization_id = %(organization_id)s
+    AND t."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: senders_of_one_scope
 -- Those of whose calls nobody else in the same process tells.
@@ -124,7 +136,8 @@ WHERE t.organization_id = %(organization_id)s AND t.response_id IS NULL
 SELECT t.* FROM model_cost_logs AS t
 JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
     AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
-WHERE t.organization_id = %(organization_id)s;
+WHERE t.organization_id = %(organization_id)s
+    AND t."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: events_of_keys
 SELECT e.organization_id, e.workspace_id, e.user_id, e.trace_id, e.span_id, e.event_id, e."timestamp", e.received_at,
@@ -137,7 +150,8 @@ SELECT e.organization_id, e.workspace_id, e.user_id, e.trace_id, e.span_id, e.ev
 FROM event_logs AS e
 JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s::text[])
     AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
-WHERE e.organization_id = %(organization_id)s;
+WHERE e.organization_id = %(organization_id)s
+    AND e."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: reports_of_traces
 SELECT trace_id, event_id, "timestamp", response_id, group_key, counted, is_log, report
@@ -168,7 +182,8 @@ SET workspace_id = n.workspace_id, user_id = n.user_id, agent_id = n.agent_id, f
     counted_trace_id = n.counted_trace_id, counted_span_id = n.counted_span_id, inherited = n.inherited
 FROM jsonb_populate_recordset(NULL::event_logs, %(rows)s) AS n
 WHERE e.organization_id = n.organization_id AND e."timestamp" = n."timestamp" AND e.trace_id = n.trace_id
-    AND e.event_id = n.event_id;
+    AND e.event_id = n.event_id
+    AND e."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: update_contexts
 -- Only the flags: the rest of a context was not read.
@@ -179,7 +194,8 @@ SET context = CASE
 END
 FROM jsonb_populate_recordset(NULL::event_logs, %(rows)s) AS n
 WHERE e.organization_id = n.organization_id AND e."timestamp" = n."timestamp" AND e.trace_id = n.trace_id
-    AND e.event_id = n.event_id;
+    AND e.event_id = n.event_id
+    AND e."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: update_contents
 UPDATE span_contents AS c
@@ -187,7 +203,8 @@ SET workspace_id = n.workspace_id, user_id = n.user_id
 FROM jsonb_populate_recordset(NULL::event_logs, %(rows)s) AS n
 WHERE c.organization_id = n.organization_id AND c."timestamp" = n."timestamp" AND c.trace_id = n.trace_id
     AND c.event_id = n.event_id
-    AND (c.workspace_id, c.user_id) IS DISTINCT FROM (n.workspace_id, n.user_id);
+    AND (c.workspace_id, c.user_id) IS DISTINCT FROM (n.workspace_id, n.user_id)
+    AND c."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: update_agent_runs
 UPDATE agent_trace_history AS t
@@ -196,14 +213,16 @@ SET workspace_id = n.workspace_id, user_id = n.user_id, agent_id = n.agent_id, a
     input_tokens = n.input_tokens, output_tokens = n.output_tokens, cost_cents = n.cost_cents
 FROM jsonb_populate_recordset(NULL::agent_trace_history, %(rows)s) AS n
 WHERE t.organization_id = n.organization_id AND t."timestamp" = n."timestamp" AND t.trace_id = n.trace_id
-    AND t.event_id = n.event_id;
+    AND t.event_id = n.event_id
+    AND t."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: update_checks
 UPDATE prompt_similarity_logs AS t
 SET workspace_id = n.workspace_id, user_id = n.user_id, agent_id = n.agent_id
 FROM jsonb_populate_recordset(NULL::prompt_similarity_logs, %(rows)s) AS n
 WHERE t.organization_id = n.organization_id AND t."timestamp" = n."timestamp" AND t.trace_id = n.trace_id
-    AND t.event_id = n.event_id;
+    AND t.event_id = n.event_id
+    AND t."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: insert_calls
 INSERT INTO model_cost_logs
@@ -238,4 +257,5 @@ SET workspace_id = n.workspace_id, user_id = n.user_id, agent_id = n.agent_id, f
     prefix_hashes = n.prefix_hashes
 FROM jsonb_populate_recordset(NULL::model_cost_logs, %(rows)s) AS n
 WHERE t.organization_id = n.organization_id AND t."timestamp" = n."timestamp" AND t.trace_id = n.trace_id
-    AND t.event_id = n.event_id;
+    AND t.event_id = n.event_id
+    AND t."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;

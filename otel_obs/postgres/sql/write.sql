@@ -1,3 +1,25 @@
+-- name: admit_batch
+-- All that is asked before rows are stored, where every tenant is known and none was deleted; else nothing is done.
+SELECT operator_prices, is_admitted
+FROM admit_batch(
+    %(organization_ids)s::text[], %(workspace_organization_ids)s::text[], %(workspace_ids)s::text[],
+    %(user_organization_ids)s::text[], %(user_ids)s::text[],
+    %(trace_organization_ids)s::text[], %(trace_ids)s::text[], %(trace_events)s::integer[],
+    %(trace_resource_hashes)s::text[],
+    %(day_organization_ids)s::text[], %(days)s::date[]
+);
+
+-- name: store_batch
+-- The same, and the rows.
+SELECT store_batch(
+    %(organization_ids)s::text[], %(workspace_organization_ids)s::text[], %(workspace_ids)s::text[],
+    %(user_organization_ids)s::text[], %(user_ids)s::text[],
+    %(trace_organization_ids)s::text[], %(trace_ids)s::text[], %(trace_events)s::integer[],
+    %(trace_resource_hashes)s::text[],
+    %(day_organization_ids)s::text[], %(days)s::date[],
+    %(known_prices)s::bigint, %(events)s, %(calls)s, %(runs)s, %(checks)s, %(contents)s
+);
+
 -- name: lock_organizations
 -- Hold the organizations of a batch until it is committed, so that deleting one also deletes these rows.
 SELECT id FROM organizations WHERE id = ANY(%(organization_ids)s::text[]) FOR KEY SHARE;
