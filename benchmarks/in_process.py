@@ -2,9 +2,12 @@
 """What does telemetry cost the application that makes it?
 
 Spans: CPU time of the thread that ends them, and of its whole process, for each span: without any processor, with the
-SDK's BatchSpanProcessor and with ours, which send to the same server by the same exporter, and with ours that writes
-to PostgreSQL. Spans come at a rate that all variants can follow, so that none is cheap because it drops some: what was
-sent and what arrived is compared.
+SDK's BatchSpanProcessor and with ours, which send to the same server by the same exporter, then by ours, and with ours
+that writes to PostgreSQL. Spans come at a rate that all variants can follow, so that none is cheap because it drops
+some: what was sent and what arrived is compared. Measuring ends with a flush, so that nothing is left for later.
+
+What a process pays once (imports, prices, connecting, the first spans) is told apart; all variants are warm, and have
+searched for garbage, when the measuring begins.
 
 Calls: CPU time of the thread that calls a function which our decorators wrap, beside one that makes its span by hand.
 
@@ -17,8 +20,11 @@ rounds, so that what else the machine does hits both sides.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
+import random
+import secrets
 import statistics
 import subprocess
 import sys
@@ -28,32 +34,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import requests
 from openai.types.chat import ChatCompletion
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
-from otel_obs.exporter import PostgresSpanExporter
-from otel_obs.instrumentation import agent, llm, tool, workflow
-from otel_obs.postgres import schema
-from otel_obs.postgres.embedded import EmbeddedPostgres
-from otel_obs.postgres.locks import FileLock
-from otel_obs.processor import ReliableSpanProcessor
+if TYPE_CHECKING:
+    from otel_obs.processor import ReliableSpanProcessor
 
 ROOT = Path(__file__).resolve().parents[1]
 
-BARE, STOCK, OURS, POSTGRES, AWAY = (
+BARE, STOCK, MIXED, OURS, POSTGRES, AWAY = (
     "bare SDK",
     "BatchSpanProcessor + OTLP",
+    "our processor + OTLP",
     "ours + OTLP",
     "ours + PostgreSQL",
     "ours + PostgreSQL, away",
 )
-VARIANTS = (BARE, STOCK, OURS, POSTGRES, AWAY)
+VARIANTS = (BARE, STOCK, MIXED, OURS, POSTGRES, AWAY)
 BY_HAND, TOOL, AGENT, WORKFLOW, LLM = "span by hand", "@tool", "@agent", "@workflow", "@llm, OpenAI's answer"
 CALLS = (BY_HAND, TOOL, AGENT, WORKFLOW, LLM)
 
@@ -64,15 +65,13 @@ ATTRIBUTES = {
     "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
     "gen_ai.request.temperature": 0.2,
     "gen_ai.request.max_tokens": 800,
-    "gen_ai.usage.input_tokens": 1200,
-    "gen_ai.usage.output_tokens": 240,
     "gen_ai.response.finish_reasons": ("stop",),
     "gen_ai.input.messages": json.dumps([{"role": "user", "parts": [{"type": "text", "content": "word " * 200}]}]),
     "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": "word " * 60}]}]),
     "server.address": "api.openai.com",
     "server.port": 443,
 }
-"""A call as instrumentations of the GenAI conventions report it, with 1.5 kB of content."""
+"""A call as instrumentations of the GenAI conventions report it, with 1.5 kB of content, but for id and tokens."""
 ANSWER = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -83,6 +82,8 @@ ANSWER = {
 }
 SPANS_A_SECOND = 1000
 BURST = 50
+WARM_UP = 1000
+ENDS = 1000
 
 SINK = """
 import http.server, sys
@@ -110,31 +111,58 @@ server.serve_forever()
 """
 
 
-def measure(variant: str, spans: int, endpoint: str, database: str, spool: str) -> dict[str, float]:
-    """Return what a span costs, in microseconds: ``thread``, ``process`` (CPU) and ``end_p99`` (wall clock)."""
+def calls_made(count: int) -> list[dict[str, Any]]:
+    """Return the attributes of *count* calls: each has an id and tokens of its own."""
+    chance = random.Random(count)  # noqa: S311  # no secret
+    return [
+        {
+            **ATTRIBUTES,
+            "gen_ai.response.id": f"chatcmpl-{secrets.token_hex(12)}",
+            "gen_ai.usage.input_tokens": chance.randrange(1, 4000),
+            "gen_ai.usage.output_tokens": chance.randrange(1, 400),
+        }
+        for _ in range(count)
+    ]
+
+
+def measure(variant: str, count: int, endpoint: str, database: str, spool: str) -> dict[str, float]:
+    """Return what a span costs, in microseconds: ``thread``, ``process`` (CPU) and ``end_p99`` (wall clock).
+
+    ``start`` is what the process pays once, in milliseconds of CPU.
+    """
+    at_first = time.process_time()
     provider = TracerProvider(shutdown_on_exit=False)
     processor = add_processor(provider.add_span_processor, variant, endpoint, database, spool)
     tracer = provider.get_tracer("benchmark")
 
-    def burst(count: int) -> None:
-        for _ in range(count):
-            with tracer.start_as_current_span("chat gpt-4o-mini", attributes=ATTRIBUTES):
-                pass
-
-    burst(BURST)
-    time.sleep(1.5)
-    process_before, thread = time.process_time(), 0.0
-    began = time.monotonic()
-    for number in range(spans // BURST):
+    def burst(calls: Sequence[dict[str, Any]]) -> float:
         before = time.thread_time()
-        burst(BURST)
-        thread += time.thread_time() - before
-        time.sleep(max(0.0, began + (number + 1) * BURST / SPANS_A_SECOND - time.monotonic()))
-    time.sleep(1.5)
+        for attributes in calls:
+            with tracer.start_as_current_span("chat gpt-4o-mini", attributes=attributes):
+                pass
+        return time.thread_time() - before
+
+    def at_pace(calls: Sequence[dict[str, Any]]) -> float:
+        thread, began = 0.0, time.monotonic()
+        for first in range(0, len(calls), BURST):
+            thread += burst(calls[first : first + BURST])
+            time.sleep(max(0.0, began + (first + BURST) / SPANS_A_SECOND - time.monotonic()))
+        return thread
+
+    burst(calls_made(BURST))
+    provider.force_flush()
+    start = time.process_time() - at_first
+    spans, warm_up = calls_made(count), calls_made(WARM_UP)
+    at_pace(warm_up)
+    provider.force_flush()
+    gc.collect()
+    process_before = time.process_time()
+    thread = at_pace(spans)
+    provider.force_flush()
     process = time.process_time() - process_before
     ends = []
-    for _ in range(1000):
-        span = tracer.start_span("chat gpt-4o-mini", attributes=ATTRIBUTES)
+    for attributes in calls_made(ENDS):
+        span = tracer.start_span("chat gpt-4o-mini", attributes=attributes)
         at = time.perf_counter()
         span.end()
         ends.append(time.perf_counter() - at)
@@ -145,8 +173,9 @@ def measure(variant: str, spans: int, endpoint: str, database: str, spool: str) 
     on_disk = 0 if processor is None else processor.counts.spooled - processor.counts.drained
     return {
         "on_disk": on_disk,
-        "thread": thread / spans * 1e6,
-        "process": process / spans * 1e6,
+        "start": start * 1e3,
+        "thread": thread / count * 1e6,
+        "process": process / count * 1e6,
         "end_p99": statistics.quantiles(ends, n=100)[98] * 1e6,
     }
 
@@ -161,24 +190,40 @@ def until_sent(spool: Path) -> None:
 def add_processor(
     add: Callable[[SpanProcessor], None], variant: str, endpoint: str, database: str, spool: str
 ) -> ReliableSpanProcessor | None:
-    """Add what *variant* says; return it if it is ours."""
+    """Add what *variant* says, and import nothing else; return it if it is ours."""
     if variant == BARE:
         return None
     if variant == STOCK:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
         add(BatchSpanProcessor(OTLPSpanExporter(endpoint), schedule_delay_millis=1000))
         return None
-    exporters: dict[str, SpanExporter] = {
-        OURS: OTLPSpanExporter(endpoint),
-        POSTGRES: PostgresSpanExporter(database),
-        AWAY: PostgresSpanExporter("postgresql://nobody@127.0.0.1:1/none"),
-    }
-    ours = ReliableSpanProcessor(exporters[variant], spool=spool)
+    from otel_obs.processor import ReliableSpanProcessor  # noqa: PLC0415
+
+    if variant == MIXED:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+        ours = ReliableSpanProcessor(OTLPSpanExporter(endpoint), spool=spool)
+    elif variant == OURS:
+        from otel_obs.processor import otlp  # noqa: PLC0415
+
+        ours = ReliableSpanProcessor(otlp.OTLPSpanExporter(endpoint), spool=spool)
+    else:
+        from otel_obs.exporter import PostgresSpanExporter  # noqa: PLC0415
+
+        nowhere = "postgresql://nobody@127.0.0.1:1/none"
+        ours = ReliableSpanProcessor(PostgresSpanExporter(nowhere if variant == AWAY else database), spool=spool)
     add(ours)
     return ours
 
 
 def measure_calls(variant: str, calls: int, endpoint: str, spool: str) -> dict[str, float]:
     """Return what a call costs its thread in microseconds, without the time of the function itself."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+    from otel_obs.processor import ReliableSpanProcessor  # noqa: PLC0415
+
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(ReliableSpanProcessor(OTLPSpanExporter(endpoint), spool=spool))
     trace.set_tracer_provider(provider)
@@ -203,6 +248,8 @@ def measure_calls(variant: str, calls: int, endpoint: str, spool: str) -> dict[s
 
 def wrapped(variant: str) -> tuple[Callable[[str], object], Callable[[str], object]]:
     """Return a function that is reported, and the same one that is not."""
+    from otel_obs.instrumentation import agent, llm, tool, workflow  # noqa: PLC0415
+
     answer = ChatCompletion.model_validate(ANSWER)
 
     def plain(question: str) -> object:
@@ -240,6 +287,8 @@ def sink() -> Iterator[str]:
 def arrived(variant: str, endpoint: str, database: str) -> int:
     """Return how many spans there are so far."""
     if variant == POSTGRES:
+        import psycopg  # noqa: PLC0415
+
         with psycopg.connect(database) as connection:
             row = connection.execute("SELECT count(*) FROM event_logs").fetchone()
             return 0 if row is None else int(row[0])
@@ -255,8 +304,8 @@ def round_of(variant: str, count: int, endpoint: str, database: str) -> dict[str
             env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
         )  # fmt: skip
         found: dict[str, float] = json.loads(done.stdout)
-        if variant in {STOCK, OURS, POSTGRES}:
-            made = BURST + count + 1000
+        if variant in {STOCK, MIXED, OURS, POSTGRES}:
+            made = BURST + WARM_UP + count + ENDS
             found["lost"] = made - (arrived(variant, endpoint, database) - before) - found["on_disk"]
         return found
 
@@ -278,8 +327,8 @@ def ratio(rounds: Rounds, variant: str, to: str, name: str) -> str:
 def table_of_spans(rounds: Rounds) -> str:
     """Return the results as Markdown."""
     lines = [
-        "| | thread, us a span | of stock | process, us a span | of stock | p99 of `end()`, us | lost |",
-        "|---|---|---|---|---|---|---|",
+        "| | thread, us a span | of stock | process, us a span | of stock | once, ms | p99 of `end()`, us | lost |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for variant, found in rounds.items():
         cells = [
@@ -287,6 +336,7 @@ def table_of_spans(rounds: Rounds) -> str:
             ratio(rounds, variant, STOCK, "thread"),
             spread(found, "process"),
             ratio(rounds, variant, STOCK, "process"),
+            f"{statistics.median(each['start'] for each in found):.0f}",
             f"{statistics.median(each['end_p99'] for each in found):.0f}",
             f"{sum(each['lost'] for each in found):.0f}" if "lost" in found[0] else "",
         ]
@@ -305,17 +355,22 @@ def table_of_calls(rounds: Rounds) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Run the benchmark and print its tables."""
     if arguments[:1] == ["--one"]:
-        variant, count, endpoint, database, spool = arguments[1:]
-        if variant in CALLS:
-            print(json.dumps(measure_calls(variant, int(count), endpoint, spool)))
+        asked, number, endpoint, database, spool = arguments[1:]
+        if asked in CALLS:
+            print(json.dumps(measure_calls(asked, int(number), endpoint, spool)))
         else:
-            print(json.dumps(measure(variant, int(count), endpoint, database, spool)))
+            print(json.dumps(measure(asked, int(number), endpoint, database, spool)))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1,000 spans rather than 5 of 5,000")
     quick = parser.parse_args(arguments).quick
     rounds, count = (2, 1000) if quick else (5, 5000)
 
+    from otel_obs.postgres import schema  # noqa: PLC0415
+    from otel_obs.postgres.embedded import EmbeddedPostgres  # noqa: PLC0415
+    from otel_obs.postgres.locks import FileLock  # noqa: PLC0415
+
+    loads = [os.getloadavg()[0]]
     results: Rounds = {variant: [] for variant in (*VARIANTS, *CALLS)}
     with tempfile.TemporaryDirectory(prefix="oo", dir="/tmp") as folder:  # a socket's path is short
         Path(folder).chmod(0o711)
@@ -324,12 +379,14 @@ def main(arguments: Sequence[str]) -> None:
             for _ in range(rounds):
                 for variant, found in results.items():
                     found.append(round_of(variant, count, endpoint, database))
+                    loads.append(os.getloadavg()[0])
         with FileLock(Path(folder) / "supervisor.lock") as supervisor:
             supervisor.exclusive(60)
     print(
         f"{time.strftime('%d %B %Y')}, {os.cpu_count()} cores, Python {sys.version.split()[0]},"
         f" opentelemetry-sdk {version('opentelemetry-sdk')}: {rounds} rounds of {count:,} spans,"
-        f" {SPANS_A_SECOND:,} a second; median (smallest to largest)\n"
+        f" {SPANS_A_SECOND:,} a second; median (smallest to largest); load of the machine {min(loads):.1f} to"
+        f" {max(loads):.1f}\n"
     )
     print(table_of_spans({variant: results[variant] for variant in VARIANTS}), end="\n\n")
     print(table_of_calls({variant: results[variant] for variant in CALLS}))

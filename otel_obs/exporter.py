@@ -25,8 +25,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from psycopg_pool import ConnectionPool
 
 from otel_obs.errors import ConfigurationError, ObsError
-from otel_obs.model import Decoded, Rejected, Span
-from otel_obs.otlp.sdk import read_span
+from otel_obs.otlp.sdk import SpanReader
 from otel_obs.pipeline.ingest import Mapping, Received, receive, reprice
 from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.queue import CommitQueue, Settler
@@ -52,6 +51,8 @@ RETRY_FOR_S = 20.0
 WARN_EVERY_S = 20.0
 """How often a log line says that spans are dropped."""
 SETTLE_AT_ONCE = 200
+AT_A_TIME = 32
+"""Of so many spans rows are made at once."""
 RULES_EVERY_S = 5.0
 """How often it is asked what tenants have decided about their content."""
 
@@ -114,7 +115,7 @@ class PostgresSpanExporter(SpanExporter):
         if writer is None:
             self._dropped("no_database", len(spans))
             return SpanExportResult.FAILURE
-        written = writer.write(_decoded(spans))
+        written = writer.write(spans)
         with self._lock:
             self.counts.stored += written.stored
             self.counts.duplicate += written.duplicate
@@ -179,17 +180,6 @@ def _reason(error: Exception) -> str:
     return type(error).__name__.removesuffix("Error") if isinstance(error, ObsError) else "internal_error"
 
 
-def _decoded(spans: Sequence[ReadableSpan]) -> Decoded:
-    found: list[Span] = []
-    rejected: list[Rejected] = []
-    for span in spans:
-        try:
-            found.append(read_span(span))
-        except ValueError:  # noqa: PERF203  # each span stands for itself
-            rejected.append(Rejected("trace_id:absent"))
-    return Decoded(spans=found, rejected=rejected)
-
-
 class _Writer:
     """Everything that one process needs to write."""
 
@@ -207,10 +197,10 @@ class _Writer:
         self._settler = Settler(self._settle_some)
         self._settler.start()
 
-    def write(self, decoded: Decoded) -> ExportCounts:
-        """Return what became of *decoded* once it is committed."""
+    def write(self, spans: Sequence[ReadableSpan]) -> ExportCounts:
+        """Return what became of *spans* once they are committed."""
         self._learn()
-        received = receive(decoded, Sender(), datetime.now(tz=timezone.utc), self._mapping)
+        received = self._received(spans)
         counts = ExportCounts(rejected=len(received.quarantined))
         if received.dropped:
             counts.drop("not_genai", received.dropped)
@@ -219,6 +209,22 @@ class _Writer:
             counts.rejected += sum(key in written.refused for key in _keys(received))
             counts.stored, counts.duplicate = written.stored, written.duplicates
         return counts
+
+    def _received(self, spans: Sequence[ReadableSpan]) -> Received:
+        """Return the rows of *spans*, made of a few at a time.
+
+        What lives long enough for the garbage collector to find it often makes it look through the whole application.
+        """
+        reader, now = SpanReader(), datetime.now(tz=timezone.utc)
+        parts = [
+            receive(reader.decode(spans[first : first + AT_A_TIME]), Sender(), now, self._mapping)
+            for first in range(0, len(spans), AT_A_TIME)
+        ]
+        return Received(
+            records=[record for part in parts for record in part.records],
+            quarantined=[item for part in parts for item in part.quarantined],
+            dropped=sum(part.dropped for part in parts),
+        )
 
     def _learn(self) -> None:
         """Hear what tenants have decided about their content; nothing is written before that was heard once.

@@ -24,6 +24,7 @@ class Destination:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.requests: list[ExportTraceServiceRequest] = []
         self.refused_name: str | None = None
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
@@ -66,6 +67,7 @@ class Destination:
         if self.refused_name in names:
             return 400
         self.names += names
+        self.requests.append(request)
         return 200
 
     def stop(self) -> None:

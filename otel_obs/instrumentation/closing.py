@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -134,28 +135,25 @@ def _verdict(node: Node, call: Mapping[str, Any]) -> Verdict:
     return node.verdict.over(configured).over(verdict_of(call["result"]))
 
 
+_OF_ANSWERS = frozenset({"response_model", "response_id", "finish_reason", "usage"})
+
+
 def _response(node: Node, call: Mapping[str, Any], streamed: Response) -> Response:
     """Return what is known of the answer: what the application said, what was configured, what the answer shows."""
     told = node.after("response", call)
     shown = streamed if streamed != UNKNOWN else response_of(call["result"] if told is None else told)
-    configured = Response(
-        model=_text(node.after("response_model", call)),
-        response_id=_text(node.after("response_id", call)),
-        finish_reason=_text(node.after("finish_reason", call)),
-        tokens=tokens_of(node.after("usage", call)),
-    )
+    configured = UNKNOWN
+    if not _OF_ANSWERS.isdisjoint(node.spec.fields):
+        configured = Response(
+            model=_text(node.after("response_model", call)),
+            response_id=_text(node.after("response_id", call)),
+            finish_reason=_text(node.after("finish_reason", call)),
+            tokens=tokens_of(node.after("usage", call)),
+        )
     # Tokens of different sources are not mixed: the first that counts anything is believed.
     tokens = next((found.tokens for found in (node.given, configured) if found.tokens.known), shown.tokens)
     found = node.given.over(configured).over(shown)
-    return Response(
-        model=found.model,
-        response_id=found.response_id,
-        finish_reason=found.finish_reason,
-        service_tier=found.service_tier,
-        provider=found.provider,
-        text=found.text,
-        tokens=tokens,
-    )
+    return found if found.tokens is tokens else replace(found, tokens=tokens)
 
 
 def _text(value: Any) -> str | None:

@@ -58,6 +58,9 @@ class Verdict:
         return {name: value for name, value in named.items() if value is not None}
 
 
+NOTHING_FOUND = Verdict()
+
+
 def verdict(*, score: Any = None, reference: Any = None, action: Any = None) -> Verdict:
     """Return what *score*, *reference* and *action* say; what cannot be one is left out."""
     return Verdict(

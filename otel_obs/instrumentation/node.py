@@ -23,7 +23,7 @@ from opentelemetry.util.genai.invocation import (
 
 from otel_obs.instrumentation.context import FIELDS, RunContext, id_of
 from otel_obs.instrumentation.faults import warn_once
-from otel_obs.instrumentation.guardrails import GuardrailInvocation, Verdict
+from otel_obs.instrumentation.guardrails import NOTHING_FOUND, GuardrailInvocation
 from otel_obs.instrumentation.paths import first
 from otel_obs.instrumentation.propagation import current_run, entered
 from otel_obs.instrumentation.requests import Embeddings, Requests
@@ -46,6 +46,8 @@ Invocation = (
 _KEY = create_key("otel_obs-node")
 _ALSO_CALLED = {"run_id": ("execution_id",), "conversation_id": ("session_id",)}
 """Names under which arguments of a workflow hold its ids, beside those of the fields."""
+
+_ARE_CALLED = frozenset((*FIELDS, *(name for names in _ALSO_CALLED.values() for name in names)))
 
 Call = Mapping[str, Any]
 """What paths start at: ``args`` (by name), ``self``, and once there is one ``result``."""
@@ -89,7 +91,7 @@ class Node:
         """What the application said itself."""
         self.cost_usd: float | None = None
         self.output: Any = None
-        self.verdict = Verdict()
+        self.verdict = NOTHING_FOUND
         self.context: Context = invocation.context
 
     def after(self, field: str, call: Call) -> Any:
@@ -162,8 +164,9 @@ def open_node(spec: Spec, default_name: str, call: Call) -> Node:
         attributes = {**run.attributes(), NODE_ID: node_id, NODE_NAME: node.name if spec.kind in _UNNAMED else None}
         if spec.kind == "workflow":
             del attributes[NODE_ID]
-        if not node.is_suppressed:
-            invocation.span.set_attributes({key: value for key, value in attributes.items() if value is not None})
+        known = {key: value for key, value in attributes.items() if value is not None}
+        if known and not node.is_suppressed:
+            invocation.span.set_attributes(known)
     return node
 
 
@@ -206,11 +209,7 @@ def run_of(spec: Spec, name: str, call: Call, parent: Node | None) -> RunContext
     """Return for whom a node works: what the call says, else the run around it, else what the host knows."""
     around = parent.run if parent is not None else current_run()
     is_workflow = spec.kind == "workflow"
-    ids = {
-        field: found
-        for field in FIELDS
-        if (found := _id(spec, field, call, by_name=is_workflow or parent is None)) is not None
-    }
+    ids = _ids(spec, call, by_name=is_workflow or parent is None)
     if is_workflow:
         ids.setdefault("workflow_id", id_of(first(spec.where("id"), call)) or name)
         ids.setdefault("run_id", uuid.uuid4().hex)
@@ -220,6 +219,12 @@ def run_of(spec: Spec, name: str, call: Call, parent: Node | None) -> RunContext
         if workspace_id is not None:
             run = run.with_ids({"workspace_id": workspace_id})
     return run
+
+
+def _ids(spec: Spec, call: Call, *, by_name: bool) -> dict[str, str]:
+    if spec.fields.keys().isdisjoint(FIELDS) and not (by_name and _ARE_CALLED & call.get("args", {}).keys()):
+        return {}
+    return {field: found for field in FIELDS if (found := _id(spec, field, call, by_name=by_name)) is not None}
 
 
 def _id(spec: Spec, field: str, call: Call, *, by_name: bool) -> str | None:

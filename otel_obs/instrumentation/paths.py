@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from otel_obs.errors import ConfigurationError
 
@@ -71,16 +72,54 @@ def first(sources: Sequence[Source], call: Mapping[str, Any]) -> Any:
 
 def member(value: Any, name: str) -> Any:
     """Return the key, attribute or item *name* of *value*, or MISSING; code of strangers may run, and fail."""
+    kind: Any = type(value)
+    if kind is dict:
+        return value.get(name, MISSING)
     if value is None or value is MISSING:
         return MISSING
     try:
-        if type(value) is dict or isinstance(value, Mapping):
+        known = _known(kind)
+        if known.is_mapping:
             return value.get(name, MISSING)
-        if name.isdecimal() and isinstance(value, Sequence):
+        if known.is_sequence and name.isdecimal():
             return value[int(name)]
+        if known.attributes is not None and name not in known.attributes and name not in value.__dict__:
+            # What a model of pydantic does not have it looks for at length.
+            more = value.__pydantic_extra__
+            return more.get(name, MISSING) if more else MISSING
         return getattr(value, name, MISSING)
     except Exception:  # noqa: BLE001  # properties and lazy models raise what they like
         return MISSING
+
+
+def held(value: Any, names: frozenset[str]) -> Any:
+    """Return a model of pydantic as a dict, in which *names* are found sooner; any other value as it is."""
+    kind: Any = type(value)
+    known = _known(kind)
+    if known.attributes is None:
+        return value
+    more = getattr(value, "__pydantic_extra__", None)
+    return {**(more or {}), **value.__dict__, **{name: member(value, name) for name in known.attributes & names}}
+
+
+class _Known(NamedTuple):
+    """How things are found in the values of one class."""
+
+    is_mapping: bool
+    is_sequence: bool
+    attributes: frozenset[str] | None
+    """Of models of pydantic: what all values have by their class."""
+
+
+@lru_cache(maxsize=1024)
+def _known(kind: type) -> _Known:
+    fallback = getattr(kind, "__getattr__", None)
+    is_model = getattr(fallback, "__module__", None) == "pydantic.main" and hasattr(kind, "__pydantic_fields__")
+    # Private attributes are kept apart, so that they are asked for.
+    private = getattr(kind, "__private_attributes__", {})
+    return _Known(
+        issubclass(kind, Mapping), issubclass(kind, Sequence), frozenset((*dir(kind), *private)) if is_model else None
+    )
 
 
 def get(value: Any, *names: str) -> Any:

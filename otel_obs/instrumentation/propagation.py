@@ -93,11 +93,14 @@ def entered(run: RunContext, context: Context | None = None) -> Context:
     Baggage under our names that nobody believed here is not passed on under ours.
     """
     context = context_of(run, context)
+    before = baggage.get_all(context)
+    if run is NOBODY and not before:
+        return context
     for field, name in ATTRIBUTES.items():
         found = getattr(run, field) if field in _rules.sent else None
         if found is not None:
             context = baggage.set_baggage(name, found, context)
-        elif baggage.get_baggage(name, context) is not None:
+        elif before.get(name) is not None:
             context = baggage.remove_baggage(name, context)
     return context
 

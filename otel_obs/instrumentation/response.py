@@ -9,9 +9,10 @@ https://docs.litellm.ai/docs/completion/output, https://reference.langchain.com/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
+from otel_obs.frozen import dataclass
 from otel_obs.instrumentation.paths import get
 from otel_obs.instrumentation.usage import NOTHING, Tokens, tokens_of
 
@@ -32,6 +33,8 @@ class Response:
 
     def over(self, other: Response) -> Response:
         """Return this, its gaps filled from *other*."""
+        if self is UNKNOWN or other is UNKNOWN:
+            return other if self is UNKNOWN else self
         values = {name: _either(getattr(self, name), getattr(other, name)) for name in _TEXTS}
         return Response(tokens=self.tokens.over(other.tokens), **values)
 
@@ -53,8 +56,8 @@ def response_of(result: Any) -> Response:
     found = _langchain(result) or _generations(result) or _provider(result)
     if found is None:
         return UNKNOWN
-    module = type(result).__module__.partition(".")[0]
-    return replace(found, provider=_PROVIDERS.get(module))
+    provider = _PROVIDERS.get(type(result).__module__.partition(".")[0])
+    return found if provider is None else replace(found, provider=provider)
 
 
 def _provider(answer: Any) -> Response | None:

@@ -9,10 +9,11 @@ object is known by its names, whether they are attributes or keys.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Literal
 
-from otel_obs.instrumentation.paths import get
+from otel_obs.frozen import dataclass
+from otel_obs.instrumentation.paths import get, held, member
 from otel_obs.model import Usage
 
 _TOOL_USE = ("tool_use_prompt_token_count", "toolUsePromptTokenCount")
@@ -28,6 +29,12 @@ _READ = ("cached_content_token_count", "cachedContentTokenCount", "cached_tokens
 _WRITE = ("cache_write_tokens", "cache_creation_tokens")
 _INSIDE = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _OUTSIDE = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+
+_DETAILED = ("cache_creation", "server_tool_use", "reasoning_tokens")
+_NAMES = frozenset(
+    (*_TOOL_USE, *_INPUT, *_OUTPUT, *_CANDIDATES, *_THOUGHTS, *_TOTAL, *_READ_APART, *_WRITE_APART, *_READ, *_WRITE,
+     *_INSIDE, *_OUTSIDE, *_DETAILED)
+)  # fmt: skip
 
 Source = Literal["reported", "split"]
 
@@ -56,6 +63,8 @@ class Tokens:
 
     def over(self, other: Tokens) -> Tokens:
         """Return this, its gaps filled from *other*."""
+        if self is NOTHING or other is NOTHING:
+            return other if self is NOTHING else self
         values = {name: _either(getattr(self, name), getattr(other, name)) for name in _COUNTS}
         return Tokens(**values, billed_units={**other.billed_units, **self.billed_units})
 
@@ -106,6 +115,7 @@ def tokens_of(raw: Any) -> Tokens:
     """
     if raw is None:
         return NOTHING
+    raw = held(raw, _NAMES)
     inside, outside = _details(raw, _INSIDE), _details(raw, _OUTSIDE)
     given, made = _count(raw, _INPUT), _count(raw, _OUTPUT)
     candidates, thoughts = _count(raw, _CANDIDATES), _count(raw, _THOUGHTS)
@@ -152,7 +162,7 @@ def _details(raw: Any, names: tuple[str, ...]) -> Any:
 
 def _count(raw: Any, names: tuple[str, ...]) -> int | None:
     for name in names:
-        value = get(raw, name)
+        value = member(raw, name)
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
             return value
         if isinstance(value, float) and value.is_integer() and 0 <= value < 2**53:

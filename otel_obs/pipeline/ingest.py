@@ -364,9 +364,9 @@ def batch_of(received: Iterable[Received], price: Price, *, from_spool: bool = F
         ],
         reports={key: report for forest in settled.values() for key, report in forest.shared().items()},
         whole={
-            (organization, trace_id): count
+            (organization, trace_id): whole
             for organization, records in tenants.items()
-            for trace_id, count in whole_traces(settled[organization], _with_extra_events(records)).items()
+            for trace_id, whole in whole_traces(settled[organization], _with_extra_events(records)).items()
         },
         resources={
             (organization, record.sent_by.hash): record.sent_by.attributes
@@ -374,6 +374,7 @@ def batch_of(received: Iterable[Received], price: Price, *, from_spool: bool = F
             for record in records.values()
             if record.sent_by is not None
         },
+        call_scopes=_call_scopes(tenants),
         quarantined=quarantined,
         repeated=repeated,
         from_spool=from_spool,
@@ -399,6 +400,15 @@ def _extra_events(tenants: dict[str, dict[EventKey, RecordRows]], settled: dict[
                     agent_id=event.agent_id,
                     inherited=event.inherited & ~(PART_OF_EXECUTION | TOP_OF_TRACE),
                 )
+
+
+def _call_scopes(tenants: dict[str, dict[EventKey, RecordRows]]) -> dict[tuple[str, str], frozenset[str]]:
+    found: dict[tuple[str, str], set[str]] = {}
+    for organization, records in tenants.items():
+        for record in records.values():
+            if record.call is not None and record.sent_by is not None:
+                found.setdefault((organization, record.sent_by.hash), set()).add(record.event.scope)
+    return {sender: frozenset(scopes) for sender, scopes in found.items()}
 
 
 def _with_extra_events(records: dict[EventKey, RecordRows]) -> Iterable[str]:

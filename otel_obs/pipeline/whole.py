@@ -2,8 +2,8 @@
 
 Settling is a function of the set of rows: settled again, a trace of which a batch holds all events comes out the same,
 unless something outside of it has a say. That are reports of other traces that may be of the same call although no id
-says so, which are looked for in the database. Whoever has the same response id in another trace comes second, and says
-so when he comes.
+says so: another instrumentation in the same process told them, so that where there is none nothing is looked for.
+Whoever has the same response id in another trace comes second, and says so when he comes.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ from collections.abc import Iterable
 from operator import itemgetter
 
 from otel_obs.pipeline.settle import Settled
+from otel_obs.rows.batch import Whole
 from otel_obs.rows.report import Report
 
 _trace_of = itemgetter(0)
 
 
-def whole_traces(settled: Settled, more: Iterable[str] = ()) -> dict[str, int]:
-    """Return of each trace that is final the number of its events; *more* are traces with rows beside these."""
-    found = dict(Counter(map(_trace_of, settled.events)))
+def whole_traces(settled: Settled, more: Iterable[str] = ()) -> dict[str, Whole]:
+    """Return the traces that are, or may be, final; *more* are traces with rows beside these."""
+    counts = Counter(map(_trace_of, settled.events))
     for trace_id in ("", *more):
-        found.pop(trace_id, None)
+        counts.pop(trace_id, None)
+    senders: dict[str, str] = {}
     for (trace_id, _), report in settled.reports.items():
-        if trace_id in found and _looks_for_strangers(report):
-            del found[trace_id]
-    return found
+        if _looks_for_strangers(report) and senders.setdefault(trace_id, report.resource) != report.resource:
+            counts.pop(trace_id, None)
+    return {
+        trace_id: Whole(events, senders.get(trace_id))
+        for trace_id, events in counts.items()
+        if senders.get(trace_id) != ""
+    }
 
 
 def _looks_for_strangers(report: Report) -> bool:

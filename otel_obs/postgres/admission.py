@@ -58,7 +58,7 @@ def _asked(batch: Batch, users: Iterable[_Pair]) -> dict[str, object]:
         "organization_ids": organizations,
         **arrays(("workspace_organization_ids", "workspace_ids"), workspaces),
         **arrays(("user_organization_ids", "user_ids"), users),
-        **arrays(("trace_organization_ids", "trace_ids", "trace_events"), _marks(batch)),
+        **arrays(("trace_organization_ids", "trace_ids", "trace_events", "trace_resource_hashes"), _marks(batch)),
         **arrays(("day_organization_ids", "days"), past_days(batch.events)),
     }
 
@@ -67,15 +67,16 @@ def mark_unsettled(connection: psycopg.Connection, batch: Batch) -> None:
     """Have the traces of *batch* settled."""
     marks = _marks(batch)
     if marks:
-        connection.execute(_WRITE["mark_unsettled"], arrays(("organization_ids", "trace_ids", "events"), marks))
+        names = ("organization_ids", "trace_ids", "events", "resource_hashes")
+        connection.execute(_WRITE["mark_unsettled"], arrays(names, marks))
 
 
-def _marks(batch: Batch) -> Sequence[tuple[str, str, int | None]]:
+def _marks(batch: Batch) -> Sequence[tuple[str, str, int | None, str | None]]:
     # Without a trace only reports of calls have anything to be settled; all else there would be read again and again.
     traces = sorted(
         {(event.organization_id, event.trace_id) for event in batch.events if event.trace_id or event.cost_state}
     )
-    return [(*trace, batch.whole.get(trace)) for trace in traces]
+    return [(*trace, *batch.whole.get(trace, (None, None))) for trace in traces]
 
 
 def mark_in_parts(connection: psycopg.Connection, traces: Iterable[_Pair]) -> None:

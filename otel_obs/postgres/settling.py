@@ -159,7 +159,7 @@ def _strangers(
     settling: Settling,
 ) -> list[Report]:
     """Return reports of other traces that may speak of the calls of these, *own*, although no id says so."""
-    mine = list(own.values())
+    mine = _among_others(connection, asked["organization_id"], list(own.values()))
     found: dict[EventKey, CallRow] = {}
     for name, reports in (
         ("calls_near", [report for report in mine if report.row.response_id is None]),
@@ -176,6 +176,15 @@ def _strangers(
     kept = _reports(connection.execute(_SETTLE["reports_of_traces"], traces).fetchall())
     reports = [kept.get(key, report) for key, report in _reported(found.values(), foreign).items()]
     return [report for report in reports if any(settling.may_be_one_call(one, report) for one in mine)]
+
+
+def _among_others(connection: psycopg.Connection, organization_id: str, reports: Sequence[Report]) -> Sequence[Report]:
+    """Return those of *reports* whose sender has another instrumentation that may report the same call."""
+    if not any(report.row.response_id is None or report.is_root for report in reports):
+        return ()
+    asked = {"organization_id": organization_id, "hashes": sorted({report.resource for report in reports})}
+    alone = {row[0] for row in connection.execute(_SETTLE["senders_of_one_scope"], asked).fetchall()}
+    return [report for report in reports if report.resource not in alone]
 
 
 def _reported(calls: Iterable[CallRow], events: Iterable[EventRow]) -> dict[EventKey, Report]:

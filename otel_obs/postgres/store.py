@@ -75,7 +75,7 @@ class PostgresStore:
         self._vault = vault
         self._prices: set[str] = set()
         self._tenants = Tenants()
-        self._resources: set[tuple[str, str]] = set()
+        self._resources: dict[tuple[str, str], frozenset[str]] = {}
         self._covered: tuple[datetime, datetime] | None = None
         self._covering = Lock()
 
@@ -125,7 +125,7 @@ class PostgresStore:
             and self._vault is None
             and not batch.reports
             and not batch.quarantined
-            and self._resources.issuperset(batch.resources)
+            and not self._new_resources(batch)
             and not self._new_prices(batch.calls)
         )
 
@@ -163,16 +163,29 @@ class PostgresStore:
         self._tenants.committed(done.batch)
         if len(self._resources) > MAX_KNOWN_RESOURCES:
             self._resources.clear()
-        self._resources.update(done.batch.resources)
+        for key in done.batch.resources:
+            self._resources[key] = self._resources.get(key, frozenset()) | done.batch.call_scopes.get(key, frozenset())
         self._prices |= done.prices
         if self._vault is not None:
             self._vault.count(self._pool, done.messages)
 
     def _store_resources(self, connection: psycopg.Connection, batch: Batch) -> None:
-        new = sorted(key for key in batch.resources if key not in self._resources)
+        new = self._new_resources(batch)
         if new:
-            rows = [(*key, Jsonb(batch.resources[key])) for key in new]
-            connection.execute(_WRITE["store_resources"], arrays(("organization_ids", "hashes", "attributes"), rows))
+            rows = [
+                (*key, Jsonb(batch.resources[key]), Jsonb(sorted(batch.call_scopes.get(key, ()))))
+                for key in sorted(new)
+            ]
+            names = ("organization_ids", "hashes", "attributes", "call_scopes")
+            connection.execute(_WRITE["store_resources"], arrays(names, rows))
+
+    def _new_resources(self, batch: Batch) -> set[tuple[str, str]]:
+        """Return the senders of *batch* that are new, or report calls by a scope that is."""
+        return {
+            key
+            for key in batch.resources
+            if key not in self._resources or not batch.call_scopes.get(key, frozenset()) <= self._resources[key]
+        }
 
     def _store_prices(self, connection: psycopg.Connection, calls: Iterable[CallRow]) -> set[str]:
         """Keep the prices of *calls*; return their ids, stored once this is committed."""

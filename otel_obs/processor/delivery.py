@@ -23,7 +23,8 @@ from otel_obs.pipeline.segment import Record
 from otel_obs.pipeline.spool import Spool, Ticket
 from otel_obs.processor.buffer import Batch, Buffer
 from otel_obs.processor.counts import Announcer, Counts
-from otel_obs.processor.encoding import decode, encode, encode_each
+from otel_obs.processor.encoding import decode, encode_each
+from otel_obs.processor.wire import encode
 from otel_obs.sealing import SealedError
 
 ADOPT_EVERY_S = 5.0

@@ -1,4 +1,4 @@
-"""Spans as bytes, and back: an ``ExportTraceServiceRequest`` of OTLP, and what an exporter takes.
+"""Bytes of an ``ExportTraceServiceRequest`` as what an exporter takes, and spans of which some have no bytes.
 
 https://github.com/open-telemetry/opentelemetry-proto/blob/v1.11.0/opentelemetry/proto/trace/v1/trace.proto
 """
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
@@ -19,16 +18,9 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from otel_obs.processor.wire import encode
+
 _REMOTE = trace_pb2.SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
-
-
-def encode(spans: Sequence[ReadableSpan]) -> bytes:
-    """Return *spans* as one request.
-
-    Raises:
-        Exception: one of them holds what OTLP cannot carry, such as half a character.
-    """
-    return encode_spans(spans).SerializeToString()
 
 
 def encode_each(spans: Iterable[ReadableSpan]) -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_obs.rows.report import EventKey, Report
 from otel_obs.rows.tables import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
@@ -34,6 +34,15 @@ class Quarantined:
     """Hash of the payload; None: not made yet."""
 
 
+class Whole(NamedTuple):
+    """A trace is final as it is written ..."""
+
+    events: int
+    """... if it has so many events ..."""
+    resource_hash: str | None = None
+    """... and, unless this is None, as long as this sender reports calls by one instrumentation only."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Rows that are written in one transaction; each event at most once."""
@@ -46,10 +55,12 @@ class Batch:
     contents: Sequence[ContentRow] = ()
     reports: Mapping[EventKey, Report] = field(default_factory=dict)
     """Every report of the calls that the batch itself reports more than once."""
-    whole: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """(organization, trace) -> its events, of traces whose rows are final unless more of them is stored."""
+    whole: Mapping[tuple[str, str], Whole] = field(default_factory=dict)
+    """(organization, trace) -> when its rows are final, of traces for which that is known."""
     resources: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """(organization, hash) -> attributes"""
+    call_scopes: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    """(organization, hash of a resource) -> the instrumentation scopes by which it reports calls."""
     quarantined: Sequence[Quarantined] = ()
     repeated: int = 0
     """Events that came more than once, of which one is written."""

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -15,12 +16,13 @@ from hypothesis import strategies as st
 
 from otel_obs.model import LogRecord, Span, SpanEvent
 from otel_obs.postgres.pool import conninfo
+from otel_obs.postgres.settling import claim
 from tests.builders import START_NS, agent, chat, make_log, make_span, tool
 from tests.fix_writers import Writers
 
 Request = Sequence[Span | LogRecord]
-WAYS = ("alone", "late", "again", "unfinished", "told elsewhere", "told without an id", "a log record", "a flag",
-        "a second root")  # fmt: skip
+WAYS = ("alone", "without an id", "a call alone", "late", "again", "unfinished", "told elsewhere",
+        "told without an id", "a log record", "a flag", "a second root")  # fmt: skip
 """What else comes of a trace that a request holds whole."""
 
 
@@ -42,6 +44,10 @@ def a_program(way: str, number: int) -> list[Request]:
     elsewhere: dict[str, Any] = {"trace_id": f"{number + 100_001:032x}", "start_ms": started + 2, "scope": "wire"}
     more = {"gen_ai.usage.cache_read.input_tokens": 40}
     match way:
+        case "without an id":
+            return [[run, step, replace(call, attributes=chat(100 + number, 20)), found]]
+        case "a call alone":
+            return [[make_span(chat(100 + number, 20, response_id=f"r{number}"), trace_id=trace_id, start_ms=started)]]
         case "late":
             late = make_span(chat(7, 1, response_id=f"late{number}"), trace_id=trace_id, parent=step, start_ms=started)
             return [[run, step, call, found], [late]]
@@ -107,6 +113,26 @@ def test_whole_traces_and_what_else_comes_of_them_give_the_rows_of_everything_se
     assert writers.rows(world) == writers.rows(reference)
 
 
+def settled_again(writers: Writers, world: str) -> frozenset[str]:
+    """Return the traces of *world* that are not final as they were written, as settling finds them."""
+    with psycopg.connect(conninfo(writers.database)) as connection, connection.transaction(force_rollback=True):
+        claimed = claim(connection, limit=1000, all_now=True, quiet=timedelta(), patience=timedelta())
+    found = claimed.open.get(world)
+    return frozenset() if found is None else found.trace_ids
+
+
+def test_while_nobody_knows_what_else_its_process_reports_a_call_alone_is_settled_again(writers: Writers) -> None:
+    world = writers.organization()
+    writers.write(world, 0, a_program("a call alone", 7)[0])
+    with psycopg.connect(conninfo(writers.database)) as connection:
+        connection.execute("UPDATE resources SET call_scopes = '{}' WHERE organization_id = %s", [world])
+
+    found = settled_again(writers, world)
+
+    writers.settle()
+    assert f"{8:032x}" in found
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_only_what_may_have_changed_is_settled_again(writers: Writers, way: str) -> None:
     world = writers.organization()
@@ -114,10 +140,8 @@ def test_only_what_may_have_changed_is_settled_again(writers: Writers, way: str)
         writers.write(world, 0, request)
     trace_id = f"{8:032x}"
 
-    with psycopg.connect(conninfo(writers.database)) as connection:
-        row = connection.execute(
-            "SELECT events FROM unsettled_traces WHERE organization_id = %s AND trace_id = %s", [world, trace_id]
-        ).fetchone()
+    found = settled_again(writers, world)
     writers.settle()
 
-    assert row == ((4,) if way in ("alone", "told elsewhere") else (None,))
+    final = ("alone", "without an id", "a call alone", "told elsewhere")
+    assert (trace_id in found) == (way not in final)

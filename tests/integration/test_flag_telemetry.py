@@ -29,7 +29,7 @@ from otel_obs.client import Client
 from otel_obs.flags.stale import stale_flags
 from otel_obs.flags.store import Change, FlagScope, set_flag
 from otel_obs.model import LogRecord, Span, SpanEvent
-from otel_obs.otlp.sdk import read_span
+from otel_obs.otlp.sdk import SpanReader
 from otel_obs.postgres.store import PostgresStore
 from tests import command
 from tests.builders import MS, START_NS, chat, make_log, make_span
@@ -100,7 +100,7 @@ def test_the_standard_hook_and_our_provider_make_rows(
         api.clear_hooks()
         api.shutdown()
 
-    store.write(batch([read_span(span) for span in exporter.get_finished_spans()], organization="acme"))
+    store.write(batch(SpanReader().decode(exporter.get_finished_spans()).spans, organization="acme"))
 
     (served, missing) = sorted(evaluations(connection))
     assert (served[0], served[3]["feature_flag.result.variant"], served[3]["feature_flag.result.reason"]) == (

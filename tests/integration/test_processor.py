@@ -18,7 +18,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
@@ -26,9 +26,10 @@ from otel_obs.exporter import PostgresSpanExporter
 from otel_obs.postgres import schema
 from otel_obs.postgres.embedded import EmbeddedPostgres
 from otel_obs.postgres.pool import conninfo
-from otel_obs.processor import Limits, ReliableSpanProcessor
-from otel_obs.processor.encoding import decode, encode
+from otel_obs.processor import Limits, ReliableSpanProcessor, otlp
+from otel_obs.processor.encoding import decode
 from otel_obs.processor.place import spool_folder
+from otel_obs.processor.wire import encode
 from tests.fix_postgres import short_folder, until_stopped
 from tests.folders import files
 from tests.programs import PATIENT, Destination, drain, ended, heard, program
@@ -365,6 +366,19 @@ def rich_span() -> ReadableSpan:
         span.set_status(Status(StatusCode.ERROR, "broken"))
     provider.shutdown()
     return exported.get_finished_spans()[0]
+
+
+def test_the_exporter_with_an_encoder_of_its_own_sends_what_opentelemetrys_sends(destination: Destination) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    spans = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    with provider.get_tracer("tests").start_as_current_span("one", attributes={"a": 1}) as span:
+        span.add_event("event")
+
+    for exporter in (OTLPSpanExporter(destination.endpoint), otlp.OTLPSpanExporter(destination.endpoint)):
+        assert exporter.export(spans.get_finished_spans()) is SpanExportResult.SUCCESS
+
+    assert destination.requests[0] == destination.requests[1]
 
 
 def test_a_span_is_the_same_after_it_was_on_disk() -> None:

@@ -46,8 +46,8 @@ def stored(connection: psycopg.Connection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM event_logs")]
 
 
-@pytest.mark.parametrize("exporter", ["otlp_proto_http", "otlp_proto_grpc"])
-def test_the_configurator_puts_the_stock_exporters_behind_the_processor(tmp_path: Path, exporter: str) -> None:
+@pytest.mark.parametrize("exporter", ["otlp_proto_http", "otlp_proto_grpc", "otel_obs_otlp"])
+def test_the_configurator_puts_the_exporters_of_otlp_behind_the_processor(tmp_path: Path, exporter: str) -> None:
     destination = Destination()
 
     instrumented(

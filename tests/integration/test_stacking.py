@@ -13,7 +13,7 @@ from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 
 from examples.provider import StandIn
 from otel_obs.instrumentation import agent, embedding, llm, propagate, set_usage, tool
-from otel_obs.otlp.sdk import read_span
+from otel_obs.otlp.sdk import SpanReader
 from otel_obs.rows import CallRow
 from tests.fix_kept import in_memory
 from tests.fix_spans import Spans
@@ -47,7 +47,7 @@ def gpt(models: StandIn, instrumented: Spans) -> Iterator[openai.OpenAI]:
 def calls(spans: Spans) -> list[CallRow]:
     """Return the rows that the spans become."""
     kept = in_memory()
-    kept.write([read_span(span) for span in spans.all])
+    kept.write(SpanReader().decode(spans.all).spans)
     kept.settle()
     return kept.calls
 

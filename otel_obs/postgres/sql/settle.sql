@@ -1,11 +1,17 @@
 -- name: claim_traces
 -- Quiet, or waiting for long; whoever claims a trace holds it until its rows are final.
-SELECT organization_id, trace_id, events
-FROM unsettled_traces
+-- The number of its events comes back where it is final with so many.
+SELECT organization_id, trace_id, CASE
+    WHEN resource_hash IS NULL OR EXISTS (
+        SELECT FROM resources AS r
+        WHERE r.organization_id = u.organization_id AND r.hash = u.resource_hash AND cardinality(r.call_scopes) = 1
+    ) THEN events
+END
+FROM unsettled_traces AS u
 WHERE %(all_now)s OR last_at <= now() - %(quiet)s::interval OR first_at <= now() - %(patience)s::interval
 ORDER BY last_at
 LIMIT %(limit)s
-FOR UPDATE SKIP LOCKED;
+FOR UPDATE OF u SKIP LOCKED;
 
 -- name: stored_events
 -- How many there are, and when they are. After the traces were claimed, and not together with that: nobody adds to a
@@ -90,6 +96,11 @@ JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s:
     AS asked ("timestamp", trace_id, event_id) USING ("timestamp", trace_id, event_id)
 WHERE t.organization_id = %(organization_id)s
     AND t."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
+
+-- name: senders_of_one_scope
+-- Those of whose calls nobody else in the same process tells.
+SELECT hash FROM resources
+WHERE organization_id = %(organization_id)s AND hash = ANY(%(hashes)s::text[]) AND cardinality(call_scopes) = 1;
 
 -- name: calls_near
 -- Calls of other traces that may be those that name no response id: same model, same totals (once cached and

@@ -5,6 +5,7 @@ FROM admit_batch(
     %(organization_ids)s::text[], %(workspace_organization_ids)s::text[], %(workspace_ids)s::text[],
     %(user_organization_ids)s::text[], %(user_ids)s::text[],
     %(trace_organization_ids)s::text[], %(trace_ids)s::text[], %(trace_events)s::integer[],
+    %(trace_resource_hashes)s::text[],
     %(day_organization_ids)s::text[], %(days)s::date[]
 );
 
@@ -14,6 +15,7 @@ SELECT store_batch(
     %(organization_ids)s::text[], %(workspace_organization_ids)s::text[], %(workspace_ids)s::text[],
     %(user_organization_ids)s::text[], %(user_ids)s::text[],
     %(trace_organization_ids)s::text[], %(trace_ids)s::text[], %(trace_events)s::integer[],
+    %(trace_resource_hashes)s::text[],
     %(day_organization_ids)s::text[], %(days)s::date[],
     %(known_prices)s::bigint, %(events)s, %(calls)s, %(runs)s, %(checks)s, %(contents)s
 );
@@ -56,20 +58,23 @@ ORDER BY organization_id, id
 ON CONFLICT DO NOTHING;
 
 -- name: store_resources
-INSERT INTO resources (organization_id, hash, attributes)
-SELECT organization_id, hash, attributes
-FROM unnest(%(organization_ids)s::text[], %(hashes)s::text[], %(attributes)s::jsonb[])
-    AS new (organization_id, hash, attributes)
+-- Of the scopes that report calls two are enough: with them calls are compared across traces, whoever comes third.
+INSERT INTO resources AS r (organization_id, hash, attributes, call_scopes)
+SELECT organization_id, hash, attributes, ARRAY(SELECT jsonb_array_elements_text(call_scopes) LIMIT 2)
+FROM unnest(%(organization_ids)s::text[], %(hashes)s::text[], %(attributes)s::jsonb[], %(call_scopes)s::jsonb[])
+    AS new (organization_id, hash, attributes, call_scopes)
 ORDER BY organization_id, hash
-ON CONFLICT DO NOTHING;
+ON CONFLICT (organization_id, hash) DO UPDATE
+SET call_scopes = ARRAY(SELECT DISTINCT unnest(r.call_scopes || EXCLUDED.call_scopes) LIMIT 2)
+WHERE cardinality(r.call_scopes) < 2 AND NOT r.call_scopes @> EXCLUDED.call_scopes;
 
 -- name: mark_unsettled
 -- In one order for all writers, and before any row is touched, so that writers and settlers never wait in a circle.
 -- What came in two batches has to be settled, whatever each of them knew.
-INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at, events)
-SELECT organization_id, trace_id, now(), now(), events
-FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[], %(events)s::integer[])
-    AS new (organization_id, trace_id, events)
+INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at, events, resource_hash)
+SELECT organization_id, trace_id, now(), now(), events, resource_hash
+FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[], %(events)s::integer[], %(resource_hashes)s::text[])
+    AS new (organization_id, trace_id, events, resource_hash)
 ORDER BY organization_id, trace_id
 ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = EXCLUDED.last_at, events = NULL;
 

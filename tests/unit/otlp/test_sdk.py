@@ -22,7 +22,7 @@ from opentelemetry.trace import (
 )
 
 from otel_obs.otlp.decode import decode_traces
-from otel_obs.otlp.sdk import read_span
+from otel_obs.otlp.sdk import SpanReader
 
 
 def test_reading_a_span_equals_encoding_and_decoding_it() -> None:
@@ -54,8 +54,8 @@ def test_reading_a_span_equals_encoding_and_decoding_it() -> None:
             inner.add_event("another")
             inner.set_status(Status(StatusCode.ERROR, "broken"))
 
-    for span in exported.get_finished_spans():
-        assert read_span(span) == decode_traces(encode_spans([span]).SerializeToString()).spans[0]
-    found = read_span(exported.get_finished_spans()[0])
+    spans = exported.get_finished_spans()
+    assert SpanReader().decode(spans) == decode_traces(encode_spans(spans).SerializeToString())
+    found = SpanReader().decode(spans[:1]).spans[0]
     assert found.trace_state == "ot=th:8,vendor=x"
     assert (found.dropped_attributes_count, found.dropped_events_count, found.dropped_links_count) == (1, 1, 2)

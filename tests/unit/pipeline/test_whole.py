@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from otel_obs.model import Decoded, LogRecord, Span
 from otel_obs.pipeline.ingest import batch_of, receive
 from otel_obs.pipeline.memory import MemoryStore
-from otel_obs.rows.batch import Batch
+from otel_obs.rows.batch import Batch, Whole
 from otel_obs.tenancy import Sender
 from tests.builders import agent, chat, make_log, make_span, tool
 from tests.corpus import NAMES, records_of
@@ -23,14 +23,23 @@ def rows_of(store: MemoryStore, traces: set[tuple[str, str]]) -> list[dict[Any, 
     return [{key: row for key, row in table.items() if key[:2] in traces} for table in tables]
 
 
+def final(found: Batch) -> set[tuple[str, str]]:
+    """Return the traces that are said to be final, if nothing else was stored."""
+    return {
+        (organization, trace_id)
+        for (organization, trace_id), whole in found.whole.items()
+        if whole.resource_hash is None or len(found.call_scopes[organization, whole.resource_hash]) == 1
+    }
+
+
 def is_final(found: Batch) -> bool:
     """Settle what is said to be final anyway, and tell whether nothing became of it."""
     store = MemoryStore()
     store.write(found)
-    before = rows_of(store, set(found.whole))
+    before = rows_of(store, final(found))
     while store.settle(SETTLING, limit=1000, all_now=True):
         pass
-    return rows_of(store, set(found.whole)) == before
+    return rows_of(store, final(found)) == before
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,17 +76,43 @@ def test_the_usual_traces_are_final_with_as_many_events_as_they_have() -> None:
 
     found = batch([*one, *other[1:], other[1]])
 
-    assert found.whole == {("default", one[0].trace_id): 3, ("default", other[0].trace_id): 2}
+    assert found.whole == {("default", one[0].trace_id): Whole(3), ("default", other[0].trace_id): Whole(2)}
     assert is_final(found)
 
 
-def test_a_call_of_which_another_trace_may_tell_without_an_id_is_looked_for() -> None:
+def a_nameless_call() -> list[Span]:
     run, _, _ = a_run()
-    nameless = [run, make_span(chat(), trace_id=run.trace_id, parent=run)]
-    root = [make_span(chat(response_id="r1"), trace_id=f"{5:032x}")]
+    return [run, make_span(chat(), trace_id=run.trace_id, parent=run, scope="client")]
 
-    assert batch(nameless).whole == {}
-    assert batch(root).whole == {}
+
+def a_call_alone() -> list[Span]:
+    return [make_span(chat(response_id="r1"), trace_id=f"{5:032x}", scope="client")]
+
+
+@pytest.mark.parametrize("spans", [a_nameless_call(), a_call_alone()], ids=["without an id", "alone"])
+def test_a_call_of_which_another_trace_may_tell_is_final_while_its_sender_has_one_instrumentation(
+    spans: list[Span],
+) -> None:
+    found = batch(spans)
+
+    (sender,) = found.resources
+    assert found.whole == {("default", spans[0].trace_id): Whole(len(spans), sender[1])}
+    assert found.call_scopes == {sender: {"client"}}
+    assert is_final(found)
+
+
+def test_with_two_instrumentations_such_a_call_is_not_final() -> None:
+    found = batch([*a_nameless_call(), make_span(chat(response_id="r"), trace_id=f"{6:032x}", scope="wire")])
+
+    assert [set(scopes) for scopes in found.call_scopes.values()] == [{"client", "wire"}]
+    assert final(found) == set()
+
+
+def test_a_trace_whose_calls_two_senders_report_is_not_final() -> None:
+    run, call = a_nameless_call()
+    elsewhere = make_span(chat(), trace_id=run.trace_id, parent=run, scope="client", resource={"service.name": "other"})
+
+    assert batch([run, call, elsewhere]).whole == {}
 
 
 def test_what_belongs_to_no_trace_is_never_whole() -> None:

@@ -9,7 +9,7 @@ CREATE FUNCTION admit_batch(
     organization_ids text[],
     workspace_organization_ids text[], workspace_ids text[],
     user_organization_ids text[], user_ids text[],
-    trace_organization_ids text[], trace_ids text[], trace_events integer[],
+    trace_organization_ids text[], trace_ids text[], trace_events integer[], trace_resource_hashes text[],
     day_organization_ids text[], days date[],
     OUT operator_prices bigint, OUT is_admitted boolean
 )
@@ -47,9 +47,10 @@ BEGIN
     END IF;
     -- In one order for all writers, and before any row is touched, so that writers and settlers never wait in a circle.
     -- What came in two batches has to be settled, whatever each of them knew.
-    INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at, events)
-    SELECT new.organization_id, new.trace_id, now(), now(), new.events
-    FROM unnest(trace_organization_ids, trace_ids, trace_events) AS new (organization_id, trace_id, events)
+    INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at, events, resource_hash)
+    SELECT new.organization_id, new.trace_id, now(), now(), new.events, new.resource_hash
+    FROM unnest(trace_organization_ids, trace_ids, trace_events, trace_resource_hashes)
+        AS new (organization_id, trace_id, events, resource_hash)
     ORDER BY new.organization_id, new.trace_id
     ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = EXCLUDED.last_at, events = NULL;
     IF cardinality(days) > 0 THEN
@@ -60,7 +61,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION admit_batch(text[], text[], text[], text[], text[], text[], text[], integer[], text[], date[]) IS 'Hold the tenants of a batch, register its users, mark its traces and days; or do nothing where a tenant is new or was deleted.';
+COMMENT ON FUNCTION admit_batch(text[], text[], text[], text[], text[], text[], text[], integer[], text[], text[], date[]) IS 'Hold the tenants of a batch, register its users, mark its traces and days; or do nothing where a tenant is new or was deleted.';
 
 -- The same as admit_batch and then COPY, for a few rows: a transaction that is one statement. Nothing is done where the
 -- batch is not admitted, or operators have set other prices than it knows; what is stored already is an error.
@@ -68,7 +69,7 @@ CREATE FUNCTION store_batch(
     organization_ids text[],
     workspace_organization_ids text[], workspace_ids text[],
     user_organization_ids text[], user_ids text[],
-    trace_organization_ids text[], trace_ids text[], trace_events integer[],
+    trace_organization_ids text[], trace_ids text[], trace_events integer[], trace_resource_hashes text[],
     day_organization_ids text[], days date[],
     known_prices bigint, events jsonb, calls jsonb, runs jsonb, checks jsonb, contents jsonb
 ) RETURNS boolean
@@ -80,7 +81,7 @@ BEGIN
     IF NOT (
         SELECT a.is_admitted
         FROM admit_batch(organization_ids, workspace_organization_ids, workspace_ids, user_organization_ids, user_ids,
-            trace_organization_ids, trace_ids, trace_events, day_organization_ids, days) AS a
+            trace_organization_ids, trace_ids, trace_events, trace_resource_hashes, day_organization_ids, days) AS a
     ) THEN
         RETURN false;
     END IF;
@@ -108,4 +109,4 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION store_batch(text[], text[], text[], text[], text[], text[], text[], integer[], text[], date[], bigint, jsonb, jsonb, jsonb, jsonb, jsonb) IS 'Store a batch of few rows, of which none is stored; or do nothing and return false.';
+COMMENT ON FUNCTION store_batch(text[], text[], text[], text[], text[], text[], text[], integer[], text[], text[], date[], bigint, jsonb, jsonb, jsonb, jsonb, jsonb) IS 'Store a batch of few rows, of which none is stored; or do nothing and return false.';
