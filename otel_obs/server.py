@@ -98,7 +98,11 @@ class Gateway:
         self._is_walled = False
         self._watch = Watch(self._ask_database)
         price, committed = self._mapping.price, self.metrics.committed
-        self._queue = CommitQueue(self._store, price, answer_within_s=COMMIT_WITHIN_S, committed=committed)
+        # A process alone writes by two connections, so that rows are made while others are committed; of several each by one.
+        writers = 2 if (settings.workers or 1) == 1 else 1
+        self._queue = CommitQueue(
+            self._store, price, answer_within_s=COMMIT_WITHIN_S, committed=committed, writers=writers
+        )
         self._drain = self._drain_of(settings, database_url)
         self._intake = Intake(self._queue, self._watch, self._drain)
         self._memory = Memory(settings.max_memory_bytes)

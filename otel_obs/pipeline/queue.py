@@ -1,4 +1,4 @@
-"""Requests wait here for the next commit: one writer, and each commit takes all that is queued."""
+"""Requests wait here for the next commit: a writer or two, and each commit takes all that is queued."""
 
 from __future__ import annotations
 
@@ -34,17 +34,22 @@ class CommitQueue:
         max_bytes: int = 256 * 1024 * 1024,
         answer_within_s: float = 3.0,
         committed: Committed = lambda *_: None,
+        writers: int = 1,
     ) -> None:
         self._committer = Committer(store, price, committed)
         self._max_bytes = max_bytes
         self._answer_within_s = answer_within_s
         self._waiting: list[_Entry] = []
         self._bytes = 0
-        self._writing_since: float | None = None
+        self._writing_since: dict[int, float] = {}
         self._closed = False
         self._wake = Condition()
-        self._thread = Thread(target=self._run, name="otel-obs-writer", daemon=True)
-        self._thread.start()
+        self._writers = [
+            Thread(target=self._run, args=(number,), name=f"otel-obs-writer-{number}", daemon=True)
+            for number in range(writers)
+        ]
+        for writer in self._writers:
+            writer.start()
 
     def submit(self, received: Received, *, within_s: float | None = None) -> Written:
         """Return once *received* is committed; what is not, *within_s* seconds, is not waited for.
@@ -75,16 +80,18 @@ class CommitQueue:
 
     @property
     def is_stalled(self) -> bool:
-        """Tell whether the commit under way takes longer than anybody waits for an answer."""
-        since = self._writing_since
-        return since is not None and time.monotonic() - since > self._answer_within_s
+        """Tell whether a commit under way takes longer than anybody waits for an answer."""
+        oldest = min(self._writing_since.copy().values(), default=None)
+        return oldest is not None and time.monotonic() - oldest > self._answer_within_s
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Commit what is waiting, then stop; nothing is accepted any more."""
         with self._wake:
             self._closed = True
-            self._wake.notify()
-        self._thread.join(timeout_s)
+            self._wake.notify_all()
+        until = time.monotonic() + timeout_s
+        for writer in self._writers:
+            writer.join(max(0.0, until - time.monotonic()))
 
     def _withdraw(self, entry: _Entry) -> None:
         """Forget what nobody waits for any more, unless it is being written."""
@@ -94,7 +101,7 @@ class CommitQueue:
                 self._waiting = kept
                 self._bytes -= entry[0].size_bytes
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         while True:
             with self._wake:
                 while not self._waiting and not self._closed:
@@ -102,10 +109,10 @@ class CommitQueue:
                 if not self._waiting:
                     return
                 taken = self._take()
-                self._writing_since = time.monotonic()
+                self._writing_since[number] = time.monotonic()
             self._commit(taken)
             with self._wake:
-                self._writing_since = None
+                del self._writing_since[number]
                 self._bytes -= sum(entry[0].size_bytes for entry in taken)
 
     def _take(self) -> list[_Entry]:

@@ -151,6 +151,12 @@ def _json(text: str) -> str:
     return json.dumps(text)
 
 
+def follow(locator: Any) -> None:
+    """Click what leads to another page, and return once that is loaded: a click returns when its first bytes come."""
+    with locator.page.expect_navigation():
+        locator.click()
+
+
 def pages(organization: str) -> list[str]:
     """Return every page; of one that shows a thing by its name, some."""
     asked = urlencode({"organization_id": organization})
@@ -258,7 +264,7 @@ def test_what_was_said_is_shown_as_it_was_said_and_only_when_asked_for(chromium:
         href = seen.page.locator("details.as-table tbody a", has_text=PAYLOADS[0]).nth(1).get_attribute("href")
         seen.open(str(href))
         assert PAYLOADS[0] not in seen.page.locator("#detail .body > .facts + p").inner_text()
-        seen.page.get_by_role("link", name="Show what was said").click()
+        follow(seen.page.get_by_role("link", name="Show what was said"))
 
         texts = seen.page.locator(".message .text").all_inner_texts()
         assert texts == [PAYLOADS[0], PAYLOADS[0]]
@@ -368,16 +374,16 @@ def test_somebody_looks_for_who_did_what(chromium: Any, site: Site) -> None:
         page = seen.page
         page.goto(f"{site.base_with_keys}/audit")
         page.get_by_label("API key").fill(site.key)
-        page.get_by_role("button", name="Sign in").click()
+        follow(page.get_by_role("button", name="Sign in"))
         assert page.locator("h1").inner_text() == "Audit log"
         assert "as they were written" in page.get_by_role("status").inner_text()
         page.locator("select[name=action]").select_option("keys.create")
         page.wait_for_url("**action=keys.create**")
         assert set(page.locator("tbody td:nth-child(3)").all_inner_texts()) == {"keys.create"}
         page.get_by_label("Day (UTC)").fill("2020-01-01")
-        page.get_by_role("button", name="Show").click()
+        follow(page.get_by_role("button", name="Show"))
         assert page.get_by_role("heading", name="Nothing like that was done").count() == 1
-        page.get_by_role("link", name="Show everything").click()
+        follow(page.get_by_role("link", name="Show everything"))
         with page.expect_download() as download:
             page.get_by_role("link", name="CSV").click()
         assert download.value.path().read_text().startswith("id,at,actor")
@@ -407,10 +413,10 @@ def test_somebody_signs_in_changes_a_flag_and_signs_out(chromium: Any, site: Sit
         page.goto(f"{site.base_with_keys}/agents?since=30d")
         assert page.locator("h1").inner_text() == "Sign in"
         page.get_by_label("API key").fill("oo_not a key")
-        page.get_by_role("button", name="Sign in").click()
+        follow(page.get_by_role("button", name="Sign in"))
         assert "no valid API key" in page.get_by_role("alert").inner_text()
         page.get_by_label("API key").fill(site.key)
-        page.get_by_role("button", name="Sign in").click()
+        follow(page.get_by_role("button", name="Sign in"))
         assert page.url == f"{site.base_with_keys}/agents?since=30d"
         assert page.get_by_role("cell", name="researcher").count() == 1
         assert page.evaluate("document.cookie") == "", "no script sees the session"
@@ -419,14 +425,14 @@ def test_somebody_signs_in_changes_a_flag_and_signs_out(chromium: Any, site: Sit
         seen.open("/flags/flag?name=new-research-agent")
         page.get_by_role("checkbox", name="On", exact=True).first.check()
         page.get_by_label("Why is it changed?").fill("it is ready")
-        page.get_by_role("button", name="Save").click()
+        follow(page.get_by_role("button", name="Save"))
         assert "Saved" in page.get_by_role("status").inner_text()
         assert page.get_by_role("cell", name="it is ready").count() == 1
 
         with watched(chromium, site.base_with_keys) as stranger:
             stranger.page.context.add_cookies(page.context.cookies())
             stranger.open("/agents")
-            page.get_by_role("button", name="Sign out").click()
+            follow(page.get_by_role("button", name="Sign out"))
             assert page.locator("h1").inner_text() == "Sign in"
             stranger.page.goto(f"{site.base_with_keys}/agents")
             assert stranger.page.locator("h1").inner_text() == "Sign in", "a copied cookie is worth nothing then"
