@@ -98,7 +98,7 @@ class Gateway:
         self._is_walled = False
         self._watch = Watch(self._ask_database)
         price, committed = self._mapping.price, self.metrics.committed
-        # A process alone writes by two connections: rows are made while others are committed. Several write by one each.
+        # A process alone writes by two connections: rows are made while others are committed. Of several, each by one.
         writers = 2 if (settings.workers or 1) == 1 else 1
         self._queue = CommitQueue(
             self._store, price, answer_within_s=COMMIT_WITHIN_S, committed=committed, writers=writers
