@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import packages_distributions, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,26 @@ def test_the_image_holds_all_that_our_commands_import() -> None:
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
+
+
+def test_the_image_is_built_from_all_that_building_needs(tmp_path: Path) -> None:
+    file = (DEPLOY / "images" / "otel-obs.Dockerfile").read_text()
+    copied = [name for names in re.findall(r"^COPY (?!--)(.+) \S+$", file, re.MULTILINE) for name in names.split()]
+    assert "otel_obs" in copied
+    for name in copied:
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
+         "--wheel-dir", str(tmp_path / "wheels"), str(tmp_path)],
+        env={**environment(), "OTEL_OBS_COMPILE": "0"}, check=True,
+    )  # fmt: skip
+
+    assert [wheel.name for wheel in (tmp_path / "wheels").iterdir()] == [
+        f"otel_obs-{version('otel-obs')}-py3-none-any.whl"
+    ]
 
 
 def settings(path: Path) -> dict[str, str]:
