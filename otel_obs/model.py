@@ -83,7 +83,7 @@ class Span:
     trace_state: str = ""
     """W3C ``tracestate`` as sent, such as ``ot=th:c``."""
     dropped_attributes_count: int = 0
-    """Attributes, events and links that the sender left out because they were too many."""
+    """Attributes, events and links that were left out because they were too many: by the sender, or on reading."""
     dropped_events_count: int = 0
     dropped_links_count: int = 0
     scope: Scope = field(default_factory=Scope)

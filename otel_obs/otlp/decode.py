@@ -22,6 +22,7 @@ from otel_obs.otlp.values import (
     Flags,
     IdError,
     hex_id,
+    left_out,
     optional_id,
     parent_id,
 )
@@ -125,6 +126,7 @@ _remembered_scope = lru_cache(maxsize=1024)(_decode_scope)
 def _decode_span(span: Any, resource: Resource, scope: Scope, mended: tuple[str, ...]) -> Span:
     flags = Flags(mended)
     span_id = _id("span_id", span.span_id, 8)
+    attributes = attributes_of(span.attributes, flags)
     return Span(
         trace_id=_id("trace_id", span.trace_id, 16),
         span_id=span_id,
@@ -133,15 +135,15 @@ def _decode_span(span: Any, resource: Resource, scope: Scope, mended: tuple[str,
         kind=span.kind,
         start_time_unix_nano=span.start_time_unix_nano,
         end_time_unix_nano=span.end_time_unix_nano,
-        attributes=attributes_of(span.attributes, flags),
+        attributes=attributes,
         events=_decoded(span.events, _decode_event, flags),
         links=_decoded(span.links, _decode_link, flags),
         status_code=span.status.code,
         status_message=text_of(span.status.message, flags),
         trace_state=text_of(span.trace_state, flags),
-        dropped_attributes_count=span.dropped_attributes_count,
-        dropped_events_count=span.dropped_events_count,
-        dropped_links_count=span.dropped_links_count,
+        dropped_attributes_count=span.dropped_attributes_count + left_out(len(span.attributes), len(attributes)),
+        dropped_events_count=span.dropped_events_count + left_out(len(span.events), MAX_ITEMS),
+        dropped_links_count=span.dropped_links_count + left_out(len(span.links), MAX_ITEMS),
         scope=scope,
         resource=resource,
         flags=flags.all,

@@ -32,6 +32,7 @@ from otel_obs.otlp.values import (
     collected,
     flattened,
     hex_id,
+    left_out,
     number,
     optional_id,
     parent_id,
@@ -389,6 +390,7 @@ def _decode_span(value: object, resource: Resource, scope: Scope, mended: tuple[
     flags = Flags(mended)
     status = _object(_get(found, "status"), "status")
     span_id = hex_id("span_id", _id(found, "spanId"), 16)
+    attributes, events, links = _pairs(found, "attributes", flags), _objects(found, "events"), _objects(found, "links")
     return Span(
         trace_id=hex_id("trace_id", _id(found, "traceId"), 32),
         span_id=span_id,
@@ -397,19 +399,25 @@ def _decode_span(value: object, resource: Resource, scope: Scope, mended: tuple[
         kind=_enum(found, "kind", _SPAN_KINDS),
         start_time_unix_nano=_whole(_get(found, "startTimeUnixNano"), _UINT64, "startTimeUnixNano"),
         end_time_unix_nano=_whole(_get(found, "endTimeUnixNano"), _UINT64, "endTimeUnixNano"),
-        attributes=_pairs(found, "attributes", flags),
-        events=[_decode_event(event, flags) for event in _first(_objects(found, "events"), flags)],
-        links=[_decode_link(link, flags) for link in _first(_objects(found, "links"), flags)],
+        attributes=attributes,
+        events=[_decode_event(event, flags) for event in _first(events, flags)],
+        links=[_decode_link(link, flags) for link in _first(links, flags)],
         status_code=_enum(status, "code", _STATUS_CODES),
         status_message=_string(status, "message", flags),
         trace_state=_string(found, "traceState", flags),
-        dropped_attributes_count=_whole(_get(found, "droppedAttributesCount"), _UINT32, "droppedAttributesCount"),
-        dropped_events_count=_whole(_get(found, "droppedEventsCount"), _UINT32, "droppedEventsCount"),
-        dropped_links_count=_whole(_get(found, "droppedLinksCount"), _UINT32, "droppedLinksCount"),
+        dropped_attributes_count=_dropped(found, "Attributes")
+        + left_out(len(_objects(found, "attributes")), len(attributes)),
+        dropped_events_count=_dropped(found, "Events") + left_out(len(events), MAX_ITEMS),
+        dropped_links_count=_dropped(found, "Links") + left_out(len(links), MAX_ITEMS),
         scope=scope,
         resource=resource,
         flags=flags.all,
     )
+
+
+def _dropped(found: _Object, what: str) -> int:
+    name = f"dropped{what}Count"
+    return _whole(_get(found, name), _UINT32, name)
 
 
 def _first(items: list[_Object], flags: Flags) -> list[_Object]:

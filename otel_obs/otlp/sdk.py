@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from otel_obs.model import AttributeValue, Decoded, Link, Rejected, Resource, Scope, Span, SpanEvent
-from otel_obs.otlp.values import MAX_DEPTH, MAX_ITEMS, TRUNCATED, Flags, collected, flattened, number, text
+from otel_obs.otlp.values import MAX_DEPTH, MAX_ITEMS, TRUNCATED, Flags, collected, flattened, left_out, number, text
 
 if TYPE_CHECKING:
     from opentelemetry import trace
@@ -41,7 +41,7 @@ class SpanReader:
     def _read(self, span: ReadableSpan, context: trace.SpanContext) -> Span:
         flags = Flags()
         status = span.status
-        events, links = span.events, span.links
+        attributes, events, links = _attributes(span.attributes, flags), span.events, span.links
         return Span(
             trace_id=f"{context.trace_id:032x}",
             span_id=f"{context.span_id:016x}",
@@ -50,15 +50,15 @@ class SpanReader:
             kind=_OTLP_KIND.get(span.kind.name, 0),
             start_time_unix_nano=span.start_time or 0,
             end_time_unix_nano=span.end_time or 0,
-            attributes=_attributes(span.attributes, flags),
+            attributes=attributes,
             events=_events(events, flags) if events else [],
             links=_links(links, flags) if links else [],
             status_code=status.status_code.value,
             status_message=text(status.description, flags) if status.description else "",
             trace_state=text(context.trace_state.to_header(), flags) if context.trace_state else "",
-            dropped_attributes_count=span.dropped_attributes,
-            dropped_events_count=span.dropped_events,
-            dropped_links_count=span.dropped_links,
+            dropped_attributes_count=span.dropped_attributes + left_out(len(span.attributes or ()), len(attributes)),
+            dropped_events_count=span.dropped_events + left_out(len(events), MAX_ITEMS),
+            dropped_links_count=span.dropped_links + left_out(len(links), MAX_ITEMS),
             scope=self._scope(span, flags),
             resource=self._resource(span, flags),
             flags=flags.all,

@@ -87,6 +87,11 @@ def collected(pairs: Iterable[tuple[str, AttributeValue]], flags: Flags) -> dict
     return found
 
 
+def left_out(sent: int, kept: int) -> int:
+    """Return how many of *sent* attributes, events or links were too many, where up to 1,024 are *kept*."""
+    return sent - kept if sent > kept >= MAX_ITEMS else 0
+
+
 class IdError(ValueError):
     """An id is not one; the message is the reason, such as ``trace_id:wrong_length``."""
 

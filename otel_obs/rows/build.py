@@ -278,7 +278,7 @@ def _span_context(
     if span.status_message:
         attributes.setdefault("otel.status_description", _context.cut(span.status_message, 4096))
     if span.dropped_attributes_count or span.dropped_events_count or span.dropped_links_count:
-        _tell_dropped(span, attributes)
+        attributes = {**_dropped(span), **attributes}
     return _contexts(
         attributes=attributes,
         scope=_scope(span.scope),
@@ -289,16 +289,17 @@ def _span_context(
     )
 
 
-def _tell_dropped(span: Span, attributes: dict[str, Any]) -> None:
-    """Put in how much the sender left out (https://opentelemetry.io/docs/specs/otel/common/mapping-to-non-otlp)."""
-    dropped = (
-        ("attributes", span.dropped_attributes_count),
-        ("events", span.dropped_events_count),
-        ("links", span.dropped_links_count),
-    )
-    for what, count in dropped:
-        if count:
-            attributes.setdefault(f"otel.dropped_{what}_count", count)
+def _dropped(span: Span) -> dict[str, Any]:
+    """Return how much was left out (https://opentelemetry.io/docs/specs/otel/common/mapping-to-non-otlp).
+
+    First, for of attributes that are too many the last are cut.
+    """
+    counts = {
+        "otel.dropped_attributes_count": span.dropped_attributes_count,
+        "otel.dropped_events_count": span.dropped_events_count,
+        "otel.dropped_links_count": span.dropped_links_count,
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def _flags(record: Span | LogRecord, reading: Reading, tenant: Tenant) -> list[str]:

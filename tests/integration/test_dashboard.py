@@ -482,7 +482,7 @@ def test_costs_and_spans_say_what_share_a_sampler_kept(world: World) -> None:
     assert (told[2], told[3]) == (figures.share(kept), f"{1 / kept:.3g}")
     assert traces >= 1
     assert "stands for about 4 like it" in span
-    assert "3 attributes by the sender, 1 event by the sender" in span
+    assert "3 attributes, 1 event" in span
 
 
 def test_an_operator_looks_at_any_organization_and_switches_between_them(world: World) -> None:

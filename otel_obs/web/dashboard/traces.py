@@ -79,8 +79,8 @@ def one(
 
 
 def left_out(context: Mapping[str, Any]) -> Sequence[str]:
-    """Return what of a span is missing in its *context*, such as ``3 attributes by the sender``."""
+    """Return what of a span is missing in its *context*, such as ``3 attributes``."""
     attributes = context.get("attributes", {})
     dropped = [(attributes.get(f"otel.dropped_{what}s_count"), what) for what in ("attribute", "event", "link")]
-    found = [f"{count} {what}{'' if count == 1 else 's'} by the sender" for count, what in dropped if count]
+    found = [f"{count} {what}{'' if count == 1 else 's'}" for count, what in dropped if count]
     return [*found, "what was too long for here"] if "truncated" in context.get("flags", ()) else found

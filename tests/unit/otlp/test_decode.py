@@ -316,13 +316,19 @@ def test_of_attributes_with_one_name_the_first_is_kept() -> None:
     assert (span.attributes, span.flags) == ({"x": 1}, ("duplicate_attribute",))
 
 
-def test_more_attributes_events_and_links_than_anybody_reads_are_cut() -> None:
+@pytest.mark.parametrize("is_json", [False, True], ids=["protobuf", "json"])
+def test_more_attributes_events_and_links_than_anybody_reads_are_cut_and_counted(is_json: bool) -> None:
     pairs = [attribute(f"a{n}", AnyValue(int_value=n)) for n in range(5000)]
     events = [ProtoSpan.Event(name="e")] * 5000
+    sent = proto(attributes=pairs, events=events, links=[ProtoSpan.Link()] * values.MAX_ITEMS, dropped_events_count=2)
 
-    span = decode_traces(request(proto(attributes=pairs, events=events)).SerializeToString()).spans[0]
+    traces = request(sent)
+    found = decode_traces_json(as_json(traces)) if is_json else decode_traces(traces.SerializeToString())
+    span = found.spans[0]
 
-    assert (len(span.attributes), len(span.events)) == (values.MAX_ITEMS, values.MAX_ITEMS)
+    assert (len(span.attributes), len(span.events), len(span.links)) == (values.MAX_ITEMS,) * 3
+    dropped = (span.dropped_attributes_count, span.dropped_events_count, span.dropped_links_count)
+    assert dropped == (5000 - values.MAX_ITEMS, 5002 - values.MAX_ITEMS, 0)
     assert span.flags == ("truncated",)
 
 

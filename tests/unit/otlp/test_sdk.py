@@ -59,3 +59,21 @@ def test_reading_a_span_equals_encoding_and_decoding_it() -> None:
     found = SpanReader().decode(spans[:1]).spans[0]
     assert found.trace_state == "ot=th:8,vendor=x"
     assert (found.dropped_attributes_count, found.dropped_events_count, found.dropped_links_count) == (1, 1, 2)
+
+
+def test_more_than_anybody_reads_is_cut_and_counted_as_on_the_wire() -> None:
+    exported = InMemorySpanExporter()
+    limits = SpanLimits(max_span_attributes=2000, max_events=2000, max_links=2000)
+    provider = TracerProvider(shutdown_on_exit=False, span_limits=limits)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    with provider.get_tracer("scope").start_as_current_span("many") as span:
+        span.set_attributes({f"attribute {number}": number for number in range(1030)})
+        for _ in range(1026):
+            span.add_event("event")
+
+    spans = exported.get_finished_spans()
+    found = SpanReader().decode(spans)
+
+    assert found == decode_traces(encode_spans(spans).SerializeToString())
+    (read,) = found.spans
+    assert (read.dropped_attributes_count, read.dropped_events_count, read.dropped_links_count) == (6, 2, 0)

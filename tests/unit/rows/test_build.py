@@ -397,6 +397,15 @@ def test_context_tells_what_the_sender_left_out_and_how_it_sampled() -> None:
     assert context["attributes"] == {"a": 1, "otel.dropped_attributes_count": 3, "otel.dropped_links_count": 1}
 
 
+def test_how_much_was_left_out_is_told_where_the_context_is_cut_as_well() -> None:
+    many = {f"attribute {number}": "x" * 200 for number in range(1024)}
+
+    context = rows_of(replace(make_span(many), dropped_attributes_count=3976)).event.context
+
+    assert len(context["attributes"]) < 1024
+    assert context["attributes"]["otel.dropped_attributes_count"] == 3976
+
+
 def test_a_tracestate_has_a_bound_of_its_own_and_is_whole_where_others_are_cut() -> None:
     told = rows_of(replace(make_span({f"{n:04d}": "x" * 500 for n in range(900)}), trace_state="ot=th:fd70a3d70a3d71"))
     endless = rows_of(replace(make_span(), trace_state="a=" + "b" * 9000))
