@@ -80,9 +80,9 @@ class CommitQueue:
 
     @property
     def is_stalled(self) -> bool:
-        """Tell whether a commit under way takes longer than anybody waits for an answer."""
-        oldest = min(self._writing_since.copy().values(), default=None)
-        return oldest is not None and time.monotonic() - oldest > self._answer_within_s
+        """Tell whether every writer has been at its commit for longer than anybody waits for an answer."""
+        since = self._writing_since.copy()
+        return len(since) == len(self._writers) and time.monotonic() - max(since.values()) > self._answer_within_s
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Commit what is waiting, then stop; nothing is accepted any more."""
