@@ -52,26 +52,29 @@ def store(connection: psycopg.Connection, batch: Batch, users: Iterable[_Pair], 
     return connection.execute(_WRITE["store_batch"], asked).fetchone() == (True,)
 
 
+def mark(connection: psycopg.Connection, batch: Batch, users: Iterable[_Pair]) -> None:
+    """Register *users*, and note the traces and days of *batch*, whose tenants were looked at one by one."""
+    connection.execute(_WRITE["mark_batch"], _marks(batch, users))
+
+
 def _asked(batch: Batch, users: Iterable[_Pair]) -> dict[str, object]:
     organizations, workspaces = tenants_of(batch)
     return {
         "organization_ids": organizations,
         **arrays(("workspace_organization_ids", "workspace_ids"), workspaces),
+        **_marks(batch, users),
+    }
+
+
+def _marks(batch: Batch, users: Iterable[_Pair]) -> dict[str, object]:
+    return {
         **arrays(("user_organization_ids", "user_ids"), users),
-        **arrays(("trace_organization_ids", "trace_ids", "trace_events", "trace_resource_hashes"), _marks(batch)),
+        **arrays(("trace_organization_ids", "trace_ids", "trace_events", "trace_resource_hashes"), _traces(batch)),
         **arrays(("day_organization_ids", "days"), past_days(batch.events)),
     }
 
 
-def mark_unsettled(connection: psycopg.Connection, batch: Batch) -> None:
-    """Have the traces of *batch* settled."""
-    marks = _marks(batch)
-    if marks:
-        names = ("organization_ids", "trace_ids", "events", "resource_hashes")
-        connection.execute(_WRITE["mark_unsettled"], arrays(names, marks))
-
-
-def _marks(batch: Batch) -> Sequence[tuple[str, str, int | None, str | None]]:
+def _traces(batch: Batch) -> Sequence[tuple[str, str, int | None, str | None]]:
     # Without a trace only reports of calls have anything to be settled; all else there would be read again and again.
     traces = sorted(
         {(event.organization_id, event.trace_id) for event in batch.events if event.trace_id or event.cost_state}

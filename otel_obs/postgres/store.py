@@ -23,7 +23,6 @@ from otel_obs.postgres.pool import at_once, translated, writing
 from otel_obs.postgres.prices import Current, store_prices
 from otel_obs.postgres.queries import load
 from otel_obs.postgres.reporting import keep_reports
-from otel_obs.postgres.rollups import touch_days
 from otel_obs.postgres.settling import apply, claim, read, release
 from otel_obs.postgres.tenants import Admitted, Tenants
 from otel_obs.postgres.vault import Vault
@@ -97,9 +96,10 @@ class PostgresStore:
         with writing(self._pool) as connection:
             try:
                 done = self._write_few(connection, batch) or self._write(connection, batch, _copy)
+            except psycopg.OperationalError:
+                # Away, too slow, locked, full, in a circle with others: another way of writing would fare no better.
+                raise
             except psycopg.Error:
-                if connection.closed or connection.broken:
-                    raise
                 connection.rollback()
                 # Some of it is stored already, or counted elsewhere: it does not know all of its traces.
                 done = self._write(connection, replace(batch, whole={}), merge)
@@ -139,8 +139,7 @@ class PostgresStore:
                 admission.mark_in_parts(connection, changed)
         else:
             admitted = self._tenants.admit(connection, repriced)
-            admission.mark_unsettled(connection, admitted.batch)
-            touch_days(connection, admitted.batch.events)
+            admission.mark(connection, admitted.batch, self._tenants.new_users(admitted.batch))
         rows, messages = self._sealed(connection, admitted.batch)
         written = put(connection, rows)
         self._store_resources(connection, rows)

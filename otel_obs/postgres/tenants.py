@@ -50,9 +50,6 @@ class Tenants:
             sending = {event.organization_id for event in batch.events}
             _register(connection, [found for found in new[0] if found in sending], new[1], gone)
         admitted = _without(batch, refused, gone) if deleted else batch
-        unknown = self.new_users(admitted)
-        if unknown:
-            connection.execute(_WRITE["register_users"], arrays(("organization_ids", "ids"), unknown))
         return Admitted(admitted, refused)
 
     def committed(self, admitted: Batch) -> None:

@@ -9,6 +9,15 @@ FROM admit_batch(
     %(day_organization_ids)s::text[], %(days)s::date[]
 );
 
+-- name: mark_batch
+-- What admit_batch does at the end, where tenants had to be looked at one by one.
+SELECT mark_batch(
+    %(user_organization_ids)s::text[], %(user_ids)s::text[],
+    %(trace_organization_ids)s::text[], %(trace_ids)s::text[], %(trace_events)s::integer[],
+    %(trace_resource_hashes)s::text[],
+    %(day_organization_ids)s::text[], %(days)s::date[]
+);
+
 -- name: store_batch
 -- The same, and the rows.
 SELECT store_batch(
@@ -50,13 +59,6 @@ FROM unnest(%(organization_ids)s::text[], %(ids)s::text[]) AS new (organization_
 ORDER BY organization_id, id
 ON CONFLICT DO NOTHING;
 
--- name: register_users
-INSERT INTO users (organization_id, id)
-SELECT organization_id, id
-FROM unnest(%(organization_ids)s::text[], %(ids)s::text[]) AS new (organization_id, id)
-ORDER BY organization_id, id
-ON CONFLICT DO NOTHING;
-
 -- name: store_resources
 -- Of the scopes that report calls two are enough: with them calls are compared across traces, whoever comes third.
 INSERT INTO resources AS r (organization_id, hash, attributes, call_scopes)
@@ -67,16 +69,6 @@ ORDER BY organization_id, hash
 ON CONFLICT (organization_id, hash) DO UPDATE
 SET call_scopes = ARRAY(SELECT DISTINCT unnest(r.call_scopes || EXCLUDED.call_scopes) LIMIT 2)
 WHERE cardinality(r.call_scopes) < 2 AND NOT r.call_scopes @> EXCLUDED.call_scopes;
-
--- name: mark_unsettled
--- In one order for all writers, and before any row is touched, so that writers and settlers never wait in a circle.
--- What came in two batches has to be settled, whatever each of them knew.
-INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at, events, resource_hash)
-SELECT organization_id, trace_id, now(), now(), events, resource_hash
-FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[], %(events)s::integer[], %(resource_hashes)s::text[])
-    AS new (organization_id, trace_id, events, resource_hash)
-ORDER BY organization_id, trace_id
-ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = EXCLUDED.last_at, events = NULL;
 
 -- name: not_whole
 -- Some of the batch was stored before, or is counted elsewhere. Its marks are this transaction's already.

@@ -3,6 +3,37 @@
 
 SET LOCAL search_path TO otel_obs;
 
+CREATE FUNCTION mark_batch(
+    user_organization_ids text[], user_ids text[],
+    trace_organization_ids text[], trace_ids text[], trace_events integer[], trace_resource_hashes text[],
+    day_organization_ids text[], days date[]
+) RETURNS void
+LANGUAGE plpgsql SET search_path = otel_obs SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    IF cardinality(user_ids) > 0 THEN
+        INSERT INTO users (organization_id, id)
+        SELECT new.organization_id, new.id
+        FROM unnest(user_organization_ids, user_ids) AS new (organization_id, id)
+        ORDER BY new.organization_id, new.id
+        ON CONFLICT DO NOTHING;
+    END IF;
+    -- In one order for all writers, and before any row is touched, so that writers and settlers never wait in a circle.
+    -- What came in two batches has to be settled, whatever each of them knew.
+    INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at, events, resource_hash)
+    SELECT new.organization_id, new.trace_id, now(), now(), new.events, new.resource_hash
+    FROM unnest(trace_organization_ids, trace_ids, trace_events, trace_resource_hashes)
+        AS new (organization_id, trace_id, events, resource_hash)
+    ORDER BY new.organization_id, new.trace_id
+    ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = EXCLUDED.last_at, events = NULL;
+    IF cardinality(days) > 0 THEN
+        INSERT INTO touched_days (organization_id, day)
+        SELECT new.organization_id, new.day FROM unnest(day_organization_ids, days) AS new (organization_id, day);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION mark_batch(text[], text[], text[], text[], integer[], text[], text[], date[]) IS 'Register the users of a batch, and note that its traces are to be settled and its days to be rolled up.';
+
 -- What is asked one after the other sees what was committed meanwhile: each statement of a volatile function looks anew.
 -- Its plans are kept by the session, behind a transaction pooler as well; there is one way to find rows by their keys.
 CREATE FUNCTION admit_batch(
@@ -38,25 +69,8 @@ BEGIN
         RETURN;
     END IF;
 
-    IF cardinality(user_ids) > 0 THEN
-        INSERT INTO users (organization_id, id)
-        SELECT new.organization_id, new.id
-        FROM unnest(user_organization_ids, user_ids) AS new (organization_id, id)
-        ORDER BY new.organization_id, new.id
-        ON CONFLICT DO NOTHING;
-    END IF;
-    -- In one order for all writers, and before any row is touched, so that writers and settlers never wait in a circle.
-    -- What came in two batches has to be settled, whatever each of them knew.
-    INSERT INTO unsettled_traces (organization_id, trace_id, first_at, last_at, events, resource_hash)
-    SELECT new.organization_id, new.trace_id, now(), now(), new.events, new.resource_hash
-    FROM unnest(trace_organization_ids, trace_ids, trace_events, trace_resource_hashes)
-        AS new (organization_id, trace_id, events, resource_hash)
-    ORDER BY new.organization_id, new.trace_id
-    ON CONFLICT (organization_id, trace_id) DO UPDATE SET last_at = EXCLUDED.last_at, events = NULL;
-    IF cardinality(days) > 0 THEN
-        INSERT INTO touched_days (organization_id, day)
-        SELECT new.organization_id, new.day FROM unnest(day_organization_ids, days) AS new (organization_id, day);
-    END IF;
+    PERFORM mark_batch(user_organization_ids, user_ids, trace_organization_ids, trace_ids, trace_events,
+        trace_resource_hashes, day_organization_ids, days);
     is_admitted := true;
 END
 $$;
