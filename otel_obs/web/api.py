@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from otel_obs.analytics import agents, detail, errors, events, metrics, spend, traces
 from otel_obs.analytics.filters import Page
-from otel_obs.analytics.searching import FOR_A_FILE, Found
+from otel_obs.analytics.searching import FOR_A_FILE
 from otel_obs.analytics.traces import MAX_NODES
 from otel_obs.web import export
 from otel_obs.web.access import Api
@@ -74,8 +74,12 @@ def _paged(
     *,
     summary: str,
     noted: Callable[..., str | None] = lambda *_: None,
+    is_searched: bool = False,
 ) -> None:
-    """Route a list whose answer is a page of *kind*; *noted* tells what has to be said of it."""
+    """Route a list whose answer is a page of *kind*; *noted* tells what has to be said of it.
+
+    Rare rows of one that *is_searched* take long to find: a page says how far back it looked, a file is whole.
+    """
 
     def handler(
         request: Request,
@@ -83,41 +87,17 @@ def _paged(
         filters: Asked,
         paging: Paged,
     ) -> Response:
-        with api_of(request).read(caller) as connection:
-            page = find(connection, filters, **paging.place)
+        api, how = api_of(request), dict[str, Any]()
+        if is_searched:
+            how["patience"] = api.patience if paging.format == "json" else FOR_A_FILE
+        with api.read(caller) as connection:
+            page = find(connection, filters, **paging.place, **how)
             note = noted(connection, filters)
         return export.answer(page, kind, paging.format, note)
 
     handler.__name__ = f"list_{path.strip('/')}"
-    router.get(path, response_model=page_of_model(kind), responses=AS_TEXT, summary=summary)(handler)
-
-
-def _searched(
-    path: str,
-    kind: type[Any],
-    find: Callable[..., Found[Any]],
-    *,
-    summary: str,
-    noted: Callable[..., str | None] = lambda *_: None,
-) -> None:
-    """Route a list whose rare rows take long to find: a page says how far back it looked, a file is whole."""
-
-    def handler(
-        request: Request,
-        caller: Asking,
-        filters: Asked,
-        paging: Paged,
-    ) -> Response:
-        patience = api_of(request).patience if paging.format == "json" else FOR_A_FILE
-        with api_of(request).read(caller) as connection:
-            found = find(connection, filters, **paging.place, patience=patience)
-            note = noted(connection, filters)
-        return export.answer(found, kind, paging.format, note)
-
-    handler.__name__ = f"list_{path.strip('/')}"
-    router.get(path, response_model=found_of_model(kind), responses=AS_TEXT, summary=summary, description=_SEARCHED)(
-        handler
-    )
+    model, description = (found_of_model, _SEARCHED) if is_searched else (page_of_model, None)
+    router.get(path, response_model=model(kind), responses=AS_TEXT, summary=summary, description=description)(handler)
 
 
 _SEARCHED = (
@@ -127,11 +107,24 @@ _SEARCHED = (
 )
 
 _paged("/errors", errors.ErrorGroup, errors.get_error_logs, summary="Errors by type and node")
-_searched("/events", events.Event, events.events, summary="Events, the newest first")
-_searched("/scores", events.Score, events.scores, summary="What evaluations found")
-_searched("/traces", traces.Trace, traces.search, summary="Traces, the newest first", noted=traces.not_searched)
+_paged("/events", events.Event, events.events, summary="Events, the newest first", is_searched=True)
+_paged("/scores", events.Score, events.scores, summary="What evaluations found", is_searched=True)
+_paged(
+    "/traces",
+    traces.Trace,
+    traces.search,
+    summary="Traces, the newest first",
+    noted=traces.not_searched,
+    is_searched=True,
+)
 _paged("/agents", agents.Agent, agents.agents, summary="Agents, and what their runs came to")
-_searched("/conversations", agents.Conversation, agents.conversations, summary="Conversations, the latest first")
+_paged(
+    "/conversations",
+    agents.Conversation,
+    agents.conversations,
+    summary="Conversations, the latest first",
+    is_searched=True,
+)
 
 
 @router.get("/metrics", response_model=model_of(metrics.SystemMetrics), summary="How the system is doing")
