@@ -22,7 +22,8 @@ from benchmarks.workload import Shape, protobuf, requests_of
 from otel_obs.cli.built import how_built
 from otel_obs.cli.garbage import search_seldom
 from otel_obs.otlp.decode import decode_traces
-from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import receive
 from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pricing.catalog import default_catalog
 from otel_obs.settings import Settings

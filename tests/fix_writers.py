@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from otel_obs.model import Decoded, LogRecord, Span
-from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import receive
 from otel_obs.postgres.pool import conninfo, open_pool
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.rows import AgentRunRow, CallRow, ContentRow, EventRow

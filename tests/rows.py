@@ -9,7 +9,8 @@ from functools import partial
 
 from otel_obs.dialects.reading import read, read_log
 from otel_obs.model import Call, Cost, Decoded, LogRecord, Span
-from otel_obs.pipeline.ingest import Mapping, batch_of, receive, reprice
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import Mapping, receive, reprice
 from otel_obs.pipeline.stored import settling
 from otel_obs.rows.batch import Batch
 from otel_obs.rows.build import timestamp_of

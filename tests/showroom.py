@@ -15,7 +15,8 @@ import psycopg
 
 from otel_obs.flags.store import Change, FlagScope, set_flag
 from otel_obs.model import Decoded, LogRecord, Rejected, Span, SpanEvent
-from otel_obs.pipeline.ingest import Mapping, batch_of, receive, reprice
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import Mapping, receive, reprice
 from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.stored import settling
 from otel_obs.postgres.budgets import Budget, Wanted, set_budget

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from otel_obs.cli.options import console_for_people, database, database_options, json_option, rfc3339, settings_from
 from otel_obs.errors import StorageRejectedError
-from otel_obs.pipeline.ingest import Mapping, Received, batch_of
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import Mapping, Received
 from otel_obs.pipeline.mapping import mapping_of
 from otel_obs.pipeline.replay import NotReplayableError, replayable
 from otel_obs.postgres import quarantine as kept

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from otel_obs.errors import ObsError, StorageRejectedError, StorageUnavailableError
 from otel_obs.pipeline import recorded
-from otel_obs.pipeline.ingest import Price, Received, batch_of
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import Price, Received
 from otel_obs.pipeline.store import Store
 from otel_obs.rows.batch import Quarantined, Written
 from otel_obs.rows.build import RecordRows

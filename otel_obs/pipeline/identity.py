@@ -3,13 +3,14 @@
 The provider's response id names a call; where there is none, structure does: an ancestor and its
 descendant, or siblings of different instrumentations, with the same model family, the same usage
 and overlapping time. All of it is a function of the set of reports, never of their order.
+Reports of two traces are the matter of ``strangers``.
 """
 
 from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -163,7 +164,7 @@ def _neighbours(ordered: Sequence[Report]) -> Iterable[tuple[int, int]]:
 
 
 def _one_call(one: Report, other: Report) -> bool:
-    twice = _layer(one) == _layer(other) and one.has_usage and other.has_usage
+    twice = layer_of(one) == layer_of(other) and one.has_usage and other.has_usage
     return not twice or same_totals(one.row, other.row)
 
 
@@ -190,8 +191,8 @@ class Matches:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """Two reports that may speak of one call; the better fit sorts first."""
+class Pair:
+    """Two reports that may speak of one call."""
 
     kind: int
     silent: bool
@@ -201,10 +202,11 @@ class _Pair:
 
     @property
     def order(self) -> tuple[object, ...]:
+        """Return a key by which the better fit sorts first."""
         return (self.kind, self.silent, self.apart, self.one.key, self.other.key)
 
 
-_NESTED, _SIBLINGS, _COUSINS = 0, 1, 2
+NESTED, SIBLINGS, COUSINS = 0, 1, 2
 
 
 CLOSEST = 16
@@ -233,11 +235,11 @@ class _Families:
 
     def _rivals(self, one: Report, other: Report) -> bool:
         """One instrumentation reports one call once, unless it nests its spans."""
-        return _layer(one) == _layer(other) and not nested(one, other, self._paths)
+        return layer_of(one) == layer_of(other) and not nested(one, other, self._paths)
 
-    def tellers(self, report: Report) -> frozenset[_Layer]:
+    def tellers(self, report: Report) -> frozenset[Layer]:
         """Return the instrumentations that are known to tell the call of *report*."""
-        return frozenset(_layer(member) for member in self._members[report.key])
+        return frozenset(layer_of(member) for member in self._members[report.key])
 
     def names(self) -> dict[EventKey, str]:
         """Return the name of the call for each report that has none itself and is not alone."""
@@ -272,13 +274,13 @@ def match(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) ->
     for found in (_nested_pairs(candidates, paths), _beside_each_other(candidates, families)):
         # The second is looked for when the first are joined: who has found its twin has none elsewhere.
         for pair in sorted(_pairs(found, paths), key=lambda pair: pair.order):
-            if pair.kind == _COUSINS or not families.join(pair.one, pair.other):
-                doubtful.add(max((pair.one, pair.other), key=_by_start).key)
+            if pair.kind == COUSINS or not families.join(pair.one, pair.other):
+                doubtful.add(max((pair.one, pair.other), key=by_start).key)
     groups = families.names()
     return Matches(groups, frozenset(doubtful - groups.keys()), rollups)
 
 
-def _pairs(found: Iterable[tuple[Report, Report]], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[_Pair]:
+def _pairs(found: Iterable[tuple[Report, Report]], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[Pair]:
     for one, other in found:
         nameless = one.row.response_id is None or other.row.response_id is None
         if nameless and overlap(one, other) and (pair := _pair(one, other, paths)) is not None:
@@ -297,7 +299,7 @@ def _nested_pairs(
         above = (other for span_id in paths[report.key] for other in by_span.get(span_id, ()))
         for other in (*own, *above):
             if _is_nameless(report) or _is_nameless(other):
-                first, second = sorted((report, other), key=_by_start)
+                first, second = sorted((report, other), key=by_start)
                 if overlap(first, second):
                     yield first, second
 
@@ -305,12 +307,12 @@ def _nested_pairs(
 def _beside_each_other(reports: Sequence[Report], families: _Families) -> Iterable[tuple[Report, Report]]:
     """Yield reports of two instrumentations, of the same input, at the same time: of thousands the closest few."""
     slack = SLACK.total_seconds()
-    running: dict[int | None, dict[_Layer, list[_Timed]]] = {}
-    for report in sorted(reports, key=_by_start):
+    running: dict[int | None, dict[Layer, list[_Timed]]] = {}
+    for report in sorted(reports, key=by_start):
         if not report.has_usage:
             continue
         other = _Timed(report.started.timestamp(), report.ended.timestamp(), families.tellers(report), report)
-        told_by = _layer(report)
+        told_by = layer_of(report)
         same_input = running.setdefault(report.row.input_tokens, {})
         for teller in same_input.keys() - other.told_by:
             known = [one for one in same_input[teller] if one.ended + slack >= other.started - slack]
@@ -324,7 +326,7 @@ def _beside_each_other(reports: Sequence[Report], families: _Families) -> Iterab
 class _Timed(NamedTuple):
     started: float
     ended: float
-    told_by: frozenset[_Layer]
+    told_by: frozenset[Layer]
     """The instrumentations that are known to tell its call, its own among them."""
     report: Report
 
@@ -332,7 +334,8 @@ class _Timed(NamedTuple):
         return abs(self.started - other.started) + abs(self.ended - other.ended)
 
 
-def _apart(one: Report, other: Report) -> float:
+def time_apart(one: Report, other: Report) -> float:
+    """Return by how many seconds two reports begin and end apart."""
     return abs((one.started - other.started).total_seconds()) + abs((one.ended - other.ended).total_seconds())
 
 
@@ -340,127 +343,42 @@ def _is_nameless(report: Report) -> bool:
     return report.row.response_id is None
 
 
-def _by_start(report: Report) -> tuple[object, ...]:
+def by_start(report: Report) -> tuple[object, ...]:
+    """Return a key by which the report that began first sorts first."""
     return (report.started, report.key)
 
 
-def _together(reports: Iterable[Report], is_nameless: Callable[[Report], bool]) -> Iterable[tuple[Report, Report]]:
-    """Yield each two reports of two layers that overlap, the earlier one first, one of them nameless at least.
-
-    Most reports are named, and most traces are told by one layer: a trace of thousands of calls at once is not
-    compared call by call.
-    """
-    named: dict[_Layer, list[Report]] = {}
-    nameless: dict[_Layer, list[Report]] = {}
-    for other in sorted(reports, key=_by_start):
-        layer = _layer(other)
-        asks = is_nameless(other)
-        for running in (named, nameless) if asks else (nameless,):
-            for key in running.keys() - {layer}:
-                running[key] = [report for report in running[key] if report.ended + SLACK >= other.started - SLACK]
-                for one in running[key]:
-                    if overlap(one, other):
-                        yield one, other
-        (nameless if asks else named).setdefault(layer, []).append(other)
+Layer = tuple[str, bool]
 
 
-_Layer = tuple[str, bool]
-
-
-def _layer(report: Report) -> _Layer:
+def layer_of(report: Report) -> Layer:
     """Return what tells layers of instrumentation apart."""
     return (report.scope, report.is_log)
 
 
-def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -> _Pair | None:
-    if not _same_request(one.row, other.row):
+def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -> Pair | None:
+    if not same_request(one.row, other.row):
         return None
     silent = not (one.has_usage and other.has_usage)
     if not silent and not (same_totals(one.row, other.row) or same_but_for_parts(one.row, other.row)):
         return None
-    apart = _apart(one, other)
+    apart = time_apart(one, other)
     if nested(one, other, paths):
-        return _Pair(_NESTED, silent, apart, one, other)
-    if silent or _layer(one) == _layer(other):
+        return Pair(NESTED, silent, apart, one, other)
+    if silent or layer_of(one) == layer_of(other):
         return None
     siblings = one.is_log or other.is_log or (paths[one.key][:1] == paths[other.key][:1] != ())
-    return _Pair(_SIBLINGS if siblings else _COUSINS, silent, apart, one, other)
+    return Pair(SIBLINGS if siblings else COUSINS, silent, apart, one, other)
 
 
 _GENERATING = frozenset({"chat", "text_completion", "generate_content"})
 """Emitters do not agree on which of them a request is."""
 
 
-def _same_request(one: CallRow, other: CallRow) -> bool:
+def same_request(one: CallRow, other: CallRow) -> bool:
+    """Tell whether two reports may speak of a request of the same kind to the same model."""
     generating = one.operation in _GENERATING and other.operation in _GENERATING
     return (generating or one.operation == other.operation) and same_model(one, other)
-
-
-LOST_CONTEXT_WITHIN = timedelta(minutes=5)
-"""How long before a report that has no response id its twin in another trace may have begun."""
-
-
-_ACROSS = "span:"
-"""What names of calls begin with that nothing but a comparison of traces gives."""
-
-
-def group_within(report: Report) -> str | None:
-    """Return the group that its own trace gives *report*; what was found across traces is looked for anew."""
-    return None if report.group is not None and report.group.startswith(_ACROSS) else report.group
-
-
-def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
-    """Find for reports without a call id the report of another trace that speaks of the same call.
-
-    An instrumentation that loses the context reports its call as the root of a trace of its own. If its
-    twin names no response id, what is left is: one sender, two instrumentations, the same model, the same
-    totals, at the same time. Without totals one must lie within the other, and no third may fit.
-    """
-    if all(report.call_id is not None for report in reports):
-        return {}
-    pairs = sorted((pair for pair in _strangers(reports)), key=lambda pair: pair.order)
-    fits: dict[EventKey, int] = {}
-    for pair in pairs:
-        for key in (pair.one.key, pair.other.key):
-            fits[key] = fits.get(key, 0) + 1
-    groups: dict[EventKey, str] = {}
-    taken: set[EventKey] = set()
-    for pair in pairs:
-        keys = {pair.one.key, pair.other.key}
-        if keys & taken or (pair.silent and any(fits[key] > 1 for key in keys)):
-            continue
-        taken |= keys
-        name = pair.one.call_id or pair.other.call_id or _ACROSS + ":".join(min(keys))
-        groups.update({report.key: name for report in (pair.one, pair.other) if report.row.response_id is None})
-    return groups
-
-
-def _strangers(reports: Sequence[Report]) -> Iterable[_Pair]:
-    for one, other in _together(reports, lambda report: report.call_id is None):
-        if are_strangers(one, other):
-            yield _Pair(_COUSINS, not (one.has_usage and other.has_usage), _apart(one, other), one, other)
-
-
-def are_strangers(one: Report, other: Report) -> bool:
-    """Tell whether two reports of different traces may speak of one call although no id says so."""
-    if one.row.trace_id == other.row.trace_id or not (one.is_root or other.is_root):
-        return False
-    if (one.call_id is not None and other.call_id is not None) or one.scope == other.scope:
-        return False
-    if one.is_log or other.is_log or one.resource != other.resource or not _same_request(one.row, other.row):
-        return False
-    if one.has_usage and other.has_usage:
-        alike = _same_sum(one, other) or same_but_for_parts(one.row, other.row)
-        return bool(one.row.input_tokens and one.row.output_tokens) and alike and overlap(one, other)
-    return not one.has_usage and not other.has_usage and (_within(one, other) or _within(other, one))
-
-
-def _same_sum(one: Report, other: Report) -> bool:
-    return (one.row.input_tokens, one.row.output_tokens) == (other.row.input_tokens, other.row.output_tokens)
-
-
-def _within(inner: Report, outer: Report) -> bool:
-    return outer.started <= inner.started and inner.ended <= outer.ended
 
 
 def _rollups(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) -> Iterable[EventKey]:

@@ -11,16 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from otel_obs.frozen import dataclass
-from otel_obs.pipeline.identity import (
-    Cluster,
-    Matches,
-    clusters,
-    group_within,
-    match,
-    match_across,
-    outermost,
-)
+from otel_obs.pipeline.identity import Cluster, Matches, clusters, match, outermost
 from otel_obs.pipeline.runs import Holders, OwnedCall, agents_of, holders_of, own_runs, with_totals
+from otel_obs.pipeline.strangers import group_within, match_across
 from otel_obs.pipeline.totals import with_parts_inside
 from otel_obs.pipeline.tree import Above, Forest, above_of, attribution_of, handed_down, said_by
 from otel_obs.rows import AgentRunRow, CallRow, CheckRow, EventRow

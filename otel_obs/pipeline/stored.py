@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from otel_obs.pipeline.identity import LOST_CONTEXT_WITHIN, SLACK, are_strangers
+from otel_obs.pipeline.identity import SLACK
 from otel_obs.pipeline.settle import Reprice, Settled, settle
+from otel_obs.pipeline.strangers import LOST_CONTEXT_WITHIN, are_strangers
 from otel_obs.pipeline.tree import Forest, key_of
 from otel_obs.rows import AgentRunRow
 from otel_obs.rows.batch import Changes, Settling, StateChange, TraceRows

@@ -18,7 +18,8 @@ import pytest
 from otel_obs.dialects.reading import read, read_log
 from otel_obs.model import Decoded, Scope, Span
 from otel_obs.pipeline import ingest
-from otel_obs.pipeline.ingest import batch_of, receive, reprice
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import receive, reprice
 from otel_obs.pipeline.mapping import price_by
 from otel_obs.pipeline.memory import MemoryStore
 from otel_obs.pipeline.stored import settling

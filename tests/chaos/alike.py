@@ -22,7 +22,8 @@ from otel_obs.model import Decoded
 from otel_obs.otlp.decode import decode_logs, decode_traces
 from otel_obs.otlp.decode_json import decode_traces_json
 from otel_obs.pipeline import recorded
-from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import receive
 from otel_obs.tenancy import Sender
 from tests.corpus import NAMES, Body, capture
 from tests.otlp_json import as_json

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from otel_obs.model import Decoded
-from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import receive
 from otel_obs.tenancy import Sender
 from tests.builders import chat, make_span
 from tests.fix_kept import Kept

@@ -9,7 +9,8 @@ from itertools import permutations
 import pytest
 
 from otel_obs.model import Decoded, Span
-from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import receive
 from otel_obs.pricing.estimate import PER_MESSAGE, estimate
 from otel_obs.rows import CallRow
 from otel_obs.tenancy import Sender

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from otel_obs.model import Decoded, LogRecord, Span
-from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import receive
 from otel_obs.pipeline.queue import Settler
 from otel_obs.pipeline.stored import PATIENCE, QUIET
 from otel_obs.postgres.pool import conninfo, open_pool

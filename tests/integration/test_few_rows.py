@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from otel_obs.otlp.decode import decode_logs, decode_traces
-from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import receive
 from otel_obs.postgres import store as stores
 from otel_obs.postgres.copying import TABLES
 from otel_obs.postgres.pool import conninfo, open_pool

@@ -17,7 +17,8 @@ import pytest
 
 from otel_obs.maintenance.lease import Lease
 from otel_obs.model import Decoded
-from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import receive
 from otel_obs.postgres.pool import open_pool
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.tenancy import Sender

@@ -21,7 +21,8 @@ from otel_obs.maintenance.jobs import JOBS, run
 from otel_obs.maintenance.reprice import Asked, Repriced, reprice_calls
 from otel_obs.maintenance.work import Work
 from otel_obs.model import Decoded, Span
-from otel_obs.pipeline.ingest import Mapping, batch_of, call_of, receive, reprice
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import Mapping, call_of, receive, reprice
 from otel_obs.pipeline.mapping import price_by
 from otel_obs.pipeline.stored import settling
 from otel_obs.postgres import audit

@@ -14,7 +14,8 @@ from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
 from otel_obs.model import Decoded, Rejected, Span
-from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import receive
 from otel_obs.postgres import partitions
 from otel_obs.postgres.pool import conninfo, open_pool
 from otel_obs.postgres.roles import reader_faults

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_obs.model import Decoded, LogRecord, Span
-from otel_obs.pipeline.ingest import batch_of, receive
+from otel_obs.pipeline.batching import batch_of
+from otel_obs.pipeline.ingest import receive
 from otel_obs.pipeline.memory import MemoryStore
 from otel_obs.rows.batch import Batch, Whole
 from otel_obs.tenancy import Sender
