@@ -43,7 +43,7 @@ test: install
 # what is tested of it there: the tests are found behind the installed package, and run where no source lies beside them.
 COMPILED := build/compiled
 COMPILED_PYTHON := $(COMPILED)/env/bin/python
-COMPILED_TESTS := unit/dialects unit/otlp unit/pipeline unit/pricing unit/rows unit/receiver unit/test_tenancy.py \
+COMPILED_TESTS := unit/dialects unit/otlp unit/pipeline unit/pricing unit/rows unit/receiver unit/processor unit/test_tenancy.py \
     unit/test_remembering.py unit/test_compiling.py contract acceptance/test_corpus.py acceptance/test_traps.py integration/test_bad_input.py
 
 compiled: $(COMPILED_PYTHON)
@@ -148,8 +148,8 @@ bench-flags: install
 	$(BIN)/python -m benchmarks.flags
 
 # What telemetry costs the application: takes about 10 minutes.
-bench-app: install
-	$(BIN)/python benchmarks/in_process.py
+bench-app: install $(COMPILED_PYTHON)
+	$(COMPILED_PYTHON) benchmarks/in_process.py
 
 bench-reads: install
 	$(BIN)/python -m benchmarks.reads $(CALLS) --write

@@ -14,6 +14,8 @@ Calls: CPU time of the thread that calls a function which our decorators wrap, b
 Each measurement is a process of its own, the rounds are interleaved, and a ratio is the median of the ratios of the
 rounds, so that what else the machine does hits both sides.
 
+What is installed is measured: `make bench-app` does so with the compiled package.
+
     python benchmarks/in_process.py [--quick]
 """
 
@@ -43,8 +45,6 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 if TYPE_CHECKING:
     from otel_obs.processor import ReliableSpanProcessor
-
-ROOT = Path(__file__).resolve().parents[1]
 
 BARE, STOCK, MIXED, OURS, POSTGRES, AWAY = (
     "bare SDK",
@@ -301,7 +301,7 @@ def round_of(variant: str, count: int, endpoint: str, database: str) -> dict[str
         before = arrived(variant, endpoint, database)
         done = subprocess.run(
             [sys.executable, __file__, "--one", variant, str(count), endpoint, database, spool],
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+            capture_output=True, text=True, check=True,
         )  # fmt: skip
         found: dict[str, float] = json.loads(done.stdout)
         if variant in {STOCK, MIXED, OURS, POSTGRES}:
@@ -366,6 +366,7 @@ def main(arguments: Sequence[str]) -> None:
     quick = parser.parse_args(arguments).quick
     rounds, count = (2, 1000) if quick else (5, 5000)
 
+    from otel_obs.cli.built import how_built  # noqa: PLC0415
     from otel_obs.postgres import schema  # noqa: PLC0415
     from otel_obs.postgres.embedded import EmbeddedPostgres  # noqa: PLC0415
     from otel_obs.postgres.locks import FileLock  # noqa: PLC0415
@@ -384,8 +385,8 @@ def main(arguments: Sequence[str]) -> None:
             supervisor.exclusive(60)
     print(
         f"{time.strftime('%d %B %Y')}, {os.cpu_count()} cores, Python {sys.version.split()[0]},"
-        f" opentelemetry-sdk {version('opentelemetry-sdk')}: {rounds} rounds of {count:,} spans,"
-        f" {SPANS_A_SECOND:,} a second; median (smallest to largest); load of the machine {min(loads):.1f} to"
+        f" opentelemetry-sdk {version('opentelemetry-sdk')}, otel_obs {how_built()}: {rounds} rounds of {count:,}"
+        f" spans, {SPANS_A_SECOND:,} a second; median (smallest to largest); load of the machine {min(loads):.1f} to"
         f" {max(loads):.1f}\n"
     )
     print(table_of_spans({variant: results[variant] for variant in VARIANTS}), end="\n\n")

@@ -26,7 +26,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otel_obs.processor.wire import encode
+from otel_obs.processor.wire import _usual, encode
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 INTS = st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 20_000)
@@ -94,6 +94,19 @@ def test_spans_are_written_as_opentelemetry_writes_them(descriptions: list[dict[
 
 def a_span(name: str, **attributes: Any) -> ReadableSpan:
     return ReadableSpan(name, SpanContext(1, 2, is_remote=False), attributes=attributes, start_time=1, end_time=2)
+
+
+def test_most_spans_are_not_left_to_opentelemetry() -> None:
+    memory = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    tracer = provider.get_tracer("a")
+    with tracer.start_as_current_span("above"), tracer.start_as_current_span("below") as span:
+        span.set_attributes({"text": "one", "number": 1, "share": 0.5, "yes": True, "texts": ["a", "b"]})
+        span.set_status(StatusCode.OK)
+
+    for ended in memory.get_finished_spans():
+        assert _usual(ended).startswith(b"\x12")
 
 
 @pytest.mark.parametrize("value", ["\ud800", 2**63, object()], ids=["half a character", "a long number", "an object"])
