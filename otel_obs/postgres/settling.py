@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple, TypeVar
 
@@ -45,65 +44,45 @@ class Open(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """Traces that were due, as (organization, trace)."""
+    """Traces that were due."""
 
-    traces: Sequence[tuple[str, str]]
+    due: int
     open: Mapping[str, Open]
     """Those of them that have to be settled, by organization; the others are final as they were written."""
-
-
-class _Stored(NamedTuple):
-    events: int
-    bounds: Bounds
 
 
 def claim(
     connection: psycopg.Connection, *, limit: int, all_now: bool, quiet: timedelta, patience: timedelta
 ) -> Claimed:
-    """Return the traces that are due; they are this transaction's until it ends."""
-    rows = connection.execute(
+    """Return the traces that are due; they are this transaction's until it ends.
+
+    Those that the batch which wrote them has settled for good are taken from the list.
+    """
+    due = connection.execute(
         _SETTLE["claim_traces"],
         {"limit": limit, "all_now": all_now, "quiet": quiet, "patience": patience},
     ).fetchall()
-    stored = _stored(connection, [(row[0], row[1]) for row in rows])
-    found: dict[str, set[str]] = {}
-    for organization_id, trace_id, events in rows:
-        known = stored.get((organization_id, trace_id))
-        # The batch that wrote so many events has settled them for good, if there are no others.
-        if events is None or known is None or known.events != events:
-            found.setdefault(organization_id, set()).add(trace_id)
-    return Claimed(
-        [(row[0], row[1]) for row in rows],
-        {
-            organization_id: Open(frozenset(trace_ids), _around(stored, organization_id, trace_ids))
-            for organization_id, trace_ids in sorted(found.items())
-        },
-    )
+    if not due:
+        return Claimed(0, {})
+    names = ("organization_ids", "trace_ids", "events")
+    found: dict[str, list[Sequence[Any]]] = {}
+    for organization_id, *trace in connection.execute(_SETTLE["release_final"], arrays(names, due)).fetchall():
+        found.setdefault(organization_id, []).append(trace)
+    return Claimed(len(due), {organization_id: _open(traces) for organization_id, traces in sorted(found.items())})
 
 
-def _stored(connection: psycopg.Connection, traces: Iterable[tuple[str, str]]) -> dict[tuple[str, str], _Stored]:
-    """Return what is stored of *traces*; that of no trace is of any number and time."""
-    asked = [trace for trace in traces if trace[1]]
-    if not asked:
-        return {}
-    rows = connection.execute(_SETTLE["stored_events"], arrays(("organization_ids", "trace_ids"), asked)).fetchall()
-    return {(row[0], row[1]): _Stored(row[2], Bounds(row[3], row[4])) for row in rows}
+def _open(traces: Sequence[Sequence[Any]]) -> Open:
+    """Return *traces*, each its id and the times of its first and last event, None where there is none."""
+    trace_ids = frozenset(trace_id for trace_id, _, _ in traces)
+    firsts = [first for _, first, _ in traces if first is not None]
+    lasts = [last for _, _, last in traces if last is not None]
+    # Events that are in no trace are not looked at beforehand.
+    return Open(trace_ids, Bounds(min(firsts), max(lasts)) if firsts and "" not in trace_ids else _EVER)
 
 
-def _around(stored: Mapping[tuple[str, str], _Stored], organization_id: str, trace_ids: AbstractSet[str]) -> Bounds:
-    if "" in trace_ids:
-        return _EVER
-    found = [stored[key].bounds for trace_id in trace_ids if (key := (organization_id, trace_id)) in stored]
-    if not found:
-        return _EVER
-    return Bounds(min(bounds.since for bounds in found), max(bounds.until for bounds in found))
-
-
-def release(connection: psycopg.Connection, claimed: Claimed) -> None:
-    """Take what was *claimed* from the list: it is in its final form."""
-    if claimed.traces:
-        names = ("organization_ids", "trace_ids")
-        connection.execute(_SETTLE["claimed"], arrays(names, sorted(claimed.traces)))
+def release(connection: psycopg.Connection, organization_id: str, traces: Open) -> None:
+    """Take *traces* from the list: they are in their final form now."""
+    connection.execute(_SETTLE["release"], {"organization_id": organization_id, "trace_ids": sorted(traces.trace_ids)})
 
 
 def read(

@@ -230,9 +230,9 @@ class PostgresStore:
                 changes = settling.settle(rows)
                 apply(connection, organization_id, changes, self._vault)
                 prices |= self._store_prices(connection, (*changes.new_calls, *changes.changed_calls))
-            release(connection, claimed)
+                release(connection, organization_id, traces)
         self._prices |= prices
-        return len(claimed.traces)
+        return claimed.due
 
 
 _giving_way = tenacity.Retrying(

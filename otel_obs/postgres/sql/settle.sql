@@ -13,27 +13,40 @@ ORDER BY last_at
 LIMIT %(limit)s
 FOR UPDATE OF u SKIP LOCKED;
 
--- name: stored_events
--- How many there are, and when they are. After the traces were claimed, and not together with that: nobody adds to a
--- trace that is claimed, and what was added before is seen by then. One look at each partition finds all of them, and
--- the statements that follow need to look at few.
-SELECT asked.organization_id, found.trace_id, found.events, found.first_at, found.last_at
-FROM (
-    SELECT organization_id, array_agg(trace_id) AS trace_ids
-    FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) AS trace (organization_id, trace_id)
-    GROUP BY organization_id
-) AS asked
-CROSS JOIN LATERAL (
-    SELECT e.trace_id, count(*) AS events, min(e."timestamp") AS first_at, max(e."timestamp") AS last_at
-    FROM event_logs AS e
-    WHERE e.organization_id = asked.organization_id AND e.trace_id = ANY(asked.trace_ids)
-    GROUP BY e.trace_id
-) AS found;
+-- name: release_final
+-- Takes those of the claimed traces from the list that have as many events as made them final; the others come back, with
+-- when their events are. After the traces were claimed, and not together with that: nobody adds to a trace that is claimed,
+-- and what was added before is seen by then. One look at each partition finds all of them, and the statements that follow
+-- need to look at few.
+WITH claimed AS (
+    SELECT * FROM unnest(%(organization_ids)s::text[], %(trace_ids)s::text[], %(events)s::int[])
+        AS trace (organization_id, trace_id, events)
+), stored AS (
+    SELECT asked.organization_id, found.trace_id, found.events, found.first_at, found.last_at
+    FROM (
+        SELECT organization_id, array_agg(trace_id) AS trace_ids
+        FROM claimed
+        WHERE trace_id <> ''
+        GROUP BY organization_id
+    ) AS asked
+    CROSS JOIN LATERAL (
+        SELECT e.trace_id, count(*) AS events, min(e."timestamp") AS first_at, max(e."timestamp") AS last_at
+        FROM event_logs AS e
+        WHERE e.organization_id = asked.organization_id AND e.trace_id = ANY(asked.trace_ids)
+        GROUP BY e.trace_id
+    ) AS found
+), compared AS (
+    SELECT c.organization_id, c.trace_id, c.events = s.events AS is_final, s.first_at, s.last_at
+    FROM claimed AS c LEFT JOIN stored AS s USING (organization_id, trace_id)
+), released AS (
+    DELETE FROM unsettled_traces AS u USING compared AS c
+    WHERE c.is_final AND u.organization_id = c.organization_id AND u.trace_id = c.trace_id
+)
+SELECT organization_id, trace_id, first_at, last_at FROM compared WHERE is_final IS NOT TRUE;
 
--- name: claimed
-DELETE FROM unsettled_traces AS u
-USING unnest(%(organization_ids)s::text[], %(trace_ids)s::text[]) AS gone (organization_id, trace_id)
-WHERE u.organization_id = gone.organization_id AND u.trace_id = gone.trace_id;
+-- name: release
+DELETE FROM unsettled_traces
+WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[]);
 
 -- name: touch
 -- Traces that are to be settled again: no row is locked, so nobody waits.
