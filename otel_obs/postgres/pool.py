@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import select
 import time
 from collections.abc import Iterator, Mapping
@@ -166,6 +167,33 @@ def at_once(connection: psycopg.Connection) -> Iterator[None]:
             connection.autocommit = False
 
 
+POOL_NAME = "otel-obs"
+SAID_EVERY_S = 20.0
+
+
+class _SeldomSaid(logging.Filter):
+    """Lets the same warning about one of our connections through once in a while: an outage brings one each second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether *record* is logged; what is said of other people's connections always is."""
+        about = record.args if isinstance(record.args, tuple) else ()
+        ours = any(one == POOL_NAME or isinstance(one, PatientConnection) for one in about)
+        if not ours or record.levelno < logging.WARNING:
+            return True
+        last, now = self._said_at.get(record.msg), time.monotonic()
+        if last is not None and now - last < SAID_EVERY_S:
+            return False
+        self._said_at[record.msg] = now
+        return True
+
+
+_seldom_said = _SeldomSaid()
+
+
 class PatientPool(ConnectionPool):
     """A pool that forgets who has given up waiting.
 
@@ -221,8 +249,9 @@ def open_pool(
         check=_check,
         configure=partial(set_json_dumps, dumps),
         kwargs={"prepare_threshold": None},
-        name="otel-obs",
+        name=POOL_NAME,
     )
+    logging.getLogger("psycopg.pool").addFilter(_seldom_said)
     pool.open(wait=False)
     return pool
 
