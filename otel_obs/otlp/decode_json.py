@@ -17,6 +17,8 @@ from functools import cache, partial
 from sys import intern
 from typing import Any, NoReturn
 
+import orjson
+
 from otel_obs.errors import DecodeError, RequestTooLargeError
 from otel_obs.model import AttributeValue, Decoded, Link, LogRecord, Rejected, Resource, Scope, Span, SpanEvent
 from otel_obs.otlp.values import (
@@ -131,16 +133,25 @@ def _load(body: bytes) -> tuple[_Object, tuple[str, ...]]:
     """Return the object that *body* is, and a flag if it was not UTF-8."""
     replaced: tuple[str, ...] = ()
     try:
+        request = orjson.loads(body)
+    except ValueError:
+        request, replaced = _load_leniently(body)
+    if not isinstance(request, Mapping):
+        raise DecodeError("the body is not a JSON object")
+    return request, replaced
+
+
+def _load_leniently(body: bytes) -> tuple[object, tuple[str, ...]]:
+    """Return what *body* is, though it may have what orjson refuses: a byte order mark, half a character, bad UTF-8."""
+    replaced: tuple[str, ...] = ()
+    try:
         decoded = body.decode("utf-8-sig")
     except UnicodeDecodeError:
         decoded, replaced = body.decode("utf-8-sig", errors="replace"), (SANITIZED,)
     try:
-        request = json.loads(decoded, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(decoded, parse_constant=_refuse, parse_float=_finite), replaced
     except (ValueError, RecursionError):
         raise DecodeError("the body is not valid JSON") from None
-    if not isinstance(request, Mapping):
-        raise DecodeError("the body is not a JSON object")
-    return request, replaced
 
 
 def _refuse(name: str) -> NoReturn:
