@@ -43,7 +43,7 @@ test: install
 # what is tested of it there: the tests are found behind the installed package, and run where no source lies beside them.
 COMPILED := build/compiled
 COMPILED_PYTHON := $(COMPILED)/env/bin/python
-COMPILED_TESTS := unit/dialects unit/otlp unit/pipeline unit/pricing unit/rows unit/receiver unit/processor unit/test_tenancy.py \
+COMPILED_TESTS := unit/dialects unit/otlp unit/pipeline unit/pricing unit/rows unit/receiver unit/processor unit/instrumentation unit/test_tenancy.py \
     unit/test_remembering.py unit/test_compiling.py contract acceptance/test_corpus.py acceptance/test_traps.py integration/test_bad_input.py
 
 compiled: $(COMPILED_PYTHON)

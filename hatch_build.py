@@ -20,6 +20,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 VARIABLE = "OTEL_OBS_COMPILE"
 COMPILED = (
     "otel_obs/dialects/*.py",
+    "otel_obs/instrumentation/paths.py",
+    "otel_obs/instrumentation/response.py",
+    "otel_obs/instrumentation/usage.py",
     "otel_obs/model.py",
     "otel_obs/otlp/attributes.py",
     "otel_obs/otlp/decode.py",
