@@ -1,9 +1,9 @@
-# ruff: noqa: INP001, T201 -- a program that prints
+# ruff: noqa: INP001, S311, T201 -- a program that prints; what is random here is no secret
 """How many spans a second become rows, and what does that take? Ours, PostgreSQL's limit, others, side by side.
 
-Each round measures every system once, one after the other, with requests that none has seen before; medians of the
-rounds are compared. Durable means: rows that are committed. Where other programs use the machine as well, seconds of
-CPU tell more than seconds of the clock.
+Each round measures every system once, in an order of its own, with requests that none has seen before, as soon as all
+its processes have served and come to rest; medians of the rounds are compared. Durable means: rows that are committed.
+Where other programs use the machine as well, seconds of CPU tell more than seconds of the clock.
 
     python -m benchmarks.gateway [--rounds 5] [--spans 24000] [--peers] [--write]
 """
@@ -24,13 +24,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import psycopg
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks import limit
-from benchmarks.processes import cpu_s, memory_mb
+from benchmarks.peers import mlflow, phoenix
+from benchmarks.processes import cpu_s, memory_mb, rest
 from benchmarks.sender import Sent, send
-from benchmarks.systems import ROOT, Running, System, ask, install, mlflow, ours, phoenix
+from benchmarks.systems import ROOT, Running, System, ask, ours
 from benchmarks.workload import SPANS_OF_TRACE, Body, Expected, Shape, requests_of
 from otel_obs.postgres import schema
 from otel_obs.postgres.account import home_of
@@ -39,12 +42,12 @@ from otel_obs.postgres.embedded import EmbeddedPostgres
 LIMIT = "limit: rows made beforehand, COPY"
 WARM = 500
 """How far the seed of the first requests is from that of those that are measured."""
+WARM_SPANS, WARM_BATCH, WARM_SENDERS = 960, 48, 16
+"""Of connections enough that each process gets some."""
 HALF = 700
 """The same for those that come at half of the rate."""
 QUIET_S = 15.0
 """Rows that did not come for so long after the last answer are lost."""
-COSTS_WITHIN_S = 10.0
-"""Others compute costs some time after they have stored spans."""
 BEGIN, END = "<!-- make bench -->", "<!-- end of make bench -->"
 
 
@@ -109,9 +112,7 @@ def main() -> None:
     options = _options()
     systems = [ours(way, workers) for workers in options.workers for way in options.ways]
     if options.peers:
-        install("mlflow", also=("psycopg2-binary",))
-        install("arize-phoenix", also=("asyncpg", "psycopg", "psycopg2-binary"))
-        systems += [mlflow(), phoenix()]
+        systems += [peer(workers) for workers in options.workers for peer in (mlflow, phoenix)]
     found: dict[str, list[Measured]] = {LIMIT: []}
     with cluster() as postgres:
         for system in systems:
@@ -119,7 +120,7 @@ def main() -> None:
                 schema.migrate(postgres.database(system.database))
         schema.migrate(postgres.database("bench_limit"))
         for number in range(options.rounds):
-            for position, system in enumerate(systems):
+            for position, system in Random(options.seed + number).sample(list(enumerate(systems)), len(systems)):
                 shape = _shape(options, system, seed=options.seed + 1000 * number + position)
                 measured, expected = measure(system, postgres, shape)
                 found.setdefault(system.name, []).append(measured)
@@ -138,61 +139,66 @@ def main() -> None:
 def measure(system: System, postgres: Cluster, shape: Shape) -> tuple[Measured, Expected]:
     """Return what *system* does with a workload."""
     requests, expected = requests_of(shape)
-    bodies = [_compressed(body) if system.compressed else body for body in map(system.body_of, requests)]
-    warm = [system.body_of(item) for item in requests_of(replace(shape, seed=shape.seed + WARM, spans=48))[0]]
+    bodies = _bodies(system, requests)
+    warm = _bodies(system, requests_of(replace(shape, seed=shape.seed + WARM, spans=WARM_SPANS, batch=WARM_BATCH))[0])
     url = postgres.database(system.database)
     log = postgres.folder / f"{system.database}.log"
     # One connection for all questions: connecting costs PostgreSQL more than they do.
-    with system.running(url, log) as server, psycopg.connect(url, autocommit=True) as asker:
+    with system.running(url, log) as server, asking(url) as asker:
+
+        def used() -> tuple[float, float]:
+            return cpu_s(*server.pids), cpu_s(postgres.pid) - cpu_s(asker.info.backend_pid)
+
         headers = dict(server.headers)
         rows = ask(asker, system.spans_sql)
-        bodies_before = [_compressed(body) if system.compressed else body for body in warm]
-        rows = until(asker, system.spans_sql, rows + send(server.url, bodies_before, headers, senders=1).accepted)
+        rows = until(asker, system.spans_sql, rows + send(server.urls, warm, headers, senders=WARM_SENDERS).accepted)
         until(asker, system.pending_sql, 0)
         cost = ask(asker, system.cost_sql)
-        used, used_postgres = cpu_s(server.pid), cpu_s(postgres.pid)
-        with watched(server.pid) as peak:
+        rest(*server.pids, postgres.pid)
+        before = used()
+        with watched(*server.pids) as peak:
             began = time.perf_counter()
-            sent = send(server.url, bodies, headers)
+            sent = send(server.urls, bodies, headers)
             stored = until(asker, system.spans_sql, rows + sent.accepted) - rows
             seconds = time.perf_counter() - began
             until(asker, system.pending_sql, 0)
-            used, used_postgres = cpu_s(server.pid) - used, cpu_s(postgres.pid) - used_postgres
-            half, spent = Sent(), expected.cost_usd
-            if not system.is_peer:
-                half, more_usd = _at_half(system, server, shape, stored / seconds)
-                spent += more_usd
-                until(asker, system.spans_sql, rows + sent.accepted + half.accepted)
-        if system.is_peer:
-            time.sleep(COSTS_WITHIN_S)
+            used_server, used_postgres = (after - former for after, former in zip(used(), before, strict=True))
+            half, half_usd = _at_half(system, server, shape, stored / seconds)
+            accepted = sent.accepted + half.accepted
+            lost = rows + accepted - until(asker, system.spans_sql, rows + accepted)
         cost = ask(asker, system.cost_sql) - cost
     millions = max(stored, 1) / 1e6
     return (
         Measured(
             spans_a_second=stored / seconds,
-            server_cpu_s=used / millions,
+            server_cpu_s=used_server / millions,
             postgres_cpu_s=used_postgres / millions,
             p99_ms=sent.latency_ms(0.99),
             half_p99_ms=half.latency_ms(0.99),
             memory_mb=max(peak),
-            lost=int(sent.accepted - stored),
-            refused=sent.refused,
-            cost_ratio=cost / spent,
+            lost=int(lost),
+            refused=sent.refused + half.refused,
+            cost_ratio=cost / (expected.cost_usd + half_usd),
         ),
         expected,
     )
 
 
+def _bodies(system: System, requests: Sequence[ExportTraceServiceRequest]) -> list[Body]:
+    bodies = map(system.body_of, requests)
+    return [_compressed(body) for body in bodies] if system.compressed else list(bodies)
+
+
 def _at_half(system: System, server: Running, shape: Shape, spans_a_second: float) -> tuple[Sent, float]:
     """Return what becomes of requests at half of what the system takes, and what their calls cost (US dollars)."""
     more, expected = requests_of(replace(shape, seed=shape.seed + HALF, spans=shape.spans // 4))
-    bodies = [_compressed(body) if system.compressed else body for body in map(system.body_of, more)]
-    sent = send(server.url, bodies, dict(server.headers), spans_a_second=spans_a_second / 2)
+    sent = send(server.urls, _bodies(system, more), dict(server.headers), spans_a_second=spans_a_second / 2)
     return sent, expected.cost_usd
 
 
 def _limit(postgres: Cluster, written: str, expected: Expected) -> Measured:
     chunks = limit.rows_of(written, expected.trace_ids)
+    rest(postgres.pid)
     used, own = cpu_s(postgres.pid), time.process_time()
     seconds = limit.copy(postgres.database("bench_limit"), chunks)
     own = time.process_time() - own
@@ -206,13 +212,20 @@ def _limit(postgres: Cluster, written: str, expected: Expected) -> Measured:
 
 
 @contextmanager
-def watched(pid: int) -> Iterator[list[float]]:
+def asking(url: str) -> Iterator[psycopg.Connection]:
+    """Give a connection for questions, all of whose work is done by the process that it has in PostgreSQL."""
+    with psycopg.connect(url, autocommit=True, options="-c max_parallel_workers_per_gather=0") as connection:
+        yield connection
+
+
+@contextmanager
+def watched(*pids: int) -> Iterator[list[float]]:
     """Give the memory that the server has meanwhile, looked at now and then."""
-    found, stop = [memory_mb(pid)], threading.Event()
+    found, stop = [memory_mb(*pids)], threading.Event()
 
     def look() -> None:
         while not stop.wait(1.0):
-            found.append(memory_mb(pid))
+            found.append(memory_mb(*pids))
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -225,14 +238,15 @@ def watched(pid: int) -> Iterator[list[float]]:
 
 def until(connection: psycopg.Connection, sql: str, wanted: float) -> float:
     """Return the number that *sql* gives once it is *wanted*, or has not changed for long."""
-    last, since = -1.0, time.monotonic()
+    last, since, began = -1.0, time.monotonic(), time.monotonic()
     while True:
         now = ask(connection, sql)
         if now == wanted or time.monotonic() - since > QUIET_S:
             return now
         if now != last:
             last, since = now, time.monotonic()
-        time.sleep(0.3)
+        # Late by a few hundredths of the time at most, with few questions, for these take of what is measured.
+        time.sleep(min(1.0, max(0.05, (time.monotonic() - began) / 25)))
 
 
 def _compressed(body: Body) -> Body:
@@ -240,7 +254,7 @@ def _compressed(body: Body) -> Body:
 
 
 def _shape(options: argparse.Namespace, system: System, *, seed: int) -> Shape:
-    spans = options.peer_spans if system.is_peer else options.spans
+    spans = int(options.spans * system.part)
     return Shape(
         spans=spans,
         batch=options.batch,
@@ -272,7 +286,7 @@ def _table(found: dict[str, list[Measured]], versions: dict[str, str], options: 
             if name == LIMIT
             else (
                 f"{_median(rounds, 'p99_ms'):,.0f}",
-                f"{_median(rounds, 'half_p99_ms'):,.0f}" if _median(rounds, "half_p99_ms") else "",
+                f"{_median(rounds, 'half_p99_ms'):,.0f}",
                 f"{_median(rounds, 'memory_mb'):,.0f}",
                 f"{sum(measured.lost for measured in rounds):,}",
                 f"{sum(measured.refused for measured in rounds):,}",
@@ -305,8 +319,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     number = partial(parser.add_argument, type=int)
     number("--rounds", default=5)
-    number("--spans", default=24_000, help="spans of a measurement")
-    number("--peer-spans", default=1200, help="the same for peers, which take longer")
+    number("--spans", default=24_576, help="spans of a measurement; peers, which take longer, get a part of them")
     number("--batch", default=512, help="spans of a request")
     number("--trace", default=SPANS_OF_TRACE, help="spans of a trace")
     number("--prompt-bytes", default=2048)

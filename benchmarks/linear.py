@@ -144,13 +144,13 @@ def _once(system: System, postgres: Cluster, url: str, shape: Shape) -> Measured
     ]
     log = postgres.folder / "linear.log"
     with system.running(url, log) as server, psycopg.connect(url, autocommit=True) as asker:
-        send(server.url, warm, dict(server.headers), senders=1)
+        send(server.urls, warm, dict(server.headers), senders=1)
         until(asker, system.pending_sql, 0)
-        used = cpu_s(server.pid) + cpu_s(postgres.pid)
-        with watched(server.pid) as peak:
-            sent = send(server.url, bodies, dict(server.headers))
+        used = cpu_s(*server.pids) + cpu_s(postgres.pid)
+        with watched(*server.pids) as peak:
+            sent = send(server.urls, bodies, dict(server.headers))
             until(asker, system.pending_sql, 0)
-        used = cpu_s(server.pid) + cpu_s(postgres.pid) - used
+        used = cpu_s(*server.pids) + cpu_s(postgres.pid) - used
     return Measured(
         spans_a_second=sent.accepted / sent.seconds,
         cpu_us=1e6 * used / max(1, sent.accepted),
@@ -163,7 +163,7 @@ def _fill(system: System, postgres: Cluster, url: str, rows: int) -> int:
     """See to it that the hot tables hold about *rows* rows; return how many they do."""
     requests, expected = requests_of(Shape(spans=SEED_SPANS, seed=rows))
     with system.running(url, postgres.folder / "linear.log") as server:
-        send(server.url, [system.body_of(request) for request in requests], dict(server.headers))
+        send(server.urls, [system.body_of(request) for request in requests], dict(server.headers))
         with psycopg.connect(url, autocommit=True) as connection:
             until(connection, system.pending_sql, 0)
     with psycopg.connect(url, autocommit=True) as connection:

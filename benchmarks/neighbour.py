@@ -132,15 +132,15 @@ def main() -> None:
         beside: list[list[float]] = []
         quiet, noisy = Counter[str](), Counter[str]()
         with ours("protobuf", 1).running(url, postgres.folder / "gateway.log") as gateway:
-            _quiet(gateway.url, keys["quiet"], 3)
+            _quiet(gateway.urls[0], keys["quiet"], 3)
             for number in range(2 * options.rounds):
                 is_noisy = number % 4 in (1, 2)
                 stop, answers = spawn.Event(), spawn.Queue()
-                noise = spawn.Process(target=_noise, args=(gateway.url, keys["noisy"], stop, answers), daemon=True)
+                noise = spawn.Process(target=_noise, args=(gateway.urls[0], keys["noisy"], stop, answers), daemon=True)
                 if is_noisy:
                     noise.start()
                     time.sleep(3)
-                found, told = _quiet(gateway.url, keys["quiet"], options.seconds)
+                found, told = _quiet(gateway.urls[0], keys["quiet"], options.seconds)
                 quiet += told
                 if is_noisy:
                     stop.set()

@@ -5,33 +5,47 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
+_AT_REST = 0.05
+"""Seconds of CPU in a second."""
+_RESTS_WITHIN_S = 60.0
 
 
-def cpu_s(root: int) -> float:
-    """Return the CPU time of the process *root* and of all below it, those that ended included."""
-    return sum(_stat(pid)[1] for pid in tree(root)) / _TICKS_A_SECOND
+def cpu_s(*roots: int) -> float:
+    """Return the CPU time of the processes *roots* and of all below them, those that ended included."""
+    return sum(_stat(pid)[1] for pid in tree(*roots)) / _TICKS_A_SECOND
 
 
-def memory_mb(root: int) -> float:
-    """Return the memory of *root* and of all below it; what they share counts once."""
+def memory_mb(*roots: int) -> float:
+    """Return the memory of *roots* and of all below them; what they share counts once."""
     found = 0
-    for pid in tree(root):
+    for pid in tree(*roots):
         with contextlib.suppress(OSError), (_PROC / str(pid) / "smaps_rollup").open() as lines:
             found += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
     return found / 1024
 
 
-def tree(root: int) -> list[int]:
-    """Return *root* and all processes below it."""
+def rest(*roots: int) -> None:
+    """Wait until *roots* and all below them do nothing: they have started, and cleared up after what was before."""
+    until, used = time.monotonic() + _RESTS_WITHIN_S, cpu_s(*roots)
+    while time.monotonic() < until:
+        time.sleep(1.0)
+        used, before = cpu_s(*roots), used
+        if used - before < _AT_REST:
+            return
+
+
+def tree(*roots: int) -> list[int]:
+    """Return *roots* and all processes below them."""
     below: dict[int, list[int]] = {}
     for folder in _PROC.iterdir():
         if folder.name.isdigit():
             below.setdefault(_stat(int(folder.name))[0], []).append(int(folder.name))
-    found = [root]
+    found = list(roots)
     for pid in found:
         found += below.get(pid, [])
     return found

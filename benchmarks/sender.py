@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -51,6 +52,8 @@ class _Http:
         self._path, self._headers = parts.path, dict(headers)
 
     def send(self, data: bytes) -> tuple[str, int]:
+        if self._is_ended():
+            self._connection.close()
         try:
             self._connection.request("POST", self._path, data, self._headers)
             response = self._connection.getresponse()
@@ -61,6 +64,11 @@ class _Http:
         if response.status != http.HTTPStatus.OK:
             return str(response.status), 0
         return "ok", _rejected(body, is_json="json" in response.headers.get("Content-Type", ""))
+
+    def _is_ended(self) -> bool:
+        """Tell whether the server has ended the connection, as uvicorn does after 5 s without a request."""
+        socket = self._connection.sock
+        return socket is not None and bool(select.select([socket], [], [], 0)[0])
 
 
 class _Grpc:
@@ -87,18 +95,21 @@ def _rejected(body: bytes, *, is_json: bool) -> int:
 
 
 def send(
-    url: str,
+    urls: Sequence[str],
     bodies: Iterable[Body],
     headers: Mapping[str, str],
     *,
     senders: int = 4,
     spans_a_second: float | None = None,
 ) -> Sent:
-    """Send all *bodies* to *url* (``grpc://`` or ``http://``), one after the other or *spans_a_second*; none twice."""
+    """Send all *bodies*, one after the other or *spans_a_second*; none twice.
+
+    Each sender has one connection, to one of *urls* (``grpc://`` or ``http://``) in turn.
+    """
     todo, lock, sent = iter(bodies), threading.Lock(), Sent()
     due = time.perf_counter()
 
-    def work() -> None:
+    def work(url: str) -> None:
         nonlocal due
         way = _way(url, headers)
         while True:
@@ -119,7 +130,7 @@ def send(
                 sent.accepted += taken
                 sent.refused += body.spans - taken
 
-    threads = [threading.Thread(target=work) for _ in range(senders)]
+    threads = [threading.Thread(target=work, args=(urls[number % len(urls)],)) for number in range(senders)]
     began = time.perf_counter()
     for thread in threads:
         thread.start()

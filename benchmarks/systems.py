@@ -31,9 +31,10 @@ GZIP = {**PROTOBUF, "Content-Encoding": "gzip"}
 class Running:
     """A server that takes requests."""
 
-    pid: int
-    """Root of its processes."""
-    url: str
+    pids: tuple[int, ...]
+    """Roots of its processes."""
+    urls: tuple[str, ...]
+    """Where requests go; senders take them in turn."""
     headers: Mapping[str, str]
 
 
@@ -47,13 +48,15 @@ class System:
     """Given the database's URI and a log file."""
     spans_sql: str
     cost_sql: str
-    """Sum of all costs in USD."""
+    """Sum of all costs in USD, as it tells them for traces."""
     pending_sql: str = "SELECT 0"
     """How much is still to be done with what is stored."""
     body_of: Callable[..., Body] = protobuf
     compressed: bool = False
     version: Callable[[], str] = field(default=lambda: "")
     is_peer: bool = False
+    part: float = 1.0
+    """How much of the workload it gets: what takes long gets less."""
 
     @contextmanager
     def running(self, url: str, log: Path) -> Iterator[Running]:
@@ -69,7 +72,10 @@ def ours(way: str, workers: int, **settings: str) -> System:
 
     def start(url: str, log: Path) -> Iterator[Running]:
         key = otel_obs("keys", "create", "--org", "default", "--scope", "ingest", "--name", "bench", url=url).strip()
-        ports = {"OTEL_OBS_GRPC_ENDPOINT": f"127.0.0.1:{_free()}", "OTEL_OBS_HTTP_ENDPOINT": f"127.0.0.1:{_free()}"}
+        ports = {
+            "OTEL_OBS_GRPC_ENDPOINT": f"127.0.0.1:{free_port()}",
+            "OTEL_OBS_HTTP_ENDPOINT": f"127.0.0.1:{free_port()}",
+        }
         environment = {
             "OTEL_OBS_DATABASE_URL": url,
             "OTEL_OBS_AUTH": "keys",
@@ -80,12 +86,12 @@ def ours(way: str, workers: int, **settings: str) -> System:
         }
         grpc, http = ports.values()
         command = [str(python), "-m", "otel_obs", "gateway"]
-        with _started(command, environment, log, f"http://{http}/readyz") as pid:
+        with started(command, environment, log, f"http://{http}/readyz") as pid:
             target = f"grpc://{grpc}" if way == "grpc" else f"http://{http}/v1/traces"
-            yield Running(pid=pid, url=target, headers={**headers, "Authorization": f"Bearer {key}"})
+            yield Running(pids=(pid,), urls=(target,), headers={**headers, "Authorization": f"Bearer {key}"})
 
     return System(
-        name=f"otel_obs, {named}, {workers} process{'es' if workers > 1 else ''}",
+        name=f"otel_obs, {named}, {of_processes(workers)}",
         database=f"bench_{way}_{workers}",
         start=start,
         spans_sql="SELECT count(*) FROM otel_obs.event_logs",
@@ -95,67 +101,6 @@ def ours(way: str, workers: int, **settings: str) -> System:
         compressed=way == "gzip",
         version=lambda: _said_by(python),
     )
-
-
-def mlflow() -> System:
-    """Return MLflow's tracking server."""
-
-    def start(url: str, log: Path) -> Iterator[Running]:
-        port = _free()
-        command = [
-            _program("mlflow", "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port),
-            "--backend-store-uri", url.replace("://", "+psycopg2://", 1),
-            "--artifacts-destination", str(log.with_suffix("")),
-        ]  # fmt: skip
-        with _started(command, {"MLFLOW_DISABLE_TELEMETRY": "true"}, log, f"http://127.0.0.1:{port}/health") as pid:
-            headers = {**PROTOBUF, "x-mlflow-experiment-id": "0"}
-            yield Running(pid=pid, url=f"http://127.0.0.1:{port}/v1/traces", headers=headers)
-
-    return System(
-        name="MLflow",
-        database="bench_mlflow",
-        start=start,
-        spans_sql="SELECT count(*) FROM spans",
-        cost_sql="SELECT coalesce(sum(value), 0) FROM span_metrics WHERE key = 'total_cost'",
-        version=lambda: _version_in("mlflow", "mlflow"),
-        is_peer=True,
-    )
-
-
-def phoenix() -> System:
-    """Return Arize Phoenix."""
-
-    def start(url: str, log: Path) -> Iterator[Running]:
-        port = _free()
-        environment = {
-            "PHOENIX_SQL_DATABASE_URL": url,
-            "PHOENIX_HOST": "127.0.0.1",
-            "PHOENIX_PORT": str(port),
-            "PHOENIX_GRPC_PORT": str(_free()),
-            "PHOENIX_TELEMETRY_ENABLED": "false",
-            "PHOENIX_WORKING_DIR": str(log.with_suffix("")),
-        }
-        command = [_program("arize-phoenix", "phoenix"), "serve"]
-        with _started(command, environment, log, f"http://127.0.0.1:{port}/healthz") as pid:
-            yield Running(pid=pid, url=f"http://127.0.0.1:{port}/v1/traces", headers=PROTOBUF)
-
-    return System(
-        name="Arize Phoenix",
-        database="bench_phoenix",
-        start=start,
-        spans_sql="SELECT count(*) FROM spans",
-        cost_sql="SELECT coalesce(sum(total_cost), 0) FROM span_costs",
-        version=lambda: _version_in("arize-phoenix", "arize-phoenix"),
-        is_peer=True,
-    )
-
-
-def install(package: str, *, also: tuple[str, ...] = ()) -> None:
-    """Install a peer into an environment of its own, once."""
-    home = PEERS / package
-    if not (home / "bin" / "pip").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        subprocess.run([home / "bin" / "pip", "install", "--quiet", package, *also], check=True)
 
 
 @cache
@@ -177,13 +122,9 @@ def _said_by(python: Path) -> str:
     )
 
 
-def _program(package: str, name: str) -> str:
-    return str(PEERS / package / "bin" / name)
-
-
-def _version_in(environment: str, package: str) -> str:
-    code = f"from importlib.metadata import version; print(version({package!r}))"
-    return subprocess.check_output([PEERS / environment / "bin" / "python", "-c", code], text=True).strip()
+def of_processes(count: int) -> str:
+    """Return such as ``2 processes``."""
+    return f"{count} process{'es' if count > 1 else ''}"
 
 
 def otel_obs(*arguments: str, url: str) -> str:
@@ -196,14 +137,16 @@ def _clean() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PG"))}
 
 
-def _free() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 @contextmanager
-def _started(command: list[str], environment: Mapping[str, str], log: Path, ready: str) -> Iterator[int]:
+def started(command: list[str], environment: Mapping[str, str], log: Path, ready: str) -> Iterator[int]:
+    """Give the process of a program that answers at *ready*; it ends with the context."""
     with log.open("a") as output:
         process = subprocess.Popen(
             command, env={**_clean(), **environment}, stdout=output, stderr=output, cwd=log.parent

@@ -45,11 +45,11 @@ MODELS = (
     ("gpt-4o", "openai", 2.5, 10.0),
     ("gpt-4o-mini", "openai", 0.15, 0.6),
     ("gpt-4.1-mini", "openai", 0.4, 1.6),
-    ("claude-sonnet-4-20250514", "anthropic", 3.0, 15.0),
-    ("claude-3-5-haiku-20241022", "anthropic", 0.8, 4.0),
+    ("claude-sonnet-4-5-20250929", "anthropic", 3.0, 15.0),
+    ("claude-haiku-4-5-20251001", "anthropic", 1.0, 5.0),
     ("gemini-2.5-flash", "gcp.gemini", 0.3, 2.5),
 )
-"""Model, provider, USD for a million input and output tokens."""
+"""Model, provider, USD for a million input and output tokens: models that are in everybody's list of prices."""
 AGENTS = ("planner", "researcher", "coder", "reviewer", "support-triage", "sql-analyst", "summarizer", "router")
 TOOLS = ("web_search", "sql_query", "read_file", "send_email", "calculator", "vector_lookup")
 WORKFLOWS = ("support_ticket", "invoice_audit", "weekly_report", "code_review", "lead_enrichment")
