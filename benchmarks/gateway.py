@@ -250,7 +250,7 @@ def until(connection: psycopg.Connection, sql: str, wanted: float) -> float:
 
 
 def _compressed(body: Body) -> Body:
-    return Body(data=gzip.compress(body.data, 6, mtime=0), spans=body.spans)
+    return replace(body, data=gzip.compress(body.data, 6, mtime=0))
 
 
 def _shape(options: argparse.Namespace, system: System, *, seed: int) -> Shape:

@@ -9,7 +9,7 @@ import select
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -104,17 +104,21 @@ def send(
 ) -> Sent:
     """Send all *bodies*, one after the other or *spans_a_second*; none twice.
 
-    Each sender has one connection, to one of *urls* (``grpc://`` or ``http://``) in turn.
+    Each sender has one connection, to one of *urls* (``grpc://`` or ``http://``) in turn. What one service sends goes to
+    one of them, as it does where connections last.
     """
-    todo, lock, sent = iter(bodies), threading.Lock(), Sent()
+    todo: list[list[Body]] = [[] for _ in urls]
+    for body in bodies:
+        todo[body.service % len(urls)].append(body)
+    lock, sent = threading.Lock(), Sent()
     due = time.perf_counter()
 
-    def work(url: str) -> None:
+    def work(url: str, mine: Iterator[Body]) -> None:
         nonlocal due
         way = _way(url, headers)
         while True:
             with lock:
-                body, at = next(todo, None), due
+                body, at = next(mine, None), due
                 due += body.spans / spans_a_second if body is not None and spans_a_second else 0.0
             if body is None:
                 return
@@ -130,7 +134,8 @@ def send(
                 sent.accepted += taken
                 sent.refused += body.spans - taken
 
-    threads = [threading.Thread(target=work, args=(urls[number % len(urls)],)) for number in range(senders)]
+    shares = [(url, iter(share)) for url, share in zip(urls, todo, strict=True)]
+    threads = [threading.Thread(target=work, args=shares[number % len(shares)]) for number in range(senders)]
     began = time.perf_counter()
     for thread in threads:
         thread.start()

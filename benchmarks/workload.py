@@ -70,6 +70,8 @@ class Body:
 
     data: bytes
     spans: int
+    service: int
+    """Which process sends it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,7 +133,7 @@ def requests_of(shape: Shape) -> tuple[list[ExportTraceServiceRequest], Expected
 
 def protobuf(request: ExportTraceServiceRequest) -> Body:
     """Return *request* as OTLP's protobuf."""
-    return Body(data=request.SerializeToString(), spans=_spans_in(request))
+    return Body(data=request.SerializeToString(), spans=_spans_in(request), service=_service_of(request))
 
 
 def otlp_json(request: ExportTraceServiceRequest) -> Body:
@@ -141,7 +143,8 @@ def otlp_json(request: ExportTraceServiceRequest) -> Body:
         for scope in resource["scopeSpans"]:
             for span in scope["spans"]:
                 span.update({key: base64.b64decode(span[key]).hex() for key in _IDS if key in span})
-    return Body(data=json.dumps(found, separators=(",", ":")).encode(), spans=_spans_in(request))
+    data = json.dumps(found, separators=(",", ":")).encode()
+    return Body(data=data, spans=_spans_in(request), service=_service_of(request))
 
 
 _IDS = ("traceId", "spanId", "parentSpanId")
@@ -149,6 +152,11 @@ _IDS = ("traceId", "spanId", "parentSpanId")
 
 def _spans_in(request: ExportTraceServiceRequest) -> int:
     return sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans)
+
+
+def _service_of(request: ExportTraceServiceRequest) -> int:
+    names = (item.value.string_value for item in request.resource_spans[0].resource.attributes)
+    return int(next(names).rpartition("-")[2])
 
 
 def _end_some(under_way: list[_Made], waiting: list[_Made], count: int) -> None:
@@ -199,7 +207,8 @@ def _trace(
     common = {
         "workspace.id": f"ws-{int(200 * random.random() ** 2):03}",
         "user.id": f"user-{random.randrange(5000):04}",
-        "session.id": f"sess-{number // 3:06}",
+        # Three traces, of one service.
+        "session.id": f"sess-{number // (3 * SERVICES) * SERVICES + number % SERVICES:06}",
     }
     run_id = f"run-{random.randbytes(8).hex()}"
     root, now, workflow = random.randbytes(8), start + 2_000_000, random.choice(WORKFLOWS)
