@@ -104,7 +104,7 @@ def send(
 ) -> Sent:
     """Send all *bodies*, one after the other or *spans_a_second*; none twice.
 
-    Each sender has one connection, to one of *urls* (``grpc://`` or ``http://``) in turn. What one service sends goes to
+    Each sender has one connection, to one of *urls* (``grpc://`` or ``http://``) in turn. What a service sends goes to
     one of them, as it does where connections last.
     """
     todo: list[list[Body]] = [[] for _ in urls]
