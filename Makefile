@@ -132,7 +132,7 @@ fuzz: install
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: 'atheris>=2.3'
 	$(BIN)/python -m tests.chaos.fuzz $(MINUTES)
 
-# Our gateway, PostgreSQL's limit, MLflow and Phoenix side by side: the peers are installed into build/ first.
+# Our gateway, PostgreSQL's limit, MLflow and Phoenix side by side: the peers are installed into build/ first.  About 25 minutes.
 bench: install
 	$(BIN)/python -m benchmarks.gateway --peers --write
 
