@@ -4,10 +4,12 @@
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 
 -- name: become_reader
--- All of it ends with the transaction.
+-- All of it ends with the transaction. Many weeks make a plan that is dear enough for JIT, which then takes longer than
+-- what it is to speed up.
 SELECT set_config('otel_obs.organization_id', %(organization_id)s, true),
     set_config('otel_obs.workspace_id', %(workspace_id)s, true),
     set_config('statement_timeout', %(statement_timeout)s, true),
+    set_config('jit', 'off', true),
     set_config('role', 'otel_obs_reader', true);
 
 -- name: give_up_after
