@@ -78,7 +78,9 @@ def costs(
 
 def ask(connection: psycopg.Connection, by: Sequence[str], asked: Mapping[str, Any]) -> Costs:
     """Return the groups and their total, which comes first and has no keys."""
-    rows = [CostRow(*row) for row in connection.execute(_COSTS["costs"], {**asked, "by": list(by)}).fetchall()]
+    found = connection.execute(_COSTS["costs"], {**asked, "by": list(by)}).fetchall()
+    places = [KEYS.index(key) for key in by]
+    rows = [CostRow([row[place] for place in places], *row[len(KEYS) :]) for row in found]
     if not rows or not rows[0].calls:
         return Costs(by=by, rows=[], total=CostRow([], 0, 0, None, None, None, None, None, None, 0, 0, 0))
     total = rows[0]._replace(keys=[])
