@@ -101,6 +101,7 @@ def _sought(statement: str, asked: Mapping[str, Any]) -> Search:
         asked=asked,
         after=("after_time", "after_trace", "after_event"),
         limit=asked["limit"],
+        newest_first=True,
     )
 
 

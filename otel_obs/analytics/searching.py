@@ -7,8 +7,8 @@ months: such a search goes back piece by piece, and its answer says how far it c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from psycopg.errors import QueryCanceled
 
 from otel_obs.analytics.filters import Page, cursor, page_of
 from otel_obs.errors import SearchTooLongError
+from otel_obs.postgres.partitions import WEEK, week_of
 from otel_obs.postgres.reading import rows, within
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ class Search:
     after: Sequence[str]
     """Names of the parameters that say after which row: ``after_time``, and those of its ids."""
     limit: int
+    newest_first: bool = False
+    """The newest weeks are asked for alone first. Most lists are full then, and to plan a statement for each week of a
+    period takes longer than to read it; not so where it asks all weeks in any case."""
 
 
 def search(
@@ -90,26 +94,45 @@ def search(
         SearchTooLongError: the page was to be whole, and cannot be in that time.
         psycopg.errors.QueryCanceled: not even one row can be looked at in that time.
     """
-    ends = time.monotonic() + patience.seconds
-    goes_on = any(sought.asked[name] == "" for name in sought.after)
-    if patience.seconds > 0 and not goes_on:
+    began = time.monotonic()
+    outright_s = min(_OUTRIGHT_S, patience.seconds)
+    found: list[_T] = []
+    asked: dict[str, Any] = dict(sought.asked)
+    if outright_s > 0 and not any(asked[name] == "" for name in sought.after):
         try:
-            with within(connection, min(_OUTRIGHT_S, patience.seconds)):
-                return Found(*_fields(page_of(_ask(connection, sought, sought.asked, kind), sought.limit, place_of)))
+            with within(connection, outright_s):
+                for since in _back(sought):
+                    piece = {**asked, "since": since, "limit": sought.limit - len(found)}
+                    found += _ask(connection, sought, piece, kind)
+                    if len(found) > sought.limit or since == asked["since"]:
+                        return Found(*_fields(page_of(found, sought.limit, place_of)))
+                    asked = {**asked, "until": since, **_after(sought, since)}
+                    if time.monotonic() >= began + outright_s:
+                        break
         except QueryCanceled:
             pass
-    return _walk(connection, sought, kind, place_of, patience, ends)
+    return _walk(connection, replace(sought, asked=asked), found, kind, place_of, patience, began + patience.seconds)
+
+
+def _back(sought: Search) -> Iterator[datetime]:
+    """Yield where to look from: the newest week, or two where that has hardly begun, and all of the period."""
+    since: datetime = sought.asked["since"]
+    newest = week_of(_until(sought.asked) - WEEK / 2)
+    if sought.newest_first and newest > since:
+        yield newest
+    yield since
 
 
 def _walk(
     connection: psycopg.Connection,
     sought: Search,
+    found: list[_T],
     kind: type[_T],
     place_of: Callable[[_T], Sequence[Any]],
     patience: Patience,
     ends: float,
 ) -> Found[_T]:
-    found: list[_T] = []
+    """Return a page that begins with what is *found* already."""
     asked: dict[str, Any] = dict(sought.asked)
     searched_to: datetime | None = None
     size = _FIRST
@@ -137,9 +160,13 @@ def _walk(
 
 def _reach(connection: psycopg.Connection, sought: Search, asked: _Asked, size: int) -> datetime | None:
     """Return how far back *size* rows reach; None: to the beginning."""
-    until = asked["until"] if asked["after_time"] is None else min(asked["until"], asked["after_time"])
-    row = connection.execute(sought.steps, {**asked, "until": until, "size": size}).fetchone()
+    row = connection.execute(sought.steps, {**asked, "until": _until(asked), "size": size}).fetchone()
     return None if row is None else row[0]
+
+
+def _until(asked: _Asked) -> datetime:
+    until: datetime = asked["until"]
+    return until if asked["after_time"] is None else min(until, asked["after_time"])
 
 
 def _ask(connection: psycopg.Connection, sought: Search, asked: _Asked, kind: type[_T]) -> list[_T]:

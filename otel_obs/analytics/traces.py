@@ -257,9 +257,10 @@ def trace(
         raise InvalidQueryError(f"limit: a whole number from 1 to {MAX_NODES} is expected")
     (position,) = place(cursor, count)
     asked = {"organization_id": organization_id, "trace_id": trace_id}
-    found = rows(connection, _TRACES["trace_nodes"], asked, TraceNode)
-    if not found or not trace_id:
+    extent = connection.execute(_TRACES["extent_of_trace"], asked).fetchone() if trace_id else None
+    if extent is None or extent[0] is None:
         raise NotFoundError
+    found = rows(connection, _TRACES["trace_nodes"], {**asked, "first": extent[0], "last": extent[1]}, TraceNode)
     first = position or 0
     nodes = _placed(found)[first : first + limit]
     more = None if first + limit >= len(found) else next_after(first + limit)

@@ -151,6 +151,29 @@ def test_what_is_found_soon_is_found_outright(world: World) -> None:
     assert (len(found.items), found.next_cursor, found.searched_to) == (4, None, None)
 
 
+@pytest.mark.parametrize(
+    ("find", "days"), [(events.events, 11), (events.scores, 11), (traces.search, 60), (agents.conversations, 60)]
+)
+def test_lists_of_events_are_planned_for_the_newest_weeks_first(
+    find: Find, days: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would be for each week of the period; what tells of other weeks in any case is asked for at once."""
+    since: list[datetime] = []
+
+    class Noting(psycopg.Cursor[Any]):
+        def execute(self, query: Any, params: Any = None, **more: Any) -> Any:
+            if isinstance(params, dict) and "after_time" in params:
+                since.append(params["since"])
+            return super().execute(query, params, **more)
+
+    with read_as(world.connection, Reader(organization_id="acme")):
+        monkeypatch.setattr(world.connection, "cursor_factory", Noting)
+        find(world.connection, _filters(), limit=5)
+
+    assert NOW - since[0] <= timedelta(days=days)
+    assert (since[0] == SINCE) == (days == 60)
+
+
 def test_a_file_is_whole_or_is_none(world: World) -> None:
     (whole,) = _pages(world, traces.search, _filters(min_cost_cents=900), 50, FOR_A_FILE)
 

@@ -146,6 +146,15 @@ FROM (
 ) AS newest
 GROUP BY newest.trace_state;
 
+-- name: extent_of_trace
+-- When its first event and its last one began: whoever asks for more names these, and is planned for their weeks alone.
+SELECT min(e."timestamp"), max(e."timestamp")
+FROM (
+    SELECT "timestamp" FROM event_logs
+    WHERE organization_id = %(organization_id)s AND trace_id = %(trace_id)s
+    OFFSET 0 -- else each end is planned for by itself, in each week
+) AS e;
+
 -- name: trace_nodes
 -- Everything of one trace, each event with the call that is counted on it, in the order of the start.
 SELECT e."timestamp" AS started_at, e.span_id, e.event_id, e.parent_span_id, e.event_type,
@@ -157,10 +166,12 @@ SELECT e."timestamp" AS started_at, e.span_id, e.event_id, e.parent_span_id, e.e
     EXISTS (
         SELECT FROM span_contents AS c
         WHERE c.organization_id = e.organization_id AND c.trace_id = e.trace_id AND c.event_id = e.event_id
+            AND c."timestamp" BETWEEN %(first)s AND %(last)s
     ) AS has_content
 FROM event_logs AS e
-LEFT JOIN model_cost_logs AS m USING (organization_id, "timestamp", trace_id, event_id)
-WHERE e.organization_id = %(organization_id)s AND e.trace_id = %(trace_id)s
+LEFT JOIN model_cost_logs AS m ON m.organization_id = e.organization_id AND m."timestamp" = e."timestamp"
+    AND m.trace_id = e.trace_id AND m.event_id = e.event_id AND m."timestamp" BETWEEN %(first)s AND %(last)s
+WHERE e.organization_id = %(organization_id)s AND e.trace_id = %(trace_id)s AND e."timestamp" BETWEEN %(first)s AND %(last)s
 ORDER BY e."timestamp", e.latency_ms DESC NULLS LAST, e.event_id;
 
 -- name: event_of_trace
