@@ -94,10 +94,11 @@ FROM generate_series(%(first)s::bigint, %(last)s) AS n, {_WHO},
 _RUNS = f"""
 INSERT INTO agent_trace_history (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp",
     received_at, agent_id, agent_name, flow_id, status, latency_ms, execution_nodes, input_tokens, output_tokens,
-    cost_cents)
+    cost_cents, environment)
 SELECT 'acme', 'ws' || w, 'user' || mod(h * 31 + w, 20000), md5(t::text), substr(md5('workflow' || n), 1, 16),
     substr(md5('workflow' || n), 1, 16), at, at, 'agent' || a, 'Agent', 'flow' || mod(a, 20),
-    CASE WHEN mod(t, 60) = 0 THEN 'error' ELSE 'unset' END, took * 8, '[]', 20000, 1500, 4
+    CASE WHEN mod(t, 60) = 0 THEN 'error' ELSE 'unset' END, took * 8, '[]', 20000, 1500, 4,
+    CASE WHEN mod(t, 10) = 0 THEN 'staging' ELSE 'production' END
 FROM generate_series((%(first)s::bigint + 9) / 10 * 10, %(last)s, 10) AS n, {_WHO}
 """  # noqa: S608
 _TENANTS = """
@@ -247,6 +248,9 @@ def questions(found: World) -> dict[str, tuple[Question, Question]]:
         "the same of the organization": indexed(lambda connection: metrics.get_system_metrics(connection, month)),
         "runs of agents of a week, with latency": indexed(
             lambda connection: agents.agents(connection, found.filters(7))
+        ),
+        "runs of agents of a month in one environment": indexed(
+            lambda connection: agents.agents(connection, replace(month, environment="staging"))
         ),
         "errors of a week, by type and node": indexed(
             lambda connection: errors.get_error_logs(connection, found.filters(7))

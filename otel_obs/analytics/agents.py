@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
 
@@ -88,7 +88,7 @@ def agents(
         InvalidQueryError: *limit* or *cursor* makes no sense.
     """
     (agent_id,) = place(cursor, word)
-    asked = {**filters.parameters, "limit": checked_limit(limit), "after_agent": agent_id, "most": None}
+    asked = {**_asked(connection, filters), "limit": checked_limit(limit), "after_agent": agent_id, "most": None}
     return page_of(rows(connection, _AGENTS["agents"], asked, Agent), limit, lambda row: (row.agent_id,))
 
 
@@ -98,7 +98,7 @@ def foremost(connection: psycopg.Connection, filters: Filters, most: Most = "cos
     Raises:
         InvalidQueryError: *limit* makes no sense.
     """
-    asked = {**filters.parameters, "limit": checked_limit(limit), "after_agent": None, "most": most}
+    asked = {**_asked(connection, filters), "limit": checked_limit(limit), "after_agent": None, "most": most}
     return rows(connection, _AGENTS["agents"], asked, Agent)[:limit]
 
 
@@ -111,13 +111,20 @@ def runs(
         NotFoundError: there is no such agent, or none that the reader may see.
         InvalidQueryError: *limit* or *cursor* makes no sense.
     """
-    asked = after(replace(filters, agent_id=agent_id), limit, cursor)
+    asked = {**_asked(connection, filters), **after(replace(filters, agent_id=agent_id), limit, cursor)}
     found = rows(connection, _AGENTS["runs_of_agent"], asked, AgentRun)
     if not found:
         row = connection.execute(_AGENTS["agent_exists"], asked).fetchone()
         if row is None or not row[0]:
             raise NotFoundError
     return page_of(found, limit, lambda row: (row.started_at, row.trace_id, row.event_id))
+
+
+def _asked(connection: psycopg.Connection, filters: Filters) -> dict[str, Any]:
+    """Return the parameters of a question about runs."""
+    asked = filters.parameters
+    row = connection.execute(_AGENTS["has_undescribed"], asked).fetchone() if filters.environment else None
+    return {**asked, "has_undescribed": row is not None and row[0]}
 
 
 def conversations(

@@ -95,6 +95,7 @@ def run_row(event: EventRow, contents: Mapping[str, str]) -> AgentRunRow:
         input_tokens=None,
         output_tokens=None,
         cost_cents=None,
+        environment=event.environment or "",
     )
 
 

@@ -180,6 +180,8 @@ class AgentRunRow(NamedTuple):
     cost_cents: Decimal | None
     input_context_encrypted: bytes | None = None
     output_summary_encrypted: bytes | None = None
+    environment: str | None = None
+    """Of its event; ``''`` where that has none, None where this was not written: the event tells then."""
 
 
 class CheckRow(NamedTuple):

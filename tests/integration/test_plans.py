@@ -47,9 +47,9 @@ FROM event_logs
 """
 RUNS = """
 INSERT INTO agent_trace_history (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp",
-    received_at, agent_id, agent_name, status, execution_nodes)
+    received_at, agent_id, agent_name, status, execution_nodes, environment)
 SELECT organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp", received_at, agent_id, 'a',
-    status, '[]'
+    status, '[]', CASE WHEN latency_ms > 50 THEN 'production' END
 FROM event_logs
 """
 CONTENTS = """
@@ -99,7 +99,7 @@ ASKED: dict[str, Any] = {
     "rolled_days": [NOW.date()], "starts": [NOW - timedelta(hours=2)], "ends": [NOW],
     "first": NOW - timedelta(days=1), "last": NOW, "window": timedelta(seconds=8),
     "id": None, "after": None, "after_id": None, "budget_id": None, "min_calls": 20, "short_tokens": 150,
-    "arrivals": 100, "trace_ids": None, "size": 400, "most": "cost",
+    "arrivals": 100, "trace_ids": None, "size": 400, "most": "cost", "has_undescribed": True,
     "period_since": NOW - timedelta(days=1), "period_until": NOW,
     "ids": ["x"], "organization_ids": ["org1"], "workspace_ids": [None], "user_ids": [None], "agent_ids": [None],
     "model_names": [None],
@@ -180,3 +180,55 @@ def test_executions_are_counted_without_their_rows(filled: psycopg.Connection) -
     plan = _plan(filled, load("metrics")["executions"], {**ASKED, "since": NOW - timedelta(days=18)})
 
     assert any("Index Only Scan" in line and "workspace_id_timestamp_" in line for line in plan), "\n".join(plan)
+
+
+def test_runs_of_an_environment_are_found_without_their_events(filled: psycopg.Connection) -> None:
+    asked = {**ASKED, "environment": "production", "agent_id": "agent1"}
+
+    plans = {
+        (name, older): "\n".join(_plan(filled, load("agents")[name], {**asked, "has_undescribed": older}))
+        for name in ("agents", "runs_of_agent")
+        for older in (False, True)
+    }
+
+    assert {key for key, plan in plans.items() if "event_logs" in plan} == {
+        ("agents", True),
+        ("runs_of_agent", True),
+    }
+
+
+def test_errors_of_a_workspace_are_found_without_those_of_others(filled: psycopg.Connection) -> None:
+    plan = _plan(filled, load("events")["events"], {**ASKED, "workspace_id": "ws1", "status": "error"})
+
+    assert any("Index Cond" in line and "workspace_id" in line for line in plan), "\n".join(plan)
+    assert not any("Filter" in line and "status" in line for line in plan), "\n".join(plan)
+
+
+def test_a_trace_is_planned_for_its_own_weeks(filled: psycopg.Connection) -> None:
+    plan = "\n".join(_plan(filled, load("traces")["trace_nodes"], ASKED))
+
+    assert set(re.findall(r"(?:event_logs|model_cost_logs|span_contents)_(\d{8})", plan)) <= _weeks(ASKED)
+
+
+def _weeks(asked: dict[str, Any]) -> set[str]:
+    return {f"{partitions.week_of(asked[end]):%Y%m%d}" for end in ("first", "last")}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT FROM event_logs WHERE organization_id = 'org1'",
+        "SELECT FROM model_cost_logs WHERE organization_id = 'org1'",
+        "SELECT FROM agent_trace_history WHERE organization_id = 'org1'",
+        "SELECT FROM usage_rollups WHERE organization_id = 'org1'",
+    ],
+    ids=lambda statement: statement.split()[2],
+)
+def test_a_reader_is_planned_for_about_as_many_rows_as_there_are(statement: str, filled: psycopg.Connection) -> None:
+    """Rows that the policy lets pass: sorting, hashing and workers are chosen by their number."""
+    found = filled.execute(statement.encode()).rowcount
+    plan = _plan(filled, statement, {})
+
+    match = re.search(r"rows=(\d+)", plan[0])
+    assert match is not None
+    assert found / 4 < int(match[1]) < found * 4

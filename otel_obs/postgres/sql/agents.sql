@@ -1,29 +1,55 @@
+-- name: has_undescribed
+-- Whether runs of the period were written before they told their environment: those have to be asked for one by one,
+-- and a plan that may have to do so is a bad one for all.
+SELECT EXISTS (
+    SELECT FROM agent_trace_history
+    WHERE organization_id = %(organization_id)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
+        AND environment IS NULL
+);
+
 -- name: agents
 -- Agents with what they cost: own calls only, so that agents sum to the total. By their ids, or those with most first.
-SELECT a.agent_id, (array_agg(a.agent_name ORDER BY a."timestamp" DESC) FILTER (WHERE a.agent_name IS NOT NULL))[1] AS agent_name,
-    count(*) AS runs, count(*) FILTER (WHERE a.status = 'error') AS failed,
-    percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY a.latency_ms) AS latency_ms,
-    sum(a.input_tokens)::bigint AS input_tokens, sum(a.output_tokens)::bigint AS output_tokens,
-    sum(a.cost_cents) AS cost_cents, max(a."timestamp") AS last_run_at
-FROM agent_trace_history AS a
-WHERE a.organization_id = %(organization_id)s AND a."timestamp" >= %(since)s AND a."timestamp" < %(until)s
-    AND a.agent_id IS NOT NULL
-    AND (%(workspace_id)s::text IS NULL OR a.workspace_id = %(workspace_id)s)
-    AND (%(user_id)s::text IS NULL OR a.user_id = %(user_id)s)
-    AND (%(flow_id)s::text IS NULL OR a.flow_id = %(flow_id)s)
-    AND (%(agent_id)s::text IS NULL OR a.agent_id = %(agent_id)s)
-    AND (%(environment)s::text IS NULL OR EXISTS (
-        SELECT FROM event_logs AS e
-        WHERE e.organization_id = a.organization_id AND e.trace_id = a.trace_id AND e.event_id = a.event_id
-            AND e."timestamp" = a."timestamp" AND e.environment = %(environment)s))
-    AND (%(after_agent)s::text IS NULL OR a.agent_id > %(after_agent)s)
-GROUP BY a.agent_id
+-- Latencies are sorted agent by agent: percentiles beside the sums would have all runs sorted, on disk, and so would a
+-- name that is the newest.
+WITH found AS NOT MATERIALIZED (
+    SELECT a.*
+    FROM agent_trace_history AS a
+    WHERE a.organization_id = %(organization_id)s AND a."timestamp" >= %(since)s AND a."timestamp" < %(until)s
+        AND a.agent_id IS NOT NULL
+        AND (%(workspace_id)s::text IS NULL OR a.workspace_id = %(workspace_id)s)
+        AND (%(user_id)s::text IS NULL OR a.user_id = %(user_id)s)
+        AND (%(flow_id)s::text IS NULL OR a.flow_id = %(flow_id)s)
+        AND (%(agent_id)s::text IS NULL OR a.agent_id = %(agent_id)s)
+        AND (%(environment)s::text IS NULL OR a.environment = %(environment)s
+            OR (%(has_undescribed)s AND a.environment IS NULL AND (
+                SELECT e.environment FROM event_logs AS e
+                WHERE e.organization_id = a.organization_id AND e.trace_id = a.trace_id AND e.event_id = a.event_id
+                    AND e."timestamp" = a."timestamp" AND e."timestamp" >= %(since)s AND e."timestamp" < %(until)s
+            ) = %(environment)s))
+        AND (%(after_agent)s::text IS NULL OR a.agent_id > %(after_agent)s)
+), sums AS (
+    SELECT agent_id, count(*) AS runs, count(*) FILTER (WHERE status = 'error') AS failed,
+        array_agg(latency_ms) AS latencies, sum(input_tokens)::bigint AS input_tokens,
+        sum(output_tokens)::bigint AS output_tokens, sum(cost_cents) AS cost_cents, max("timestamp") AS last_run_at
+    FROM found
+    GROUP BY agent_id
+)
+SELECT s.agent_id, (
+        SELECT f.agent_name FROM found AS f
+        WHERE f.agent_id = s.agent_id AND f.agent_name IS NOT NULL
+        ORDER BY f."timestamp" DESC
+        LIMIT 1
+    ) AS agent_name, s.runs, s.failed, (
+        SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY latency_ms)
+        FROM unnest(s.latencies) AS latency_ms
+    ) AS latency_ms, s.input_tokens, s.output_tokens, s.cost_cents, s.last_run_at
+FROM sums AS s
 ORDER BY CASE %(most)s::text
-        WHEN 'cost' THEN coalesce(sum(a.cost_cents), 0)
-        WHEN 'runs' THEN count(*)
-        WHEN 'failed' THEN count(*) FILTER (WHERE a.status = 'error')
-        WHEN 'last' THEN extract(epoch FROM max(a."timestamp"))
-    END DESC, a.agent_id
+        WHEN 'cost' THEN coalesce(s.cost_cents, 0)
+        WHEN 'runs' THEN s.runs
+        WHEN 'failed' THEN s.failed
+        WHEN 'last' THEN extract(epoch FROM s.last_run_at)
+    END DESC, s.agent_id
 LIMIT %(limit)s + 1;
 
 -- name: runs_of_agent
@@ -36,10 +62,12 @@ WHERE a.organization_id = %(organization_id)s AND a."timestamp" >= %(since)s AND
     AND (%(workspace_id)s::text IS NULL OR a.workspace_id = %(workspace_id)s)
     AND (%(user_id)s::text IS NULL OR a.user_id = %(user_id)s)
     AND (%(status)s::text IS NULL OR a.status = %(status)s)
-    AND (%(environment)s::text IS NULL OR EXISTS (
-        SELECT FROM event_logs AS e
-        WHERE e.organization_id = a.organization_id AND e.trace_id = a.trace_id AND e.event_id = a.event_id
-            AND e."timestamp" = a."timestamp" AND e.environment = %(environment)s))
+    AND (%(environment)s::text IS NULL OR a.environment = %(environment)s
+        OR (%(has_undescribed)s AND a.environment IS NULL AND (
+            SELECT e.environment FROM event_logs AS e
+            WHERE e.organization_id = a.organization_id AND e.trace_id = a.trace_id AND e.event_id = a.event_id
+                AND e."timestamp" = a."timestamp" AND e."timestamp" >= %(since)s AND e."timestamp" < %(until)s
+        ) = %(environment)s))
     AND (%(after_time)s::timestamptz IS NULL
         OR (a."timestamp", a.trace_id, a.event_id)
             < (%(after_time)s::timestamptz, %(after_trace)s::text, %(after_event)s::text))

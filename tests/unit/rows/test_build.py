@@ -127,6 +127,18 @@ def test_a_summary_has_at_most_2000_characters() -> None:
     assert rows.run.output_summary == "é" * 2000
 
 
+@pytest.mark.parametrize(
+    ("resource", "environment"),
+    [({"deployment.environment.name": "staging"}, "staging"), ({"service.name": "tests"}, "")],
+    ids=["said", "not said"],
+)
+def test_a_run_tells_its_environment_and_that_nobody_said_any(resource: dict[str, str], environment: str) -> None:
+    rows = rows_of(make_span(agent("writer"), resource=resource))
+
+    assert rows.run is not None
+    assert rows.run.environment == environment
+
+
 def test_a_part_that_fits_is_stored_whole() -> None:
     (row,) = rows_of(make_span(), says("é" * 512)).contents
 
