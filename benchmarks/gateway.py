@@ -38,6 +38,7 @@ from benchmarks.workload import SPANS_OF_TRACE, Body, Expected, Shape, requests_
 from otel_obs.postgres import schema
 from otel_obs.postgres.account import home_of
 from otel_obs.postgres.embedded import EmbeddedPostgres
+from otel_obs.postgres.locks import FileLock
 
 LIMIT = "limit: rows made beforehand, COPY"
 WARM = 500
@@ -97,14 +98,17 @@ class Cluster:
 @contextmanager
 def cluster() -> Iterator[Cluster]:
     """Give a durable PostgreSQL of our own."""
-    # Sockets want short paths; the server goes when its last user has gone, a little later.
-    with tempfile.TemporaryDirectory(prefix="oo", dir="/tmp", ignore_cleanup_errors=True) as name:
+    # Sockets want short paths.
+    with tempfile.TemporaryDirectory(prefix="oo", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o711)
         with EmbeddedPostgres(folder) as url:
             _, home = home_of(folder)
             pid = int((home / "cluster" / "postmaster.pid").read_text().split()[0])
             yield Cluster(url, pid, folder)
+        # The server goes when its last user has gone, a little later.
+        with FileLock(folder / "supervisor.lock") as supervisor:
+            supervisor.exclusive(120)
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ NEVER_NOW = Schedule("0 2 29 2 *")
 
 @pytest.fixture
 def pool(database: str) -> Iterator[ConnectionPool]:
-    found = open_pool(database, wait_s=30)
+    found = open_pool(database, wait_s=30, statement_timeout_s=30)
     try:
         yield found
     finally:
@@ -54,7 +54,7 @@ def test_one_takes_the_lease_and_the_other_does_not(pool: ConnectionPool) -> Non
 
 
 def test_many_at_once_are_one(database: str) -> None:
-    pools = [open_pool(database, max_size=1, wait_s=30) for _ in range(4)]
+    pools = [open_pool(database, max_size=1, wait_s=30, statement_timeout_s=30) for _ in range(4)]
     barrier = threading.Barrier(len(pools))
     taken: list[bool] = []
 
