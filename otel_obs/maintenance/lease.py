@@ -57,6 +57,7 @@ class Lease:
         """
         asked = {"name": self._name, "holder": holder(), "ttl": self._lasts}
         with translated(), self._pool.connection() as connection:
+            connection.execute(_MAINTENANCE["make_lease"], asked)
             row = connection.execute(_MAINTENANCE["take_lease"], asked).fetchone()
         self._fence = None if row is None else row[0]
         return row is not None

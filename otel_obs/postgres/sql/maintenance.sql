@@ -1,9 +1,12 @@
+-- name: make_lease
+-- Whichever key is in the way of who comes second, it is there then.
+INSERT INTO maintenance_leases (name, fence, holder, expires_at) VALUES (%(name)s, 0, '', '-infinity')
+ON CONFLICT DO NOTHING;
+
 -- name: take_lease
 -- Who finds it expired takes it over; that waits for transactions of whoever had it.
-INSERT INTO maintenance_leases AS l (name, fence, holder, expires_at)
-VALUES (%(name)s, 1, %(holder)s, clock_timestamp() + %(ttl)s::interval)
-ON CONFLICT (name) DO UPDATE SET fence = l.fence + 1, holder = EXCLUDED.holder, expires_at = EXCLUDED.expires_at
-    WHERE l.expires_at <= clock_timestamp()
+UPDATE maintenance_leases SET fence = fence + 1, holder = %(holder)s, expires_at = clock_timestamp() + %(ttl)s::interval
+WHERE name = %(name)s AND expires_at <= clock_timestamp()
 RETURNING fence;
 
 -- name: lease
