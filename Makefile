@@ -43,8 +43,8 @@ test: install
 # what is tested of it there: the tests are found behind the installed package, and run where no source lies beside them.
 COMPILED := build/compiled
 COMPILED_PYTHON := $(COMPILED)/env/bin/python
-COMPILED_TESTS := unit/dialects unit/otlp unit/pipeline unit/pricing unit/rows unit/receiver unit/processor unit/instrumentation unit/test_tenancy.py \
-    unit/test_remembering.py unit/test_compiling.py contract acceptance/test_corpus.py acceptance/test_traps.py integration/test_bad_input.py
+COMPILED_TESTS := unit/dialects unit/otlp unit/pipeline unit/pricing unit/rows unit/receiver unit/processor \
+    unit/instrumentation unit/test_tenancy.py unit/test_remembering.py unit/test_compiling.py contract acceptance/test_corpus.py acceptance/test_traps.py integration/test_bad_input.py
 
 compiled: $(COMPILED_PYTHON)
 	$(COMPILED_PYTHON) -I -m otel_obs --version | grep compiled
@@ -132,7 +132,7 @@ fuzz: install
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: 'atheris>=2.3'
 	$(BIN)/python -m tests.chaos.fuzz $(MINUTES)
 
-# Our gateway, PostgreSQL's limit, MLflow and Phoenix side by side: the peers are installed into build/ first.  About 25 minutes.
+# Our gateway, PostgreSQL's limit, MLflow and Phoenix side by side: takes about 25 minutes, and installs into build/ first.
 bench: install
 	$(BIN)/python -m benchmarks.gateway --peers --write
 

@@ -57,8 +57,9 @@ COMPILED = (
     "otel_obs/rows/summary.py",
     "otel_obs/tenancy.py",
 )
-"""What a span goes through from its bytes to its rows. Rows themselves are not in it: who reads them from disk asks for
-the types of their columns, which compiled named tuples do not know."""
+"""What a span goes through from its bytes to its rows, and what an application's threads and its sender do for one most
+often: reading a provider's answer, measuring and encoding spans. Rows themselves are not in it: who reads them from
+disk asks for the types of their columns, which compiled named tuples do not know."""
 _SETUP = """
 from mypyc.build import mypycify
 from setuptools import setup

@@ -26,7 +26,7 @@ _IDS_KIND_TIMES_FLAGS: Final = struct.Struct("<2s16s2s8sBBBQBQ2sI")
 _IS_REMOTE_KNOWN, _IS_REMOTE = 0x100, 0x200
 _MAX_INT: Final = 2**63
 _MAX_NAMES, _MAX_TEXTS, _MAX_CHARACTERS = 512, 64, 64
-"""So many names of attributes are remembered, so many texts of each, and of each text so much at most: some 10 MB."""
+"""So many names of attributes are remembered, so many texts of each, and no longer ones: some 10 MB at most."""
 
 
 class _Unusual(Exception):  # noqa: N818  # no error: somebody else encodes it
@@ -140,9 +140,11 @@ _NAMES: dict[str, _Name] = {}
 
 
 def _name(key: str) -> _Name:
-    if len(_NAMES) >= _MAX_NAMES:
-        _NAMES.clear()
-    found = _NAMES[key] = _Name(key)
+    found = _Name(key)
+    if len(key) <= _MAX_CHARACTERS:
+        if len(_NAMES) >= _MAX_NAMES:
+            _NAMES.clear()
+        _NAMES[key] = found
     return found
 
 

@@ -26,7 +26,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otel_obs.processor.wire import _usual, encode
+from otel_obs.processor.wire import _NAMES, _usual, encode
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 INTS = st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 20_000)
@@ -92,8 +92,12 @@ def test_spans_are_written_as_opentelemetry_writes_them(descriptions: list[dict[
     assert ExportTraceServiceRequest.FromString(encode(spans)) == encode_spans(spans)
 
 
+RESOURCE = Resource({})
+
+
 def a_span(name: str, **attributes: Any) -> ReadableSpan:
-    return ReadableSpan(name, SpanContext(1, 2, is_remote=False), attributes=attributes, start_time=1, end_time=2)
+    context = SpanContext(1, 2, is_remote=False)
+    return ReadableSpan(name, context, resource=RESOURCE, attributes=attributes, start_time=1, end_time=2)
 
 
 def test_most_spans_are_not_left_to_opentelemetry() -> None:
@@ -107,6 +111,20 @@ def test_most_spans_are_not_left_to_opentelemetry() -> None:
 
     for ended in memory.get_finished_spans():
         assert _usual(ended).startswith(b"\x12")
+
+
+def test_what_is_remembered_of_attributes_has_bounds() -> None:
+    spans = [
+        a_span("one", **{f"name {number}": "text", "same": f"text {number}", "x" * number: "y" * number})
+        for number in range(1, 1000)
+    ]
+
+    assert ExportTraceServiceRequest.FromString(encode(spans)) == encode_spans(spans)
+    assert len(_NAMES) <= 512
+    assert max(map(len, _NAMES)) <= 64
+    for name in _NAMES.values():
+        assert len(name.texts) <= 64
+        assert all(len(text) <= 64 for text in name.texts)
 
 
 @pytest.mark.parametrize("value", ["\ud800", 2**63, object()], ids=["half a character", "a long number", "an object"])
