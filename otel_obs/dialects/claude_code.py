@@ -59,11 +59,15 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     return replace(reading, conversation_id=facts.text("gen_ai.conversation.id", "session.id"))
 
 
-def read_log(record: LogRecord, facts: Facts) -> Reading | None:
-    """Return what *record* means to Claude Code; None if it is not one of its records."""
-    if not is_claude_code(record.scope.name):
-        return None
-    name = record.event_name or facts.text("event.name") or ""
+def tells(scope: str, name: str, facts: Facts) -> bool:
+    """Tell whether a record of *scope* is one of Claude Code's."""
+    del name, facts
+    return is_claude_code(scope)
+
+
+def read_log(record: LogRecord, name: str, facts: Facts, contents: Contents) -> Reading:
+    """Return what *record*, an event called *name*, means to Claude Code."""
+    del record, contents
     reading = Reading(event_type="log", dialect="claude_code")
     if name.removeprefix("claude_code.") == "api_request":
         reading = replace(_call(facts, failed=False, has_output=False), event_type="log")

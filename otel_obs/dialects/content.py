@@ -115,6 +115,7 @@ _PREFIXES: tuple[tuple[str, Part | None], ...] = (
     ("embedding.embeddings.", None),
     ("embedding.text", None),
     ("message.contents.", "input"),
+    ("github.copilot.tool.parameters.", None),
 )
 _NOT_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.prompt.id"})
 _RAW_REQUEST = re.compile(

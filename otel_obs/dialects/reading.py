@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -9,6 +10,8 @@ from typing import NamedTuple, Protocol
 from otel_obs.dialects import (
     agent_framework,
     claude_code,
+    codex,
+    gemini_cli,
     gen_ai,
     google_adk,
     haystack,
@@ -51,6 +54,7 @@ class Dialect(Protocol):
 
 DIALECTS: tuple[Dialect, ...] = (
     claude_code,
+    gemini_cli,
     litellm,
     openlit,
     strands,
@@ -70,6 +74,25 @@ DIALECTS: tuple[Dialect, ...] = (
     gen_ai,
 )
 """In order of trust: the first dialect that recognises a span is believed; the general convention is last."""
+
+
+class LogDialect(Protocol):
+    """A module that reads the log records of one program."""
+
+    CONTENT: dict[str, Part | None]
+    """Names of attributes that hold content on its records only."""
+
+    def tells(self, scope: str, name: str, facts: Facts) -> bool:
+        """Tell whether a record of *scope*, an event called *name*, is one of the program's."""
+        ...
+
+    def read_log(self, record: LogRecord, name: str, facts: Facts, contents: Contents) -> Reading:
+        """Return what *record*, an event called *name*, means."""
+        ...
+
+
+LOG_DIALECTS: dict[str, LogDialect] = {"claude_code": claude_code, "codex": codex, "gemini_cli": gemini_cli}
+"""Programs that tell by records what they ask of models, each in words of its own."""
 
 
 class Kind(NamedTuple):
@@ -221,9 +244,12 @@ def read_log(record: LogRecord) -> Reading:
     """Return what *record* means; a record of no convention is a log."""
     names = tuple(record.attributes)
     facts = Facts(record.attributes, names_of(names))
-    contents = _layout_of_log(record.scope.name, names).contents(record.attributes)
-    name = record.event_name or facts.text("event.name") or ""
-    reading = claude_code.read_log(record, facts) or logs.read_log(record, name, facts, contents)
+    name = _event_name(record, facts)
+    program = _program(record.scope.name, name, facts)
+    contents = _layout_of_log(program, names).contents(record.attributes)
+    teller = LOG_DIALECTS.get(program)
+    read_as = logs.read_log if teller is None else teller.read_log
+    reading = read_as(record, name, facts, contents)
     part = event_part(name)
     parts = contents.parts if part is None else (Content(part, body_of(record.body)),)
     return replace(
@@ -240,6 +266,24 @@ def read_log(record: LogRecord) -> Reading:
     )
 
 
+_CALLSITE = re.compile(r"^event .+:[0-9]+$")
+"""How Rust's ``tracing`` calls an event that nobody has named: by its place in the source."""
+
+
+def _event_name(record: LogRecord, facts: Facts) -> str:
+    named = facts.text("event.name") or ""
+    if record.event_name and not (named and _CALLSITE.match(record.event_name)):
+        return record.event_name
+    return named
+
+
+def _program(scope: str, name: str, facts: Facts) -> str:
+    """Return who tells an event called *name* in words of its own; '' where nobody known does."""
+    return next((program for program, dialect in LOG_DIALECTS.items() if dialect.tells(scope, name, facts)), "")
+
+
 @remembered(2048)
-def _layout_of_log(scope: str, names: tuple[str, ...]) -> Layout:
-    return layout_of(names, claude_code.CONTENT if claude_code.is_claude_code(scope) else None)
+def _layout_of_log(program: str, names: tuple[str, ...]) -> Layout:
+    """Return where records of *program* with these *names* have their content."""
+    dialect = LOG_DIALECTS.get(program)
+    return layout_of(names, None if dialect is None else dialect.CONTENT)
