@@ -74,6 +74,8 @@ def read_log(record: LogRecord, name: str, facts: Facts, contents: Contents) -> 
     return replace(
         reading,
         failed=name.endswith("api_error"),
+        agent_id=_AGENT,
+        agent_name=_AGENT,
         conversation_id=facts.text("gen_ai.conversation.id", "session.id"),
     )
 

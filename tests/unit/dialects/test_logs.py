@@ -35,9 +35,7 @@ def usage_of(reading: Reading) -> Usage:
 def test_codex_tells_a_request_by_the_record_of_its_last_event() -> None:
     reading = understood(CODEX, scope="codex_otel.log_only")
 
-    assert usage_of(reading) == Usage(
-        input_tokens=983, cache_read_tokens=317, output_tokens=61, reasoning_tokens=13
-    )
+    assert usage_of(reading) == Usage(input_tokens=983, cache_read_tokens=317, output_tokens=61, reasoning_tokens=13)
     assert reading.call is not None
     assert (reading.call.request_model, reading.call.is_stream, reading.call.time_to_first_token_ms) == (
         "gpt-5-codex", True, 12,
@@ -54,7 +52,8 @@ def test_whoever_is_logged_in_to_openai_asks_openai() -> None:
     asked = understood({**CODEX, "auth_mode": "Chatgpt", "user.account_id": "u-1"})
     elsewhere = understood(CODEX)
 
-    assert asked.call is not None and elsewhere.call is not None
+    assert asked.call is not None
+    assert elsewhere.call is not None
     assert (asked.call.provider, asked.user_id) == ("openai", "u-1")
     assert elsewhere.call.provider is None
 
@@ -135,11 +134,13 @@ def test_its_spans_are_steps_and_repeat_the_tokens() -> None:
     }, scope="gemini-cli"))  # fmt: skip
 
     assert (call.event_type, call.call, call.is_rollup) == ("llm", None, True)
-    assert tool.step is not None and (tool.step.name, tool.step.call_id) == ("run_shell_command", "t-1")
+    assert tool.step is not None
+    assert (tool.step.name, tool.step.call_id) == ("run_shell_command", "t-1")
     assert {content.part: content.body for content in tool.contents} == {
         "tool_arguments": "what", "tool_result": "that",
     }  # fmt: skip
-    assert prompt.run is not None and prompt.run.name == "gemini-cli"
+    assert prompt.run is not None
+    assert prompt.run.name == "gemini-cli"
 
 
 @pytest.mark.parametrize(
