@@ -65,7 +65,8 @@ class ApiServer:
         self._lookups = FlagLookups(settings, database_url, authenticator)
         self._also_check = also_check
         self._fits_until = 0.0
-        sessions = None if authenticator is None else Sessions(self._pool, authenticator)
+        idle = timedelta(minutes=settings.session_idle_minutes) or None
+        sessions = None if authenticator is None else Sessions(self._pool, authenticator, idle)
         access = Api(
             authenticate=by_nothing
             if authenticator is None or sessions is None
