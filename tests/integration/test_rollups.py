@@ -277,6 +277,12 @@ def test_figures_are_those_of_the_rows_whatever_is_rolled_up(
             from_rows = spend(connection, asked, ["hour", "model", "agent", "operation"])
             assert [row._replace(keys=row.keys[:3]) for row in from_rows.rows] == list(by_hour.rows)
 
+        days = Filters(organization_id="acme", since=midnight - 2 * DAY, until=midnight)
+        before = get_system_metrics(connection, days).before
+        assert before == get_system_metrics(connection, days.before).total
+        assert before.executions
+        assert before.latency_p50_ms is not None
+
     check()
     roll_up(pool, NOW)
     assert connection.execute("SELECT count(*) FROM usage_rollups WHERE hour IS NOT NULL").fetchone() != (0,)
