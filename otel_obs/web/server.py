@@ -129,7 +129,7 @@ class ApiServer:
         if time.monotonic() < self._fits_until:
             return
         with translated(), self._pool.connection() as connection:
-            schema.check(connection)
+            schema.check(connection, goes_on=self._fits_until > 0)
             check_reader(connection)
         self._fits_until = time.monotonic() + _FITS_FOR_S
 

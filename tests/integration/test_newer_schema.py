@@ -32,6 +32,7 @@ from otel_obs.pricing.catalog import default_catalog
 from otel_obs.rows import EventRow
 from otel_obs.sealing import ConfiguredKeys
 from otel_obs.settings import Settings
+from otel_obs.web import server as api_server
 from otel_obs.web.server import ApiServer
 from tests import showroom
 from tests.builders import agent, chat, make_span
@@ -56,6 +57,7 @@ def widen(url: str) -> None:
             connection.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {} text").format(name, sql.Identifier(COLUMN)))
             if table in TABLES:
                 connection.execute(sql.SQL("UPDATE {} SET {} = 'said'").format(name, sql.Identifier(COLUMN)))
+        connection.execute("INSERT INTO schema_migrations (version, name, checksum) VALUES (9000, 'newer', 'x')")
 
 
 def kept_in(stack: ExitStack, url: str) -> Kept:
@@ -129,7 +131,8 @@ def test_reports_of_a_call_that_a_newer_release_kept_are_read(database: str) -> 
 
 
 @pytest.fixture
-def api(database: str) -> Iterator[httpx.Client]:
+def api(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+    monkeypatch.setattr(api_server, "_FITS_FOR_S", 0.0)
     server = ApiServer(Settings.from_env({}, {"API_ENDPOINT": "127.0.0.1:0"}), database)
     try:
         with httpx.Client(base_url=f"http://{server.start()}", timeout=30) as client:
@@ -158,10 +161,12 @@ def test_every_answer_of_the_api_is_the_same(database: str, api: httpx.Client) -
         del told["/api/v1/retention"][1]["cutoff"]  # of the moment in which it is asked
         return told
 
+    assert api.get("/readyz").status_code == 200
     before = answers()
     widen(database)
 
     assert answers() == before
+    assert api.get("/readyz").status_code == 200
     assert {path: status for path, (status, _) in before.items() if status >= 500} == {}
     assert before["/api/v1/costs"][1]["total"]["calls"] > 0
 
