@@ -67,12 +67,13 @@ _WHO = """
 _CALLS = f"""
 INSERT INTO model_cost_logs (organization_id, workspace_id, user_id, trace_id, span_id, event_id, "timestamp",
     received_at, agent_id, flow_id, conversation_id, provider, model_name, operation, response_id, input_tokens,
-    output_tokens, is_batch, cost_usd, cost_source, usage_source, status, latency_ms)
+    output_tokens, is_batch, cost_usd, cost_source, usage_source, status, latency_ms, environment)
 SELECT 'acme', 'ws' || w, 'user' || mod(h * 31 + w, 20000), md5(t::text), substr(md5('llm' || n), 1, 16),
     substr(md5('llm' || n), 1, 16), at, at, 'agent' || a, 'flow' || mod(a, 20), 'conversation' || t / 3, 'openai',
     'model' || mod(a * 3 + mod(n, 3), 12), 'chat', 'answer' || n, 200 + mod(n, 4000), 20 + mod(n, 300), false,
     CASE WHEN mod(n, 200) > 0 THEN 0.01 + mod(n, 97) / 100.0 END,
-    CASE WHEN mod(n, 200) = 0 THEN 'unpriced' ELSE 'computed' END, 'reported', 'unset', took
+    CASE WHEN mod(n, 200) = 0 THEN 'unpriced' ELSE 'computed' END, 'reported', 'unset', took,
+    CASE WHEN mod(t, 10) = 0 THEN 'staging' ELSE 'production' END
 FROM generate_series(%(first)s::bigint, %(last)s) AS n, {_WHO}
 """  # noqa: S608
 _EVENTS = f"""
@@ -237,6 +238,8 @@ def questions(found: World) -> dict[str, tuple[Question, Question]]:
         "the same until now": costs_of(largest, "day", "model"),
         "month of the organization, by workspace": costs_of(month, "workspace"),
         "top agents of a month, by cost": costs_of(month, "agent"),
+        "the same of one environment": costs_of(replace(month, environment="staging"), "agent"),
+        "users of a month of one environment, by cost": costs_of(replace(month, environment="staging"), "user"),
         "what is spent of 200 budgets of a month": (
             lambda connection: spending(connection, budgets, found.now),
             costs_of(replace(month, since=budgets[0].starts(found.now)), "workspace")[1],

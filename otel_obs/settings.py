@@ -84,6 +84,9 @@ SETTINGS = (
     Setting("RETENTION_GRACE_DAYS", "7", "days before fewer days of retention count"),
     Setting("ROLLUP_RETENTION_DAYS", "", "days that roll-ups are kept at least; default: as long as rows"),
     Setting("WEBHOOK_PRIVATE", "off", "`on` lets alerts of budgets be posted inside private networks, and without TLS"),
+    Setting(
+        "SESSION_IDLE_MINUTES", "60", "a dashboard session that is not used for so long ends, 5 to 720; 0: none does"
+    ),
     Setting("MAX_SPANS_PER_SECOND", "0", "spans and log records of an organization, to one gateway; 0: no limit"),
     Setting("MAX_BYTES_PER_SECOND", "0", "of an organization's requests, decompressed, to one gateway; 0: no limit"),
     Setting("MAX_BYTES_PER_DAY", "0", "of an organization's rows accepted in a day (UTC); 0: no limit"),
@@ -133,6 +136,8 @@ class Settings:
     retention_grace_days: int
     rollup_retention_days: int | None
     webhook_private: bool
+    session_idle_minutes: int
+    """0: a session lasts as long as any may."""
     max_spans_per_second: int
     max_bytes_per_second: int
     max_bytes_per_day: int
@@ -192,6 +197,7 @@ class Settings:
             retention_grace_days=_days("RETENTION_GRACE_DAYS", value("RETENTION_GRACE_DAYS")),
             rollup_retention_days=_days_or_none("ROLLUP_RETENTION_DAYS", value("ROLLUP_RETENTION_DAYS")),
             webhook_private=_choice("WEBHOOK_PRIVATE", value("WEBHOOK_PRIVATE"), ("off", "on")) == "on",
+            session_idle_minutes=_minutes("SESSION_IDLE_MINUTES", value("SESSION_IDLE_MINUTES")),
             max_spans_per_second=_bytes("MAX_SPANS_PER_SECOND", value("MAX_SPANS_PER_SECOND")),
             max_bytes_per_second=_bytes("MAX_BYTES_PER_SECOND", value("MAX_BYTES_PER_SECOND")),
             max_bytes_per_day=_bytes("MAX_BYTES_PER_DAY", value("MAX_BYTES_PER_DAY")),
@@ -299,6 +305,13 @@ def _count(name: str, value: str) -> int:
         return 0
     if not value.isdecimal() or not 1 <= int(value) <= MAX_WORKERS:
         raise ConfigurationError(f"{PREFIX}{name}={value!r}: a number from 1 to {MAX_WORKERS} is expected")
+    return int(value)
+
+
+def _minutes(name: str, value: str) -> int:
+    # Use is noted once a minute: with less than some minutes those who are there would be sent away.
+    if not value.isdecimal() or not (int(value) == 0 or 5 <= int(value) <= 720):
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: 0 or a number of minutes from 5 to 720 is expected")
     return int(value)
 
 

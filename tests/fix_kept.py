@@ -12,8 +12,10 @@ import pytest
 from otel_obs.model import Span
 from otel_obs.pipeline.memory import MemoryStore
 from otel_obs.pipeline.store import Store
+from otel_obs.postgres.copying import TABLES
 from otel_obs.postgres.pool import conninfo, open_pool
 from otel_obs.postgres.quarantine import Chosen, pending
+from otel_obs.postgres.queries import naming
 from otel_obs.postgres.store import PostgresStore
 from otel_obs.rows import AgentRunRow, CallRow, ContentRow, EventRow
 from otel_obs.rows.batch import Quarantined
@@ -70,21 +72,14 @@ def in_memory() -> Kept:
     return Kept(store, lambda table: list(tables[table].values()), lambda: list(store.quarantine))
 
 
-KINDS = {
-    "event_logs": EventRow,
-    "model_cost_logs": CallRow,
-    "agent_trace_history": AgentRunRow,
-    "span_contents": ContentRow,
-}
-
-
 def in_postgres(database: str) -> Iterator[Kept]:
     pool = open_pool(database)
 
     def rows(table: str) -> list[Any]:
+        kind: Any = TABLES[table]
+        statement = naming(kind._fields, f"SELECT t.* FROM {table} AS t")  # noqa: S608  # our own names
         with psycopg.connect(conninfo(database)) as connection:
-            found = connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608  # our own names
-        return [KINDS.get(table, tuple)(*row) if table in KINDS else row for row in found]
+            return [kind(*row) for row in connection.execute(statement).fetchall()]
 
     def quarantined() -> list[Quarantined]:
         with psycopg.connect(conninfo(database)) as connection:

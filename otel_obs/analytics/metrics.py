@@ -134,8 +134,9 @@ def _executions(
     connection: psycopg.Connection, filters: Filters, step: Step | None
 ) -> dict[datetime | None, _Executions]:
     """Return executions by the beginnings of periods; of None those of all, which are the only ones without a step."""
+    statement = _METRICS["executions_in_all" if step is None else "executions"]
     asked = {**filters.parameters, "step": step}
-    return {row.starts: row for row in rows(connection, _METRICS["executions"], asked, _Executions)}
+    return {row.starts: row for row in rows(connection, statement, asked, _Executions)}
 
 
 def _calls(connection: psycopg.Connection, filters: Filters, step: Step) -> dict[datetime, list[CostRow]]:

@@ -6,6 +6,7 @@ Figures are the same either way: roll-ups of days whose calls changed are not re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 
 import psycopg
@@ -14,7 +15,7 @@ from otel_obs.analytics import costs
 from otel_obs.analytics.costs import Costs
 from otel_obs.analytics.filters import Filters
 from otel_obs.errors import InvalidQueryError
-from otel_obs.postgres.rollups import DaysOfRows, days_of_rows
+from otel_obs.postgres.rollups import DaysOfRows, days_of_rows, undescribed_days
 
 KEYS = tuple(key for key in costs.KEYS if key != "organization")
 """By what it can be grouped; ``flag_variant`` needs a flag."""
@@ -49,11 +50,13 @@ def spend(connection: psycopg.Connection, filters: Filters, by: Sequence[str], *
 
 def _days_of_rows(connection: psycopg.Connection, filters: Filters, by: Sequence[str]) -> DaysOfRows:
     """Return the days whose roll-ups do not tell what is asked."""
-    if not _ROLLED_UP.issuperset(by) or (
-        filters.user_id or filters.environment or filters.run_id or filters.conversation_id
-    ):
+    if not _ROLLED_UP.issuperset(by) or filters.user_id or filters.run_id or filters.conversation_id:
         return DaysOfRows(after=date.min)
     found = days_of_rows(connection, filters.organization_id)
+    if filters.environment is not None:
+        first, last = (at.astimezone(timezone.utc).date() for at in (filters.since, filters.until))
+        untold = undescribed_days(connection, filters.organization_id, first, last)
+        found = replace(found, touched=found.touched | untold)
     return found.by_hour() if "hour" in by else found
 
 

@@ -198,12 +198,12 @@ def _until_told(settings: Settings, url: str) -> None:
     settings.check_listener(settings.api_endpoint)
     authenticator = authenticator_of(settings, pool)
     lookups = FlagLookups(settings, url, authenticator)
+    started = False
     health = health_routes(
-        lambda: _check(pool), lambda: generate_latest(registry), may_measure(settings, authenticator)
+        lambda: _check(pool, goes_on=started), lambda: generate_latest(registry), may_measure(settings, authenticator)
     )
     routes = [*health, *lookups.routes]
     listener = HttpListener(routes, settings.api_endpoint, certificates_of(settings), settings.trusted_proxies)
-    started = False
     try:
         if authenticator is not None:
             authenticator.start()
@@ -224,9 +224,9 @@ def _until_told(settings: Settings, url: str) -> None:
         pool.close(1.0)
 
 
-def _check(pool: ConnectionPool) -> None:
+def _check(pool: ConnectionPool, *, goes_on: bool = False) -> None:
     with translated(), pool.connection(timeout=1.0) as connection:
-        schema.check(connection)
+        schema.check(connection, goes_on=goes_on)
 
 
 def _wait_until_ready(pool: ConnectionPool, stop: threading.Event) -> bool:

@@ -115,7 +115,8 @@ def _json_lines(
 ) -> int:
     count = 0
     opens = vault is not None and table in SEALED
-    what = sql.SQL("row_to_json(t)::text, t.*") if opens else sql.SQL("row_to_json(t)::text")
+    named = [sql.SQL("t.{}").format(sql.Identifier(name)) for name, _ in columns if opens]
+    what = sql.SQL(", ").join([sql.SQL("row_to_json(t)::text"), *named])
     for rows in _rows(connection, what, table, condition, subject):
         for line, *values in rows:
             text = line

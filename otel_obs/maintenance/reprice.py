@@ -27,7 +27,7 @@ from otel_obs.postgres import audit
 from otel_obs.postgres.arrays import recordset
 from otel_obs.postgres.pool import translated
 from otel_obs.postgres.prices import operator_prices, store_prices
-from otel_obs.postgres.queries import load
+from otel_obs.postgres.queries import load, naming
 from otel_obs.postgres.rollups import touch_days
 from otel_obs.postgres.settling import touch
 from otel_obs.pricing.book import PriceBook
@@ -35,6 +35,7 @@ from otel_obs.pricing.models import pattern_of
 from otel_obs.rows import CallRow
 
 _REPRICE = load("reprice")
+_CALLS_AFTER = naming(CallRow._fields, _REPRICE["calls_after"])
 
 BATCH = 2_000
 """Calls in one transaction."""
@@ -220,7 +221,7 @@ def _calls_after(
 ) -> list[CallRow]:
     after = position or {"after_time": None, "after_organization": None, "after_trace": None, "after_event": None}
     named = {**asdict(asked), "model": None if asked.model is None else pattern_of(asked.model)}
-    rows = connection.execute(_REPRICE["calls_after"], {**named, **after, "limit": batch}).fetchall()
+    rows = connection.execute(_CALLS_AFTER, {**named, **after, "limit": batch}).fetchall()
     return [CallRow(*row) for row in rows]
 
 

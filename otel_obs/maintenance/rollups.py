@@ -30,6 +30,8 @@ def roll_up(
 ) -> dict[str, Any]:
     """Roll up the days that are over and those that were touched, each in a transaction; return how many.
 
+    Those whose roll-ups do not tell environments, for an older release made them, are computed again as well.
+
     Raises:
         StorageUnavailableError: the days before are committed, the others still noted.
     """
@@ -47,11 +49,28 @@ def roll_up(
             roll_day(connection, touched[0], touched[1], last)
         done += 1
         progress(done, max(done, total))
+    done += _describe(pool, last, fence)
     with translated(), pool.connection() as connection, connection.transaction():
         fence(connection)
         before = last - timedelta(days=HOURS_FOR_DAYS - 1)
         hours = connection.execute(_ROLLUPS["forget_hours"], {"before": before}).rowcount
     return {"days": done, "hours_forgotten": hours, "rolled_through": last.isoformat()}
+
+
+def _describe(pool: ConnectionPool, last: date, fence: Fence) -> int:
+    """Compute the days again whose roll-ups do not tell environments; return how many.
+
+    Until then they tell the truth about all else, so readers are not sent to the rows as they are for touched days.
+    """
+    done, after = 0, {"organization_id": "", "day": date.min}
+    while True:
+        with translated(), pool.connection() as connection, connection.transaction():
+            fence(connection)
+            found = connection.execute(_ROLLUPS["next_undescribed"], after).fetchone()
+            if found is None:
+                return done
+            roll_day(connection, found[0], found[1], last)
+        done, after = done + 1, {"organization_id": found[0], "day": found[1]}
 
 
 def count_touched(pool: ConnectionPool) -> int:

@@ -64,6 +64,12 @@ class DaysOfRows:
         return replace(self, before=date.fromordinal(max(first, 1)))
 
 
+def undescribed_days(connection: psycopg.Connection, organization_id: str, since: date, until: date) -> frozenset[date]:
+    """Return the days from *since* to before *until* whose roll-ups do not tell environments."""
+    asked = {"organization_id": organization_id, "first": since, "last": until}
+    return frozenset(row[0] for row in connection.execute(_ROLLUPS["undescribed_days"], asked).fetchall())
+
+
 def days_of_rows(connection: psycopg.Connection, organization_id: str) -> DaysOfRows:
     """Return the days that are to be read from rows.
 

@@ -83,13 +83,19 @@ def status(database_url: str, migrations: Sequence[Migration] | None = None) -> 
         return _status(connection, migrations)
 
 
-def check(connection: psycopg.Connection) -> None:
-    """See to it that this program fits the database.
+def check(connection: psycopg.Connection, *, goes_on: bool = False) -> None:
+    """See to it that this program fits the database; one that has found so before *goes_on* with a newer schema.
 
     Raises:
         SchemaTooOldError, SchemaTooNewError, MigrationChangedError: it does not.
     """
-    if _status(connection, packaged()).pending:
+    try:
+        status = _status(connection, packaged())
+    except SchemaTooNewError:
+        if goes_on:
+            return  # Migrations only add.
+        raise
+    if status.pending:
         raise SchemaTooOldError
 
 

@@ -12,6 +12,9 @@ from otel_obs.postgres import audit
 from otel_obs.postgres.queries import load
 
 LASTS = timedelta(hours=12)
+"""However much it is used."""
+NOTED = timedelta(minutes=1)
+"""So often at most it is written down that a session is used: pages that are read stay reads."""
 
 _SESSIONS = load("sessions")
 
@@ -40,21 +43,36 @@ def open_session(
     return token
 
 
-def key_of_session(connection: psycopg.Connection, token: str, now: datetime) -> str | None:
-    """Return the id of the key that *token* stands for; None if it is no session, or one that ended."""
-    row = connection.execute(_SESSIONS["key_of_session"], {"token_hash": _hash(token), "now": now}).fetchone()
-    return None if row is None else str(row[0])
+def key_of_session(
+    connection: psycopg.Connection, token: str, now: datetime, *, idle: timedelta | None = None, is_use: bool = True
+) -> str | None:
+    """Return the id of the key that *token* stands for; None if it is no session, or one that ended.
+
+    One that was not used for *idle*, or up to a minute less, ends here; None: none does. *is_use* says whether somebody
+    uses it now: what a page asks for by itself is no use (OWASP ASVS 7.3.1).
+    """
+    asked = {"token_hash": _hash(token), "now": now}
+    row = connection.execute(_SESSIONS["session"], asked).fetchone()
+    if row is None:
+        return None
+    key_id, used_at = row
+    if idle is not None and used_at <= now - idle:
+        close_session(connection, token, "dashboard.timed_out")
+        return None
+    if is_use and used_at <= now - NOTED:
+        connection.execute(_SESSIONS["use_session"], asked)
+    return str(key_id)
 
 
-def close_session(connection: psycopg.Connection, token: str) -> None:
-    """End the session of *token*, wherever it is used."""
+def close_session(connection: psycopg.Connection, token: str, action: str = "dashboard.sign_out") -> None:
+    """End the session of *token*, wherever it is used; the audit log calls it *action*."""
     with connection.transaction():
         row = connection.execute(_SESSIONS["close_session"], {"token_hash": _hash(token)}).fetchone()
         if row is not None:
             key_id, organization_id = row
             audit.append(
                 connection,
-                action="dashboard.sign_out",
+                action=action,
                 subject=key_id,
                 organization_id=organization_id,
                 actor=f"key:{key_id}",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import psycopg
 
 from otel_obs.postgres.arrays import arrays, recordset
 from otel_obs.postgres.contents import opened_contents, sealed_run
-from otel_obs.postgres.queries import load
+from otel_obs.postgres.queries import load, naming
 from otel_obs.postgres.reporting import keep_reports, kept_report
 from otel_obs.postgres.rollups import touch_days
 from otel_obs.postgres.vault import Vault
@@ -18,7 +18,21 @@ from otel_obs.rows import AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
 from otel_obs.rows.batch import Changes, Settling, StateChange, TraceRows
 from otel_obs.rows.report import EventKey, Report, report_of
 
+if TYPE_CHECKING:
+    from typing_extensions import LiteralString
+
 _SETTLE = load("settle")
+_READ: dict[str, LiteralString] = {
+    **{name: _SETTLE[name] for name in ("events_of_traces", "events_of_keys")},
+    **{
+        name: naming(CallRow._fields, _SETTLE[name])
+        for name in ("calls_of_traces", "calls_near", "nameless_calls_near", "calls_of_events")
+    },
+    "agent_runs_of_events": naming(AgentRunRow._fields, _SETTLE["agent_runs_of_events"]),
+    "checks_of_events": naming(CheckRow._fields, _SETTLE["checks_of_events"]),
+    "contents_of_events": naming(ContentRow._fields, _SETTLE["contents_of_events"]),
+}
+"""What is read into rows, by name."""
 _WRITE = load("write")
 _SAID = ("input_context", "output_summary", "input_context_encrypted", "output_summary_encrypted")
 """What settling never changes of a run."""
@@ -234,7 +248,7 @@ def _reports(rows: Iterable[tuple[Any, ...]]) -> dict[EventKey, Report]:
 
 
 def _rows(connection: psycopg.Connection, name: str, parameters: Mapping[str, Any], kind: type[_T]) -> list[_T]:
-    return [kind(*row) for row in connection.execute(_SETTLE[name], _bindable(parameters)).fetchall()]
+    return [kind(*row) for row in connection.execute(_READ[name], _bindable(parameters)).fetchall()]
 
 
 def _bindable(parameters: Mapping[str, Any]) -> dict[str, Any]:

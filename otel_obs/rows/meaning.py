@@ -75,6 +75,7 @@ def call_row(event: EventRow, call: Call, cost: Cost | None, reading: Reading) -
         prompt_version=_context.identifier(call.prompt_version),
         prompt_hash=_prompt_hash(reading.contents),
         prefix_hashes=prefix_hashes(reading.contents),
+        environment=event.environment or "",
     )
 
 

@@ -97,8 +97,8 @@ def to_json(report: Report) -> dict[str, Any]:
 
 
 def from_json(stored: dict[str, Any], *, group: str | None, is_log: bool) -> Report:
-    """Return the report that ``to_json`` stored."""
-    row = dict(stored["row"])
+    """Return the report that ``to_json`` stored, also that of a release that knows more, or fewer, of a call."""
+    row = {name: stored["row"].get(name) for name in CallRow._fields}
     row.update({name: None if row[name] is None else Decimal(row[name]) for name in _DECIMALS})
     row.update({name: datetime.fromisoformat(row[name]) for name in _TIMES})
     return Report(

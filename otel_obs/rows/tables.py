@@ -142,6 +142,8 @@ class CallRow(NamedTuple):
     prompt_version: str | None
     prompt_hash: str | None
     prefix_hashes: list[str] | None
+    environment: str | None = None
+    """Of its event; ``''`` where that has none, None where this was not written: the event tells then."""
 
     def attributed(self, said: Attribution) -> CallRow:
         """Return the row with what its event says, or was handed down."""

@@ -65,7 +65,8 @@ class ApiServer:
         self._lookups = FlagLookups(settings, database_url, authenticator)
         self._also_check = also_check
         self._fits_until = 0.0
-        sessions = None if authenticator is None else Sessions(self._pool, authenticator)
+        idle = timedelta(minutes=settings.session_idle_minutes) or None
+        sessions = None if authenticator is None else Sessions(self._pool, authenticator, idle)
         access = Api(
             authenticate=by_nothing
             if authenticator is None or sessions is None
@@ -128,7 +129,7 @@ class ApiServer:
         if time.monotonic() < self._fits_until:
             return
         with translated(), self._pool.connection() as connection:
-            schema.check(connection)
+            schema.check(connection, goes_on=self._fits_until > 0)
             check_reader(connection)
         self._fits_until = time.monotonic() + _FITS_FOR_S
 

@@ -117,6 +117,23 @@ def test_a_call_told_in_two_traces_is_one_row_with_the_agent_of_the_one_that_kno
     assert [(call.agent_id, call.response_id) for call in kept.calls] == [("writer", "r1")]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["poor first", "rich first"])
+def test_a_call_is_of_the_environment_of_the_report_that_is_counted(kept: Kept, order: tuple[int, int]) -> None:
+    reports = (
+        make_span(chat(response_id="r1"), scope="gateway", resource={"deployment.environment.name": "edge"}),
+        make_span(
+            chat(response_id="r1", more={"gen_ai.usage.cache_read.input_tokens": 40}),
+            scope="client", trace_id=OTHER_TRACE, resource={"deployment.environment.name": "staging"},
+        ),
+    )  # fmt: skip
+
+    for position in order:
+        kept.write([reports[position]])
+    kept.settle()
+
+    assert [(call.span_id, call.environment) for call in kept.calls] == [(reports[1].span_id, "staging")]
+
+
 def test_a_server_that_repeats_ids_for_other_calls_has_all_of_them_counted(kept: Kept) -> None:
     for position in range(6):
         attributes = chat(100 + position, 10 + position, response_id=f"r{position % 2}")

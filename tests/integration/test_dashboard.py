@@ -222,6 +222,97 @@ def test_a_session_ends_with_its_key_and_with_its_time(world: World) -> None:
         assert sessions.key_of_session(connection, token, now) is None
 
 
+def unused(connection: psycopg.Connection, client: httpx.Client, for_: timedelta) -> None:
+    """Have the session of *client* be one that nobody has used *for_* so long."""
+    found = connection.execute(
+        "UPDATE dashboard_sessions SET created_at = now() - interval '6 hours', used_at = now() - %s "
+        "WHERE token_hash = sha256(%s)",
+        (for_, client.cookies["otel_obs_session"].encode()),
+    )
+    assert found.rowcount == 1
+
+
+def timed_out(connection: psycopg.Connection) -> int:
+    row = connection.execute(
+        "SELECT count(*) FROM audit_log WHERE action = 'dashboard.timed_out' AND organization_id = 'acme' "
+        "AND actor = 'key:' || subject"
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def test_a_session_that_nobody_uses_ends_with_the_way_back_kept(world: World) -> None:
+    with world.signed_in("reader") as client, psycopg.connect(conninfo(world.url), autocommit=True) as connection:
+        before = timed_out(connection)
+        unused(connection, client, timedelta(minutes=59))
+        assert client.get("/costs").status_code == 200
+        assert client.get("/costs").status_code == 200
+
+        unused(connection, client, timedelta(minutes=60))
+        found = client.get("/costs", params={"since": "24h"})
+
+        assert (found.status_code, found.headers["location"]) == (303, "/sign-in?next=%2Fcosts%3Fsince%3D24h")
+        assert client.get("/api/v1/traces").status_code == 401
+        assert timed_out(connection) == before + 1
+        again = post(client, "/sign-in", {"key": world.keys["reader"], "next": "/costs?since=24h"}, "/sign-in")
+        assert (again.status_code, again.headers["location"]) == (303, "/costs?since=24h")
+        assert client.get("/costs").status_code == 200
+
+
+def test_use_of_a_session_is_noted_once_a_minute(world: World) -> None:
+    start = datetime.now(tz=timezone.utc)
+    idle = timedelta(minutes=5)
+    with psycopg.connect(conninfo(world.url), autocommit=True) as connection:
+        token = sessions.open_session(
+            connection, key_id=world.keys["reader"].split("_")[1], organization_id="acme", now=start
+        )
+
+        def used_at(seconds: float, *, is_use: bool = True) -> float | None:
+            """Return when it was used last, as is known after it is asked for; in seconds since it began."""
+            now = start + timedelta(seconds=seconds)
+            if sessions.key_of_session(connection, token, now, idle=idle, is_use=is_use) is None:
+                return None
+            row = connection.execute(
+                "SELECT used_at FROM dashboard_sessions WHERE key_id = %s AND created_at = %s",
+                (world.keys["reader"].split("_")[1], start),
+            ).fetchone()
+            assert row is not None
+            return 0.0 if row[0] is None else (row[0] - start).total_seconds()
+
+        assert [used_at(seconds) for seconds in (0, 59, 60, 61, 119, 120, 300)] == [0, 0, 60, 60, 60, 120, 300]
+        assert [used_at(seconds, is_use=False) for seconds in (400, 599)] == [300, 300]
+        assert used_at(600) is None
+        assert used_at(301) is None
+
+
+def test_without_a_timeout_a_session_lasts_as_long_as_any_may(world: World) -> None:
+    start = datetime.now(tz=timezone.utc)
+    with psycopg.connect(conninfo(world.url), autocommit=True) as connection:
+        token = sessions.open_session(
+            connection, key_id=world.keys["reader"].split("_")[1], organization_id="acme", now=start
+        )
+
+        last = start + sessions.LASTS
+        assert sessions.key_of_session(connection, token, last - timedelta(seconds=1)) is not None
+        assert sessions.key_of_session(connection, token, last, idle=timedelta(minutes=60)) is None
+
+
+def test_a_live_stream_keeps_no_session_alive(world: World) -> None:
+    """It is opened again by itself; what is looked at on the page is."""
+    with world.signed_in("reader") as client, psycopg.connect(conninfo(world.url), autocommit=True) as connection:
+        hashed = "SELECT now() - used_at > interval '30 minutes' FROM dashboard_sessions WHERE token_hash = sha256(%s)"
+        token = client.cookies["otel_obs_session"].encode()
+        unused(connection, client, timedelta(minutes=40))
+
+        with client.stream("GET", "/api/v1/stream") as stream:
+            assert stream.status_code == 200
+        assert connection.execute(hashed, (token,)).fetchone() == (True,)
+        assert client.get("/live").status_code == 200
+        assert connection.execute(hashed, (token,)).fetchone() == (False,)
+
+        unused(connection, client, timedelta(minutes=61))
+        assert client.get("/api/v1/stream").status_code == 401
+
+
 @pytest.mark.parametrize(("name", "status"), [("sender", 403), ("", 401)])
 def test_only_a_key_that_may_read_signs_anybody_in(name: str, status: int, world: World) -> None:
     with world.browser() as client:

@@ -196,6 +196,8 @@ def test_the_daemon_settles_serves_its_health_and_ends_well(
     while connection.execute("SELECT count(*) FROM unsettled_traces").fetchone() != (0,):
         time.sleep(0.05)
     health = [_get(where, path) for path in ("/healthz", "/readyz", "/metrics", "/none")]
+    connection.execute("INSERT INTO schema_migrations (version, name, checksum) VALUES (9000, 'newer', 'x')")
+    newer = _get(where, "/readyz")
     connection.execute("DELETE FROM schema_migrations WHERE version > 5")
     too_old = _get(where, "/readyz")
     code, errors = running.stop(signal.SIGTERM)
@@ -203,6 +205,7 @@ def test_the_daemon_settles_serves_its_health_and_ends_well(
     assert [status for status, _ in health] == [200, 200, 200, 404]
     assert 'otel_obs_maintenance_last_success_timestamp_seconds{job="retention"}' in health[2][1]
     assert 'otel_obs_maintenance_failing{job="retention"} 0.0' in health[2][1]
+    assert newer[0] == 200
     assert too_old[0] == 503
     assert code == 0, errors
 

@@ -164,6 +164,25 @@ def test_the_order_of_fields_is_that_of_columns(
     assert [name for (name,) in columns] == list(row._fields)
 
 
+def test_who_knows_an_older_schema_can_go_on_with_a_newer_one(empty_database: str) -> None:
+    """Columns are only added, and may be NULL; what writers call has the arguments that it had (docs/operations.md)."""
+    columns = """
+        SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull
+        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relnamespace = 'otel_obs'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    """
+    functions = "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'otel_obs'::regnamespace"
+    schema.migrate(empty_database, [migration for migration in schema.packaged() if migration.version <= 44])
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        before = [set(connection.execute(what).fetchall()) for what in (columns, functions)]
+        schema.migrate(empty_database)
+        after = [set(connection.execute(what).fetchall()) for what in (columns, functions)]
+
+    known = {table for table, *_ in before[0]}
+    assert [old - new for old, new in zip(before, after, strict=True)] == [set(), set()]
+    assert [row for row in after[0] - before[0] if row[0] in known and row[3]] == []
+
+
 def test_hot_tables_have_the_key_and_no_foreign_key(connection: psycopg.Connection) -> None:
     keys = connection.execute(
         """

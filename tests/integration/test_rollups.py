@@ -31,14 +31,16 @@ DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 NOW = datetime.now(tz=timezone.utc)
 FROM_ROWS = """
-    SELECT workspace_id, ("timestamp" AT TIME ZONE 'UTC')::date AS day,
-        extract(hour FROM "timestamp" AT TIME ZONE 'UTC')::int AS hour, provider, model_name, agent_id, flow_id,
-        input_tokens, cost_usd, status, cost_source, usage_source, output_tokens
-    FROM model_cost_logs WHERE organization_id = %s
+    SELECT m.workspace_id, (m."timestamp" AT TIME ZONE 'UTC')::date AS day,
+        extract(hour FROM m."timestamp" AT TIME ZONE 'UTC')::int AS hour, m.provider, m.model_name, m.agent_id,
+        m.flow_id, coalesce(e.environment, ''), m.input_tokens, m.cost_usd, m.status, m.cost_source, m.usage_source,
+        m.output_tokens
+    FROM model_cost_logs AS m JOIN event_logs AS e USING (organization_id, "timestamp", trace_id, event_id)
+    WHERE m.organization_id = %s
 """
 FROM_ROLLUPS = """
-    SELECT workspace_id, day, hour, provider, model_name, agent_id, flow_id, calls, calls_with_usage, unpriced_calls,
-        input_tokens, cost_cents
+    SELECT workspace_id, day, hour, provider, model_name, agent_id, flow_id, environment, calls, calls_with_usage,
+        unpriced_calls, input_tokens, cost_cents
     FROM usage_rollups WHERE organization_id = %s
 """
 
@@ -73,7 +75,7 @@ def expected(connection: psycopg.Connection, organization: str, but: DaysOfRows)
 
 def rolled(connection: psycopg.Connection, organization: str, but: DaysOfRows) -> dict[tuple[Any, ...], list[Any]]:
     return {
-        (row[0], row[1], *row[3:7]): list(row[7:])
+        (row[0], row[1], *row[3:8]): list(row[8:])
         for row in connection.execute(FROM_ROLLUPS, (organization,))
         if row[2] is None and row[1] not in but
     }
@@ -89,15 +91,18 @@ def a_trace(rnd: random.Random, number: int, end_ms: float = 0.0) -> list[Any]:
     start = end_ms - DAY_MS * rnd.randrange(4)
     named = {"otel_obs.workspace.id": rnd.choice("ab"), "user.id": rnd.choice(("ann", "bob"))}
     trace = f"{number:032x}"
-    root = make_span(agent(rnd.choice(("writer", "reader")), **named), trace_id=trace, start_ms=start)
+    environment = {"deployment.environment.name": rnd.choice(("staging", "production", ""))}
+    root = make_span(
+        agent(rnd.choice(("writer", "reader")), **named), trace_id=trace, start_ms=start, resource=environment
+    )
     spans = [root]
     for position in range(rnd.randrange(1, 4)):
         tokens = rnd.choice((None, 10, 200))
         call = chat(
             tokens, tokens, response_id=rnd.choice((None, f"{number}.{position}")), model=rnd.choice(("gpt-4o", "o3"))
         )
-        spans.append(make_span(call, trace_id=trace, parent=root, start_ms=start + 10 * position))
-        if rnd.random() < 0.4:
+        spans.append(make_span(call, trace_id=trace, parent=root, start_ms=start + 10 * position, resource=environment))
+        if rnd.random() < 0.4:  # told by a process of another environment as well
             spans.append(
                 make_span(call, trace_id=trace, parent=spans[-1], start_ms=start + 10 * position, scope="twin")
             )
@@ -118,7 +123,18 @@ def test_late_repeated_priced_again_and_deleted_calls_are_right_whenever_it_is_l
         but = days_of_rows(connection, "acme")
         assert rolled(connection, "acme", but) == expected(connection, "acme", but)
 
-    steps = ["write"] * 8 + ["again", "settle", "settle", "roll", "roll", "roll", "reprice", "user", "workspace"]
+    steps = ["write"] * 8 + [
+        "again",
+        "settle",
+        "settle",
+        "roll",
+        "roll",
+        "roll",
+        "reprice",
+        "older",
+        "user",
+        "workspace",
+    ]
     rnd.shuffle(steps)
     written: list[Any] = []
     for step in [*steps, "write all", "settle", "roll"]:
@@ -136,6 +152,10 @@ def test_late_repeated_priced_again_and_deleted_calls_are_right_whenever_it_is_l
                 roll_up(pool, NOW)
             case "reprice":
                 reprice_calls(pool, book, Asked(model="o3"))
+            case "older":
+                # A gateway of before 0045 had written some of them.
+                connection.execute("UPDATE model_cost_logs SET environment = NULL WHERE ascii(event_id) % 2 = 0")
+                connection.execute("UPDATE call_reports SET report = report #- '{row,environment}'")
             case "user":
                 connection.execute("DELETE FROM users WHERE id = 'bob'")
             case "workspace":
@@ -256,6 +276,12 @@ def test_figures_are_those_of_the_rows_whatever_is_rolled_up(
             by_hour = spend(connection, asked, ["hour", "model", "agent"])
             from_rows = spend(connection, asked, ["hour", "model", "agent", "operation"])
             assert [row._replace(keys=row.keys[:3]) for row in from_rows.rows] == list(by_hour.rows)
+
+        days = Filters(organization_id="acme", since=midnight - 2 * DAY, until=midnight)
+        before = get_system_metrics(connection, days).before
+        assert before == get_system_metrics(connection, days.before).total
+        assert before.executions
+        assert before.latency_p50_ms is not None
 
     check()
     roll_up(pool, NOW)

@@ -32,6 +32,7 @@ WITH evaluations AS (
         AND (%(flow_id)s::text IS NULL OR r.flow_id = %(flow_id)s)
         AND (%(model)s::text IS NULL OR r.model_name = %(model)s)
         AND (%(provider)s::text IS NULL OR r.provider = %(provider)s)
+        AND (%(environment)s::text IS NULL OR r.environment = %(environment)s)
     UNION ALL
     SELECT m.organization_id, m.workspace_id, m."timestamp", m.provider, m.model_name, m.agent_id, m.flow_id, m.operation,
         m.run_id, m.conversation_id, m.user_id, v.variant, 1, (m.input_tokens IS NOT NULL OR m.output_tokens IS NOT NULL)::int,
@@ -53,10 +54,12 @@ WITH evaluations AS (
             AND (%(conversation_id)s::text IS NULL OR c.conversation_id = %(conversation_id)s)
             AND (%(model)s::text IS NULL OR c.model_name = %(model)s)
             AND (%(provider)s::text IS NULL OR c.provider = %(provider)s)
-            AND (%(environment)s::text IS NULL OR EXISTS (
-                SELECT FROM event_logs AS e
+            AND (%(environment)s::text IS NULL OR c.environment = %(environment)s OR (c.environment IS NULL AND (
+                SELECT e.environment FROM event_logs AS e
                 WHERE e.organization_id = c.organization_id AND e.trace_id = c.trace_id AND e.event_id = c.event_id
-                    AND e."timestamp" = c."timestamp" AND e.environment = %(environment)s))
+                    AND e."timestamp" = c."timestamp" AND e."timestamp" >= %(first)s::timestamptz
+                    AND e."timestamp" < %(last)s::timestamptz
+            ) = %(environment)s))
         OFFSET 0 -- asked for each stretch: as a join, all weeks were read for the calls of some hours
     ) AS m
     LEFT JOIN evaluations AS v ON v.organization_id = m.organization_id AND v.trace_id = m.trace_id

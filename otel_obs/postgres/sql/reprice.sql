@@ -16,8 +16,9 @@ SELECT position, rows_examined, rows_changed, changes, finished_at FROM reprice_
 INSERT INTO reprice_runs (asked, prices) VALUES (%(asked)s, %(prices)s) RETURNING id;
 
 -- name: calls_after
--- In the order of the primary key; calls that arrive meanwhile are priced already.
-SELECT * FROM model_cost_logs
+-- In the order of the primary key; calls that arrive meanwhile are priced already. The star is the columns that the row
+-- type of this release has.
+SELECT t.* FROM model_cost_logs AS t
 WHERE (%(since)s::timestamptz IS NULL OR "timestamp" >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR "timestamp" < %(until)s)
     AND (%(model)s::text IS NULL OR model_name ~* %(model)s OR request_model ~* %(model)s)

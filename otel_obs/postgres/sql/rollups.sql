@@ -12,6 +12,21 @@ SELECT o.rolled_through, ARRAY(
 FROM organizations AS o
 WHERE o.id = %(organization_id)s;
 
+-- name: undescribed_days
+-- Days whose roll-ups do not tell environments: programs that did not know them have made these.
+SELECT DISTINCT day FROM usage_rollups
+WHERE organization_id = %(organization_id)s AND day >= %(first)s::date AND day < %(last)s::date AND environment IS NULL;
+
+-- name: next_undescribed
+-- The next of them, behind a pair of organization and day, of which no row is gone by age.
+SELECT u.organization_id, u.day
+FROM usage_rollups AS u
+LEFT JOIN expired_rows AS e ON e.organization_id = u.organization_id
+WHERE u.environment IS NULL AND (u.organization_id, u.day) > (%(organization_id)s::text, %(day)s::date)
+    AND (e.before IS NULL OR e.before <= u.day::timestamp AT TIME ZONE 'UTC')
+ORDER BY u.organization_id, u.day
+LIMIT 1;
+
 -- name: close_days
 -- Note the days that are over since the last run, for whoever has calls in them, and that they are noted.
 WITH behind AS (
@@ -59,11 +74,11 @@ DELETE FROM usage_rollups WHERE organization_id = %(organization_id)s AND day = 
 
 -- name: roll_day
 -- The day as a whole and each of its hours from one look at its rows.
-INSERT INTO usage_rollups (organization_id, workspace_id, day, hour, provider, model_name, agent_id, flow_id, calls,
-    calls_with_usage, failed_calls, unpriced_calls, estimated_calls, input_tokens, cache_read_tokens,
+INSERT INTO usage_rollups (organization_id, workspace_id, day, hour, provider, model_name, agent_id, flow_id, environment,
+    calls, calls_with_usage, failed_calls, unpriced_calls, estimated_calls, input_tokens, cache_read_tokens,
     cache_write_tokens, output_tokens, reasoning_tokens, cost_cents)
 SELECT m.organization_id, m.workspace_id, %(day)s::date, CASE WHEN grouping(h.hour) = 0 THEN h.hour END, m.provider,
-    m.model_name, m.agent_id, m.flow_id, count(*),
+    m.model_name, m.agent_id, m.flow_id, n.environment, count(*),
     count(*) FILTER (WHERE m.input_tokens IS NOT NULL OR m.output_tokens IS NOT NULL),
     count(*) FILTER (WHERE m.status = 'error'),
     count(*) FILTER (WHERE m.cost_usd IS NULL),
@@ -72,10 +87,18 @@ SELECT m.organization_id, m.workspace_id, %(day)s::date, CASE WHEN grouping(h.ho
     sum(m.reasoning_tokens), sum(m.cost_usd)
 FROM model_cost_logs AS m
 CROSS JOIN LATERAL (SELECT extract(hour FROM m."timestamp" AT TIME ZONE 'UTC')::smallint AS hour) AS h
+CROSS JOIN LATERAL (
+    -- Calls that were written before they told it are asked for one by one.
+    SELECT coalesce(m.environment, (
+        SELECT e.environment FROM event_logs AS e
+        WHERE e.organization_id = m.organization_id AND e.trace_id = m.trace_id AND e.event_id = m.event_id
+            AND e."timestamp" = m."timestamp" AND e."timestamp" >= %(start)s AND e."timestamp" < %(end)s
+    ), '') AS environment
+) AS n
 WHERE m.organization_id = %(organization_id)s AND m."timestamp" >= %(start)s AND m."timestamp" < %(end)s
 GROUP BY GROUPING SETS (
-    (m.organization_id, m.workspace_id, m.provider, m.model_name, m.agent_id, m.flow_id),
-    (m.organization_id, m.workspace_id, m.provider, m.model_name, m.agent_id, m.flow_id, h.hour)
+    (m.organization_id, m.workspace_id, m.provider, m.model_name, m.agent_id, m.flow_id, n.environment),
+    (m.organization_id, m.workspace_id, m.provider, m.model_name, m.agent_id, m.flow_id, n.environment, h.hour)
 )
 HAVING grouping(h.hour) = 1 OR %(hours)s;
 

@@ -85,9 +85,10 @@ WHERE e.organization_id = %(organization_id)s AND e.trace_id = ANY(%(trace_ids)s
     AND e."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: calls_of_traces
-SELECT * FROM model_cost_logs
-WHERE organization_id = %(organization_id)s AND trace_id = ANY(%(trace_ids)s::text[])
-    AND "timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
+-- Here and below the star is the columns that the row type of this release has: see queries.naming.
+SELECT t.* FROM model_cost_logs AS t
+WHERE t.organization_id = %(organization_id)s AND t.trace_id = ANY(%(trace_ids)s::text[])
+    AND t."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
 -- name: agent_runs_of_events
 SELECT t.* FROM agent_trace_history AS t

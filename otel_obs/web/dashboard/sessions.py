@@ -6,7 +6,7 @@ read, and for forms that prove to come from a page of ours (``forms``).
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from psycopg_pool import ConnectionPool
 from starlette.requests import Request
@@ -25,13 +25,17 @@ _CREDENTIALS = ("authorization", "x-api-key")
 MAX_TOKEN = 200
 FAILURES_PER_S, FAILURES_AT_ONCE = 0.1, 20
 """How many failed sign-ins a process writes down."""
+_GOES_ON_BY_ITSELF = "/api/v1/stream"
+"""What no browser asks for because somebody does something: it stays open, and is opened again, for nobody too."""
 
 
 class Sessions:
     """The sessions in the database, and the keys that they stand for."""
 
-    def __init__(self, pool: ConnectionPool, authenticator: Authenticator) -> None:
+    def __init__(self, pool: ConnectionPool, authenticator: Authenticator, idle: timedelta | None = None) -> None:
+        """Make it: a session that is not used for *idle* ends; None: none does."""
         self._pool = pool
+        self._idle = idle
         self._authenticator = authenticator
         self._failures = RateLimit(FAILURES_PER_S, FAILURES_AT_ONCE)
 
@@ -73,15 +77,16 @@ class Sessions:
         with translated(), self._pool.connection() as connection:
             sessions.close_session(connection, token)
 
-    def holder(self, token: str, scope: str) -> Principal:
-        """Return who holds *token*.
+    def holder(self, token: str, scope: str, *, is_use: bool = True) -> Principal:
+        """Return who holds *token*; *is_use* says whether somebody does something with it.
 
         Raises:
             UnauthenticatedError: the session ended, or its key was revoked or has expired.
             PermissionDeniedError: the key lacks *scope*.
         """
         with translated(), self._pool.connection() as connection:
-            key_id = sessions.key_of_session(connection, token, datetime.now(tz=timezone.utc))
+            now = datetime.now(tz=timezone.utc)
+            key_id = sessions.key_of_session(connection, token, now, idle=self._idle, is_use=is_use)
         if key_id is None:
             raise UnauthenticatedError
         return self._authenticator.holder(key_id, scope)
@@ -97,7 +102,8 @@ def by_keys_or_session(authenticator: Authenticator, found: Sessions) -> Authent
             return keys(request, scope)
         if request.method not in ("GET", "HEAD") and not getattr(request.state, "is_own_form", False):
             raise PermissionDeniedError("a browser changes things with forms of the dashboard only")
-        return caller_of(found.holder(token, scope), request)
+        is_use = request.url.path != _GOES_ON_BY_ITSELF
+        return caller_of(found.holder(token, scope, is_use=is_use), request)
 
     return authenticate
 

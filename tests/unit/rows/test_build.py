@@ -139,6 +139,18 @@ def test_a_run_tells_its_environment_and_that_nobody_said_any(resource: dict[str
     assert rows.run.environment == environment
 
 
+@pytest.mark.parametrize(
+    ("resource", "environment"),
+    [({"deployment.environment.name": "staging"}, "staging"), ({"service.name": "tests"}, "")],
+    ids=["said", "not said"],
+)
+def test_a_call_tells_its_environment_and_that_nobody_said_any(resource: dict[str, str], environment: str) -> None:
+    rows = rows_of(make_span(chat(), resource=resource))
+
+    assert rows.call is not None
+    assert rows.call.environment == environment
+
+
 def test_a_part_that_fits_is_stored_whole() -> None:
     (row,) = rows_of(make_span(), says("é" * 512)).contents
 
