@@ -15,7 +15,7 @@ from otel_obs.postgres.queries import load
 
 KEYS = (
     "day", "hour", "model", "provider", "operation", "agent", "flow", "run", "conversation", "user", "workspace",
-    "organization", "flag_variant",
+    "environment", "organization", "flag_variant",
 )  # fmt: skip
 """By what costs can be grouped; ``flag_variant`` needs a flag."""
 

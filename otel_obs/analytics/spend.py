@@ -19,7 +19,7 @@ from otel_obs.postgres.rollups import DaysOfRows, days_of_rows, undescribed_days
 
 KEYS = tuple(key for key in costs.KEYS if key != "organization")
 """By what it can be grouped; ``flag_variant`` needs a flag."""
-_ROLLED_UP = frozenset({"day", "hour", "model", "provider", "agent", "flow", "workspace"})
+_ROLLED_UP = frozenset({"day", "hour", "model", "provider", "agent", "flow", "workspace", "environment"})
 MAX_GROUPS = 10_000
 
 _DAY = timedelta(days=1)
@@ -53,7 +53,7 @@ def _days_of_rows(connection: psycopg.Connection, filters: Filters, by: Sequence
     if not _ROLLED_UP.issuperset(by) or filters.user_id or filters.run_id or filters.conversation_id:
         return DaysOfRows(after=date.min)
     found = days_of_rows(connection, filters.organization_id)
-    if filters.environment is not None:
+    if filters.environment is not None or "environment" in by:
         first, last = (at.astimezone(timezone.utc).date() for at in (filters.since, filters.until))
         untold = undescribed_days(connection, filters.organization_id, first, last)
         found = replace(found, touched=found.touched | untold)

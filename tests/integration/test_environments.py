@@ -60,6 +60,7 @@ KEYS = {
     "agent": "agent_id",
     "day": """to_char("timestamp" AT TIME ZONE 'UTC', 'YYYY-MM-DD')""",
     "user": "status",
+    "environment": "environment",
 }
 """A key of costs, and what it is in the rows above; roll-ups know no users."""
 OLDER_ROLLUPS = """

@@ -19,7 +19,7 @@ from otel_obs.web.dashboard.page import Page
 
 FILTERED_BY = {
     "model": "model", "provider": "provider", "agent": "agent_id", "flow": "flow_id", "run": "run_id",
-    "conversation": "conversation_id", "user": "user_id", "workspace": "workspace_id",
+    "conversation": "conversation_id", "user": "user_id", "workspace": "workspace_id", "environment": "environment",
 }  # fmt: skip
 """Which parameter of an address shows the calls of one group only."""
 OTHERS = 7
