@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from otel_obs.dialects import (
+    ag2,
     agent_framework,
     claude_code,
     codex,
@@ -18,6 +19,7 @@ from otel_obs.dialects import (
     langfuse,
     langsmith,
     litellm,
+    llama_index,
     logfire,
     logs,
     mcp,
@@ -57,6 +59,7 @@ DIALECTS: tuple[Dialect, ...] = (
     gemini_cli,
     litellm,
     openlit,
+    ag2,
     strands,
     logfire,
     pydantic_ai,
@@ -71,6 +74,7 @@ DIALECTS: tuple[Dialect, ...] = (
     mcp,
     openllmetry,
     haystack,
+    llama_index,
     gen_ai,
 )
 """In order of trust: the first dialect that recognises a span is believed; the general convention is last."""
@@ -235,6 +239,8 @@ def _content_names(scope: str) -> Mapping[str, Part | None] | None:
         return pydantic_ai.CONTENT
     if claude_code.is_claude_code(scope):
         return claude_code.CONTENT
+    if openlit.is_openlit(scope):
+        return openlit.CONTENT
     if scope.startswith("autogen"):
         return {"message": None}
     return None
