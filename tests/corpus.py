@@ -30,6 +30,7 @@ MORE_RUNS = {"autogen", "claude-code", "vercel-ai-v5", "vercel-ai-v7", "vercel-a
 """Spans rightly tell more runs than their programs wrote down: rounds of a chat, loops with a function id."""
 
 BRIEFLY = {
+    "guardrails-ai",
     "ag2", "botocore-bedrock", "google-adk-1.14", "google-adk-litellm", "haystack-2.19", "haystack-anthropic",
     "langfuse", "litellm-otel-semconv", "llama-index-otel", "mlflow-anthropic-langchain", "openinference-bedrock",
     "openinference-beeai", "openinference-crewai-stacked", "openinference-google-genai",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
-from otel_obs.dialects.usage import merged, usage_of
+from otel_obs.dialects.usage import is_billed, merged, usage_of
 from otel_obs.model import Usage
 
 _ANSWER_KEYS = frozenset(
@@ -31,6 +31,8 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
     finish_reason: str | None = None
     service_tier: str | None = None
+    says_billed: bool = False
+    """What is billed is told beside what was counted, and is what ``usage`` holds."""
     is_stream: bool | None = None
     """True where the answer shows that it came in pieces; that it did not is not to be seen."""
 
@@ -101,6 +103,7 @@ def _one(answer: Mapping[str, object], facts: Facts) -> Answer:
         response_id=response_id if response_id and is_response_id(response_id) else None,
         model=_first_text(answer, _MODELS),
         usage=usage,
+        says_billed=is_billed(mapping_of(answer.get("usage"))),
         finish_reason=_first_text(answer, _REASONS) or _choice_reason(answer),
         service_tier=text_of(answer.get("service_tier")),
     )

@@ -31,10 +31,7 @@ _NAMES: dict[str, Part | None] = {
     "gen_ai.completion": "output",
     "gen_ai.task.input": "input",
     "gen_ai.task.output": "output",
-    "gen_ai.workflow.input": "input",
-    "gen_ai.workflow.output": "output",
-    "gen_ai.agent.input": "input",
-    "gen_ai.agent.output": "output",
+    "gen_ai.crewai.crew.agents": None,
     "gen_ai.retrieval.query.text": "input",
     "gen_ai.retrieval.documents": "output",
     "gen_ai.memory.query.text": "input",
@@ -141,6 +138,9 @@ _NOT_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai
 _RAW_REQUEST = re.compile(
     r"^llm\.[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions)$"
 )
+_GOES_THROUGH = re.compile(r"^gen_ai\.(?!usage\.)(?:\w+\.)+(input|output)(?:_data)?$")
+"""What goes into a part of a framework and comes out of it: ``gen_ai.workflow.input``."""
+_THROUGH: dict[str, Part] = {"input": "input", "output": "output"}
 _INDEXED = re.compile(r"\.(\d+)(?:\.|$)")
 
 _EVENTS: dict[str, Part] = {
@@ -178,6 +178,11 @@ _LLAMA_INDEX_KEPT = (
     "tags.llamaindex.step.input_event",
 )  # fmt: skip
 """How those of their attributes begin that hold nothing of what was said: figures, names, ids."""
+
+
+_SPOKEN = frozenset({"input", "output", "prompt", "completion", "messages", "content"})
+_SPOKEN_FROM = ("mlflow.chunk.", "gen_ai.event.content")
+"""Attributes that hold what was said on events of any name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +270,8 @@ def _known_part(key: str) -> tuple[bool, Part | None]:
                 return True, part
         if key.startswith("llm.") and _RAW_REQUEST.match(key):
             return True, None
+        if (through := _GOES_THROUGH.match(key)) is not None:
+            return True, _THROUGH[through[1]]
     return False, None
 
 
@@ -310,7 +317,7 @@ def _from_events(events: Sequence[SpanEvent]) -> tuple[dict[Part, list[Attribute
                 if key in event.attributes:
                     found.setdefault(part, []).append(event.attributes[key])
         else:
-            keys.update(key for key in event.attributes if key.startswith(("mlflow.chunk.", "gen_ai.event.content")))
+            keys.update(key for key in event.attributes if key in _SPOKEN or key.startswith(_SPOKEN_FROM))
     for part, said in messages.items():
         found.setdefault(part, []).append(said)
     return found, frozenset(keys)

@@ -122,10 +122,8 @@ def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading 
     """Read a span of an emitter older than ``gen_ai.operation.name``, or one that forgot it."""
     if facts.has("gen_ai.tool.name") and facts.has("gen_ai.tool.call.id", "gen_ai.tool.call.arguments"):
         return read_role(span, facts, "tool")
-    if span.name.endswith("count_tokens"):
-        # It asks how many tokens a prompt has, and nothing of the model.
-        return read_role(span, facts, "span")
-    if facts.has("gen_ai.request.model", "gen_ai.response.model"):
+    if facts.has("gen_ai.request.model", "gen_ai.response.model") and not span.name.endswith("count_tokens"):
+        # Who asks how many tokens a prompt has asks nothing of the model.
         return read_call(span, facts, contents, "chat")
     if "gen_ai" in facts.names.namespaces:
         return read_role(span, facts, "span")

@@ -34,7 +34,7 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
         return None
     if span.name == "call_llm":
         reading = _call(span, facts, contents)
-    elif facts.text("gen_ai.operation.name") in OPERATIONS and "openinference.span.kind" not in facts.names.all:
+    elif facts.text("gen_ai.operation.name") in OPERATIONS:
         reading = told_once(read_call(span, facts, contents, "generate_content", dialect="google_adk"))
     elif span.name.startswith("agent_run ["):
         reading = with_role(Reading(dialect="google_adk"), "agent", unwrapped(span.name), facts)

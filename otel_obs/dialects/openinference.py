@@ -13,7 +13,7 @@ from otel_obs.dialects.answer import NOTHING, Answer, answer_of
 from otel_obs.dialects.call import call_reading
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, parse, text_of
-from otel_obs.dialects.gen_ai import with_role
+from otel_obs.dialects.gen_ai import OPERATIONS, with_role
 from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import bills_cache_apart, provider_name, routed_to, served_by
 from otel_obs.dialects.usage import Counts, merged, usage, with_thoughts
@@ -29,6 +29,7 @@ _ROLES: dict[str, EventType] = {
     "GUARDRAIL": "guardrail",
     "EVALUATOR": "evaluation",
 }
+_REQUESTS = frozenset({"LLM", "EMBEDDING"})
 _METHOD = re.compile(r"\.(?:a?run(?:_stream)?|a?kickoff|_execute_core|a?invoke|a?call)$|\.[\w-]+\._execute_core$")
 """Instrumentations of classes name a span after the method: ``Researcher.research._execute_core``."""
 _PRIVATE_STEP = re.compile(r"(?:^|\.)_[a-z]\w*$")
@@ -53,8 +54,11 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     kind = kind.upper()
     if _EVENT_PATH in facts.names.all:
         return Reading(dialect="openinference")
+    if kind in _REQUESTS and facts.text("gen_ai.operation.name") in OPERATIONS:
+        # Something has added these names to another emitter's span, whose own say more.
+        return None
     if kind == "LLM" and not _is_private_step(span, facts):
-        return _with_owner(_llm(span, facts, contents), facts)
+        return read_request(span, facts, contents)
     if kind == "EMBEDDING":
         return _with_owner(_embedding(span, facts, contents), facts)
     if kind == "RERANKER":
@@ -68,6 +72,11 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
         agent_name=agent,
     )
     return _with_owner(with_role(reading, role, name, facts), facts)
+
+
+def read_request(span: Span, facts: Facts, contents: Contents) -> Reading:
+    """Return what *span* means, a request by whatever kind it says."""
+    return _with_owner(_llm(span, facts, contents), facts)
 
 
 def _is_private_step(span: Span, facts: Facts) -> bool:
@@ -128,7 +137,7 @@ def _llm(span: Span, facts: Facts, contents: Contents) -> Reading:
         request_model=request_model or model,
         response_model=answer.model or model,
         response_id=answer.response_id,
-        usage=merged(_usage(facts, apart=apart, model=model), answer.usage),
+        usage=answer.usage if answer.says_billed else merged(_usage(facts, apart=apart, model=model), answer.usage),
         failed=span.status_code == 2,
         service_tier=answer.service_tier,
         is_stream=answer.is_stream or _is_stream(span, parameters.get("stream")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from otel_obs.dialects.call import ESTIMATED_USAGE
@@ -17,6 +18,7 @@ CONTENT: dict[str, Part | None] = {"gen_ai.agent.description": "system"}
 """Names that hold content on its spans only: it describes an agent by its instructions."""
 
 _TOLD_BY_PROVIDERS = ("gen_ai.usage.cache_", "gen_ai.usage.reasoning")
+_STEP = re.compile(r" step_\d+$")
 _ERROR = 2
 """OTLP's ``STATUS_CODE_ERROR``."""
 _STREAM_BEFORE_1_40 = "gen_ai.request.is_stream"
@@ -66,16 +68,16 @@ def counts_as_the_provider(scope: str) -> bool:
 
 
 def _is_no_run(span: Span, facts: Facts, operation: str | None) -> bool:
-    """Tell whether *span* is a turn, a handoff or a step of a ready-made agent, told as an agent's or a tool's run."""
+    """Tell whether *span* is a turn, a handoff, a step or a method of a flow, told as an agent's or a tool's run."""
     if operation == "execute_tool":
         return not facts.has("gen_ai.tool.name") and facts.has("gen_ai.request.model")
     if operation != "invoke_agent":
         return False
     name = facts.text("gen_ai.agent.name")
     if name is None:
-        return span.name == "invoke_agent" and not facts.has("gen_ai.agent.id")
+        return not facts.has("gen_ai.agent.id")
     is_node = span.scope.name.endswith(".langgraph") and name in AGENT_NODES
-    return is_node or facts.has("gen_ai.agent.source")
+    return is_node or facts.has("gen_ai.agent.source") or _STEP.search(span.name) is not None
 
 
 def without_estimate(reading: Reading, attributes: Attributes, facts: Facts) -> Reading:

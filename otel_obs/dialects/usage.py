@@ -74,6 +74,8 @@ class Counts:
 
 def counts_of(raw: Mapping[str, object], facts: Facts) -> Counts:
     """Return what the usage object *raw* counts; odd values are None, flagged in *facts*."""
+    if is_billed(raw):
+        raw = mapping_of(raw.get("billed_units"))
     inside = _first_mapping(raw, _INPUT_DETAILS)
     outside = _first_mapping(raw, _OUTPUT_DETAILS)
     output = _first(raw, _OUTPUT, facts)
@@ -99,6 +101,14 @@ def counts_of(raw: Mapping[str, object], facts: Facts) -> Counts:
         reasoning=_either(thoughts, _first(outside, _REASONING_DETAIL, facts), _first(raw, _REASONING, facts)),
         billed_units=_units(inside, outside, raw, facts),
     )
+
+
+def is_billed(raw: Mapping[str, object]) -> bool:
+    """Tell whether *raw* says what is billed beside what was counted, as Cohere does.
+
+    https://docs.cohere.com/reference/chat
+    """
+    return "input_tokens" in mapping_of(raw.get("billed_units"))
 
 
 def cache_is_apart(raw: Mapping[str, object]) -> bool:

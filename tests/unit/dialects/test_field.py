@@ -346,6 +346,31 @@ FIELD = (
         THOUGHT, scope="gcp.vertex.agent", provider="openai", operation="generate_content",
     ),
     Seen(
+        "OpenInference, names added to a span whose own say more", {
+            **CHAT, **INCLUSIVE, **OI, "gen_ai.provider.name": "openai", "gen_ai.response.id": "c-1",
+            "gen_ai.usage.cache_read.input_tokens": 317, "gen_ai.usage.details.reasoning_tokens": 13,
+            "llm.token_count.prompt": 983, "llm.token_count.completion": 61,
+        },
+        THOUGHT, scope="pydantic-ai", provider="openai", response_id="c-1",
+    ),
+    Seen(
+        "OpenInference, Cohere's bill beside its count", {
+            **OI, "llm.provider": "cohere", "llm.token_count.prompt": 1483, "llm.token_count.completion": 64,
+            "output.value": as_json({"id": "c-1", "usage": {
+                "billed_units": {"input_tokens": 983.0, "output_tokens": 61.0},
+                "tokens": {"input_tokens": 1483.0, "output_tokens": 64.0},
+            }}),
+        },
+        BLIND, provider="cohere", response_id="c-1",
+    ),
+    Seen(
+        "Guardrails AI, a request that is called a guardrail", {
+            "openinference.span.kind": "GUARDRAIL", "type": "guardrails/guard/step/call", "llm.token_count.prompt": 983,
+            "llm.token_count.completion": 61, "llm.invocation_parameters": "{'temperature': 0, 'model': 'm'}",
+        },
+        BLIND, scope="guardrails-ai", name="call",
+    ),
+    Seen(
         "AG2, figures of Anthropic", {
             **CHAT, **EXCLUSIVE, "ag2.span.type": "llm", "gen_ai.provider.name": "anthropic",
             "gen_ai.usage.cache_read_input_tokens": 317, "gen_ai.usage.cache_creation_input_tokens": 113,
@@ -584,6 +609,13 @@ def test_members_of_an_enumeration_are_reasons_as_others_word_them() -> None:
     ("attributes", "scope", "name"),
     [
         ({"gen_ai.operation.name": "invoke_agent"}, "openlit.instrumentation.openai_agents", "invoke_agent"),
+        ({"gen_ai.operation.name": "invoke_agent"}, "openlit.instrumentation.crewai", "invoke_agent finalize"),
+        (
+            {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a"},
+            "openlit.instrumentation.smolagents",
+            "invoke_agent a step_1",
+        ),
+        ({"openinference.span.kind": "GUARDRAIL", "type": "guardrails/guard/step"}, "guardrails-ai", "step"),
         (
             {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a", "gen_ai.agent.source": "b"},
             "openlit.instrumentation.openai_agents",
@@ -608,8 +640,9 @@ def test_members_of_an_enumeration_are_reasons_as_others_word_them() -> None:
         ),
         ({"gen_ai.request.model": "m"}, "com.anthropic.sdk.python", "anthropic.messages.count_tokens"),
     ],
-    ids=["a turn", "a handoff", "a node of a ready-made agent", "a tool without a name", "an agent's event",
-         "a piece of a stream", "an account of what another span tells", "a question of how many tokens"],
+    ids=["a turn", "a method of a flow", "a step", "a step of a guard", "a handoff", "a node of a ready-made agent",
+         "a tool without a name", "an agent's event", "a piece of a stream", "an account of what another span tells",
+         "a question of how many tokens"],
 )  # fmt: skip
 def test_what_only_looks_like_a_run_or_a_request_is_neither(attributes: dict[str, Any], scope: str, name: str) -> None:
     found = read(make_span(attributes, scope=scope, name=name))
@@ -691,3 +724,16 @@ def test_steps_of_llama_index_say_whose_they_are(name: str, summary: str, seen: 
 
     assert (found.event_type, found.agent_name) == seen
     assert found.step is None or found.step.name in ("get_weather", "VectorIndexRetriever")
+
+
+def test_a_validator_of_guardrails_ai_is_a_check() -> None:
+    attributes = {
+        "openinference.span.kind": "GUARDRAIL", "type": "guardrails/guard/step/validator", "user.id": "unknown",
+        "validator.name": "no-rain", "output.value": as_json({"outcome": "pass", "metadata": None}),
+    }  # fmt: skip
+
+    found = read(make_span(attributes, scope="guardrails-ai", name="no-rain.validate"))
+
+    assert found.check is not None
+    assert (found.check.guardrail_name, found.check.action_taken) == ("no-rain", "pass")
+    assert found.user_id is None

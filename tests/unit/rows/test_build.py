@@ -93,7 +93,12 @@ SAID: dict[str, Record] = {
         ],
         scope="llamaindex.opentelemetry.tracer",
     ),
-    "what ran in a workflow": make_span({"gen_ai.workflow.input": CANARY, "gen_ai.workflow.output": CANARY}),
+    "what ran in a workflow": make_span(
+        {"gen_ai.workflow.input": CANARY, "gen_ai.framework.pipeline.output_data": CANARY}
+    ),
+    "an event of an unknown name": make_span(
+        {"gen_ai.workflow.input": CANARY}, events=[SpanEvent("no-rain_result", START_NS, {"input": CANARY})]
+    ),
     "an agent described by its instructions": make_span(
         agent("writer", **{"gen_ai.agent.description": CANARY}), scope="openlit.instrumentation.pydantic_ai"
     ),
