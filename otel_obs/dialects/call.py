@@ -77,7 +77,7 @@ def _unprefixed(model: str | None, provider: str | None) -> str | None:
 
     A model that is called as a provider is none: the emitter did not know it.
     """
-    if model is None or is_provider(model):
+    if model is None or is_provider(model, provider):
         return None
     if "/" not in model:
         return model

@@ -92,9 +92,11 @@ _ROUTED = frozenset(
 _OPEN_WEIGHTS = "openai/gpt-oss"
 
 
-def is_provider(name: str) -> bool:
-    """Tell whether *name* is that of a provider, where one of a model belongs."""
-    return name in _ROUTED or name in _CONVENTIONAL
+def is_provider(model: str, provider: str | None) -> bool:
+    """Tell whether *model* is the name of the provider itself; Ollama's ``mistral`` is a model."""
+    if model not in _ROUTED and model not in _CONVENTIONAL:
+        return False
+    return model != "mistral" if provider is None else provider_name(model) == provider
 
 
 def routed_to(model: str | None) -> str | None:

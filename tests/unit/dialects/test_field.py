@@ -318,6 +318,12 @@ FIELD = (
         BLIND, provider="anthropic", model=None,
     ),
     Seen(
+        "a model that is called as another's provider", {
+            **CHAT, **INCLUSIVE, "gen_ai.request.model": "mistral", "gen_ai.provider.name": "ollama",
+        },
+        BLIND, provider="ollama", model="mistral",
+    ),
+    Seen(
         "a router's name of the model where nobody else says who serves it", {
             **CHAT, **INCLUSIVE, "gen_ai.provider.name": "litellm", "gen_ai.request.model": "anthropic/m",
         },
