@@ -30,9 +30,13 @@ MORE_RUNS = {"autogen", "claude-code", "vercel-ai-v5", "vercel-ai-v7", "vercel-a
 """Spans rightly tell more runs than their programs wrote down: rounds of a chat, loops with a function id."""
 
 BRIEFLY = {
-    "botocore-bedrock", "google-adk-1.14", "haystack-2.19", "langfuse", "litellm-otel-semconv",
-    "mlflow-anthropic-langchain", "openinference-crewai-stacked", "openlit-openai-1.34", "pydantic-ai-1.0-v3",
-    "semantic-kernel", "vercel-ai-v7-legacy",
+    "guardrails-ai",
+    "ag2", "botocore-bedrock", "google-adk-1.14", "google-adk-litellm", "haystack-2.19", "haystack-anthropic",
+    "langfuse", "litellm-otel-semconv", "llama-index-otel", "mlflow-anthropic-langchain", "openinference-bedrock",
+    "openinference-beeai", "openinference-crewai-stacked", "openinference-google-genai",
+    "openinference-langchain-anthropic-google", "openinference-mistralai",
+    "openinference-strands", "openlit-google", "openlit-litellm", "openlit-openai-1.34", "openlit-openai-agents",
+    "openlit-pydantic-ai", "pydantic-ai-1.0-v3", "semantic-kernel", "vercel-ai-v7-legacy",
 }  # fmt: skip
 """Sent one by one in any order only: the ways in which they can go wrong are those of other captures."""
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
-from otel_obs.dialects.usage import merged, usage_of
+from otel_obs.dialects.usage import is_billed, merged, usage_of
 from otel_obs.model import Usage
 
 _ANSWER_KEYS = frozenset(
     {"choices", "output", "content", "usage", "usage_metadata", "usageMetadata", "object", "candidates", "data",
      "stop_reason"}
 )  # fmt: skip
+_IDS = ("id", "response_id", "responseId")
+_MODELS = ("model", "model_version", "modelVersion")
+_REASONS = ("finish_reason", "finishReason", "stop_reason", "stopReason")
+_WRAPPERS = ("raw", "data")
+"""Where frameworks put the provider's answer inside their own."""
+_CHUNKS = frozenset({"GenerationChunk", "ChatGenerationChunk"})
+"""What LangChain's generations are that were put together from a stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +31,10 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
     finish_reason: str | None = None
     service_tier: str | None = None
+    says_billed: bool = False
+    """What is billed is told beside what was counted, and is what ``usage`` holds."""
+    is_stream: bool | None = None
+    """True where the answer shows that it came in pieces; that it did not is not to be seen."""
 
 
 NOTHING = Answer()
@@ -34,7 +45,9 @@ def answer_of(value: object, facts: Facts) -> Answer:
     if not isinstance(value, Mapping):
         return NOTHING
     found = [_one(answer, facts) for answer in _answers(value)]
-    return next((answer for answer in found if answer != NOTHING), NOTHING)
+    answer = next((answer for answer in found if answer != NOTHING), NOTHING)
+    in_pieces = any(generation.get("type") in _CHUNKS for generation in _flat(value.get("generations")))
+    return replace(answer, is_stream=True) if in_pieces else answer
 
 
 def _answers(value: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
@@ -43,9 +56,10 @@ def _answers(value: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         yield from _framework_message(message)
     if not _ANSWER_KEYS.isdisjoint(value):
         yield value
-    raw = value.get("raw")
-    if isinstance(raw, Mapping):
-        yield raw
+    for name in _WRAPPERS:
+        inner = value.get(name)
+        if isinstance(inner, Mapping):
+            yield inner
 
 
 def _messages(value: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
@@ -84,23 +98,30 @@ def _one(answer: Mapping[str, object], facts: Facts) -> Answer:
         raw = answer.get(name)
         if isinstance(raw, Mapping):
             usage = merged(usage, usage_of(raw, facts, apart=False if name == "usage_metadata" else None))
-    response_id = text_of(answer.get("id"))
+    response_id = _first_text(answer, _IDS)
     return Answer(
         response_id=response_id if response_id and is_response_id(response_id) else None,
-        model=text_of(answer.get("model")),
+        model=_first_text(answer, _MODELS),
         usage=usage,
-        finish_reason=text_of(answer.get("finish_reason"))
-        or text_of(answer.get("stop_reason"))
-        or _choice_reason(answer),
+        says_billed=is_billed(mapping_of(answer.get("usage"))),
+        finish_reason=_first_text(answer, _REASONS) or _choice_reason(answer),
         service_tier=text_of(answer.get("service_tier")),
     )
 
 
 def _choice_reason(answer: Mapping[str, object]) -> str | None:
-    for choice in _flat(answer.get("choices")):
-        reason = text_of(choice.get("finish_reason"))
+    for choice in (*_flat(answer.get("choices")), *_flat(answer.get("candidates"))):
+        reason = _first_text(choice, _REASONS)
         if reason:
             return reason
+    return None
+
+
+def _first_text(value: Mapping[str, object], names: tuple[str, ...]) -> str | None:
+    for name in names:
+        found = text_of(value.get(name))
+        if found is not None:
+            return found
     return None
 
 

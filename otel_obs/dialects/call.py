@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from otel_obs.dialects.facts import Facts, parse
-from otel_obs.dialects.provider import provider_name
+from otel_obs.dialects.provider import is_provider, provider_name, routed_to
 from otel_obs.model import Call, Reading, Usage
 from otel_obs.semconv import USAGE_SOURCE
 
@@ -40,11 +40,12 @@ def call_reading(
     attributes were sent, even if they are zeros, which is what some emitters send for a stream without usage.
     """
     usage, source = _usage(call, total_tokens, facts)
+    provider = call.provider or routed_to(call.request_model)
     asked = Call(
         operation=call.operation,
-        provider=call.provider,
-        request_model=_unprefixed(call.request_model, call.provider),
-        response_model=_unprefixed(call.response_model, call.provider),
+        provider=provider,
+        request_model=_unprefixed(call.request_model, provider),
+        response_model=_unprefixed(call.response_model, provider),
         response_id=call.response_id,
         usage=usage,
         usage_source=source,
@@ -72,8 +73,13 @@ def call_reading(
 
 
 def _unprefixed(model: str | None, provider: str | None) -> str | None:
-    """Return gpt-4o for openai/gpt-4o of OpenAI: routers put their provider before a model's name."""
-    if model is None or "/" not in model:
+    """Return gpt-4o for openai/gpt-4o of OpenAI: routers put their provider before a model's name.
+
+    A model that is called as a provider is none: the emitter did not know it.
+    """
+    if model is None or is_provider(model, provider):
+        return None
+    if "/" not in model:
         return model
     prefix, slash, name = model.partition("/")
     return name if slash and name and provider is not None and provider_name(prefix) == provider else model
@@ -101,7 +107,7 @@ def _usage(
 def endpoint_of(facts: Facts) -> str | None:
     """Return host and port that was asked; some emitters put a whole URL where the host belongs."""
     address = facts.text("server.address")
-    if address is None:
+    if address is None or address == "unknown":
         return None
     if "://" in address:
         return re.split("[/?#]", address.partition("://")[2], maxsplit=1)[0].rpartition("@")[2] or None
@@ -128,11 +134,16 @@ def _first_reason(value: object) -> str | None:
     if isinstance(value, str):
         reasons = parse(value)
         if not isinstance(reasons, list):
-            return value.rpartition(".")[2].lower() if value.startswith("FinishReason.") else value or None
+            return _reason(value)
         value = reasons
     if isinstance(value, Sequence) and not isinstance(value, bytes) and value and isinstance(value[0], str):
-        return value[0]
+        return _reason(value[0])
     return None
+
+
+def _reason(text: str) -> str | None:
+    """Return stop for ``FinishReason.STOP``, as Python shows a member of an enumeration; any other text as it is."""
+    return text.rpartition(".")[2].lower() if text.startswith("FinishReason.") else text or None
 
 
 _RESPONSE_IDS = ("resp_", "chatcmpl-", "msg_")

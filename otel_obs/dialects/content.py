@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from otel_obs.dialects.facts import parse
 from otel_obs.frozen import dataclass
 from otel_obs.model import Attributes, AttributeValue, Content, SpanEvent
 from otel_obs.remembering import remembered
@@ -30,6 +31,7 @@ _NAMES: dict[str, Part | None] = {
     "gen_ai.completion": "output",
     "gen_ai.task.input": "input",
     "gen_ai.task.output": "output",
+    "gen_ai.crewai.crew.agents": None,
     "gen_ai.retrieval.query.text": "input",
     "gen_ai.retrieval.documents": "output",
     "gen_ai.memory.query.text": "input",
@@ -92,6 +94,9 @@ _NAMES: dict[str, Part | None] = {
     "gcp.vertex.agent.tool_call_args": "tool_arguments",
     "gcp.vertex.agent.tool_response": "tool_result",
     "gcp.vertex.agent.data": None,
+    "llamaindex.step.input_summary": "input",
+    "llm.prompt_template.template": None,
+    "llm.prompt_template.variables": None,
     "crew_agents": None,
     "crew_tasks": None,
     "crew_inputs": "input",
@@ -117,10 +122,25 @@ _PREFIXES: tuple[tuple[str, Part | None], ...] = (
     ("message.contents.", "input"),
     ("github.copilot.tool.parameters.", None),
 )
+PARAMETERS = frozenset({"llm.invocation_parameters", "embedding.invocation_parameters"})
+"""JSON objects of what was asked for, prompts and tools often among it: ``without_content`` gives the rest."""
+_SAID = frozenset(
+    {
+        "api_key", "chat_history", "content", "contents", "documents", "examples", "extra_body", "extra_headers",
+        "functions", "headers", "http_options", "input", "inputs", "inputtext", "instructions", "messages", "preamble",
+        "prompt", "prompts", "query", "response_format", "suffix", "system", "system_instruction", "system_prompt",
+        "systeminstruction", "text", "texts", "toolconfig", "tools",
+    }
+)  # fmt: skip
+_LONGEST_WORD = 128
+"""A parameter in words, such as the name of a model, is no longer."""
 _NOT_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.prompt.id"})
 _RAW_REQUEST = re.compile(
     r"^llm\.[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions)$"
 )
+_GOES_THROUGH = re.compile(r"^gen_ai\.(?!usage\.)(?:\w+\.)+(input|output)(?:_data)?$")
+"""What goes into a part of a framework and comes out of it: ``gen_ai.workflow.input``."""
+_THROUGH: dict[str, Part] = {"input": "input", "output": "output"}
 _INDEXED = re.compile(r"\.(\d+)(?:\.|$)")
 
 _EVENTS: dict[str, Part] = {
@@ -137,6 +157,32 @@ _DETAILS = "gen_ai.client.inference.operation.details"
 _EVENT_METADATA = frozenset(
     {"gen_ai.system", "gen_ai.provider.name", "gen_ai.operation.name", "index", "finish_reason"}
 )
+
+
+_LLAMA_INDEX: dict[str, Part] = {
+    "messages": "input",
+    "prompt": "input",
+    "query.query_str": "input",
+    "str_or_query_bundle.query_str": "input",
+    "chunks": "input",
+    "response.message.blocks": "output",
+    "response.text": "output",
+    "response.response": "output",
+    "nodes": "output",
+    "output": "output",
+}
+"""What LlamaIndex's own events say, which bear their name a second time as ``class_name``."""
+_LLAMA_INDEX_KEPT = (
+    "class_name", "id_", "span_id", "timestamp", "model_dict.", "response.raw.id", "response.raw.model",
+    "response.raw.usage", "response.raw.object", "response.raw.finish_reason", "tags.llamaindex.run_id",
+    "tags.llamaindex.step.input_event",
+)  # fmt: skip
+"""How those of their attributes begin that hold nothing of what was said: figures, names, ids."""
+
+
+_SPOKEN = frozenset({"input", "output", "prompt", "completion", "messages", "content"})
+_SPOKEN_FROM = ("mlflow.chunk.", "gen_ai.event.content")
+"""Attributes that hold what was said on events of any name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,13 +262,38 @@ def layout_of(names: Iterable[str], more: Mapping[str, Part | None] | None = Non
 def _known_part(key: str) -> tuple[bool, Part | None]:
     if key in _NAMES:
         return True, _NAMES[key]
+    if key in PARAMETERS:
+        return True, None
     if key not in _NOT_CONTENT:
         for prefix, part in _PREFIXES:
             if key.startswith(prefix):
                 return True, part
         if key.startswith("llm.") and _RAW_REQUEST.match(key):
             return True, None
+        if (through := _GOES_THROUGH.match(key)) is not None:
+            return True, _THROUGH[through[1]]
     return False, None
+
+
+def without_content(value: AttributeValue) -> AttributeValue:
+    """Return the parameters in *value*, a JSON object, without those that say what was said; None without any."""
+    given = parse(value)
+    kept = _settings(given) if isinstance(given, Mapping) else {}
+    return json.dumps(kept, ensure_ascii=False) if kept else None
+
+
+def _settings(given: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the numbers, switches and short words of *given*."""
+    kept: dict[str, Any] = {}
+    for name, value in given.items():
+        if not isinstance(name, str) or name.lower() in _SAID:
+            continue
+        if isinstance(value, Mapping):
+            if inner := _settings(value):
+                kept[name] = inner
+        elif not isinstance(value, list | tuple) and not (isinstance(value, str) and len(value) > _LONGEST_WORD):
+            kept[name] = value
+    return kept
 
 
 def _from_events(events: Sequence[SpanEvent]) -> tuple[dict[Part, list[AttributeValue]], frozenset[str]]:
@@ -240,8 +311,13 @@ def _from_events(events: Sequence[SpanEvent]) -> tuple[dict[Part, list[Attribute
                 if part is not None:
                     keys.add(key)
                     found.setdefault(part, []).append(value)
+        elif event.attributes.get("class_name") == event.name:
+            keys.update(key for key in event.attributes if not key.startswith(_LLAMA_INDEX_KEPT))
+            for key, part in _LLAMA_INDEX.items():
+                if key in event.attributes:
+                    found.setdefault(part, []).append(event.attributes[key])
         else:
-            keys.update(key for key in event.attributes if key.startswith(("mlflow.chunk.", "gen_ai.event.content")))
+            keys.update(key for key in event.attributes if key in _SPOKEN or key.startswith(_SPOKEN_FROM))
     for part, said in messages.items():
         found.setdefault(part, []).append(said)
     return found, frozenset(keys)

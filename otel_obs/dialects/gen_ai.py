@@ -15,7 +15,7 @@ from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.guardrail import check_of
 from otel_obs.dialects.names import Names
-from otel_obs.dialects.provider import bills_cache_apart, provider_name
+from otel_obs.dialects.provider import bills_cache_apart, counts_thoughts_apart, provider_name
 from otel_obs.dialects.usage import NO_USAGE, Counts, merged, usage, usage_of
 from otel_obs.model import Call, EventType, Reading, Run, Span, Step, Usage
 
@@ -79,11 +79,12 @@ _WRITE_1H = (
 _REASONING = (
     "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens", "gen_ai.usage.output_tokens.reasoning",
     "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
-    "gen_ai.usage.details.thoughts_tokens",
+    "gen_ai.usage.details.thoughts_tokens", "gen_ai.usage.thinking_tokens",
 )  # fmt: skip
 _STREAM = ("gen_ai.request.stream", "gen_ai.request.is_stream", "llm.is_streaming", "gen_ai.is_streaming")
 _RAW_COUNTS = frozenset({
-    "opentelemetry.instrumentation.bedrock", "opentelemetry.instrumentation.botocore.bedrock-runtime",
+    "opentelemetry.instrumentation.ag2", "opentelemetry.instrumentation.bedrock",
+    "opentelemetry.instrumentation.botocore.bedrock-runtime",
 })  # fmt: skip
 """Instrumentations that hand on what the provider counts, whatever the convention says."""
 _UNITS = {
@@ -94,6 +95,8 @@ _UNITS = {
     "web_searches": ("gen_ai.usage.details.web_search_requests", "gen_ai.usage.web_searches"),
 }
 _UNIT_NAMES = tuple(name for names in _UNITS.values() for name in names)
+_ADDRESS = re.compile(r"^\d{14,15}$")
+"""Python's ``id()`` of an object."""
 _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
 """An id with a UUID in it was made for one object or one run, and names no agent."""
 _UUID_DIGITS = 32
@@ -119,7 +122,8 @@ def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading 
     """Read a span of an emitter older than ``gen_ai.operation.name``, or one that forgot it."""
     if facts.has("gen_ai.tool.name") and facts.has("gen_ai.tool.call.id", "gen_ai.tool.call.arguments"):
         return read_role(span, facts, "tool")
-    if facts.has("gen_ai.request.model", "gen_ai.response.model"):
+    if facts.has("gen_ai.request.model", "gen_ai.response.model") and not span.name.endswith("count_tokens"):
+        # Who asks how many tokens a prompt has asks nothing of the model.
         return read_call(span, facts, contents, "chat")
     if "gen_ai" in facts.names.namespaces:
         return read_role(span, facts, "span")
@@ -239,7 +243,9 @@ def agent_of(facts: Facts) -> Agent:
 
 
 def _is_stable(agent_id: str) -> bool:
-    return (len(agent_id) < _UUID_DIGITS and agent_id.isprintable()) or _STABLE_ID.match(agent_id) is not None
+    if len(agent_id) < _UUID_DIGITS:
+        return agent_id.isprintable() and _ADDRESS.match(agent_id) is None
+    return _STABLE_ID.match(agent_id) is not None
 
 
 def provider_of(facts: Facts) -> str | None:
@@ -250,8 +256,8 @@ def provider_of(facts: Facts) -> str | None:
 def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
     """Return the tokens that the ``gen_ai.usage.*`` attributes report.
 
-    By the convention cached tokens are inside ``gen_ai.usage.input_tokens``; with *apart* they are beside it
-    where the provider itself counts so.
+    By the convention cached tokens are inside ``gen_ai.usage.input_tokens``, and reasoning inside
+    ``gen_ai.usage.output_tokens``; with *apart* they are beside it where the provider itself counts so.
     """
     counts = Counts(
         input=facts.tokens(*_INPUT),
@@ -264,7 +270,10 @@ def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
         billed_units=_billed_units(facts),
     )
     if apart:
-        apart = bills_cache_apart(provider_of(facts), facts.text("gen_ai.response.model", "gen_ai.request.model"))
+        provider, model = provider_of(facts), facts.text("gen_ai.response.model", "gen_ai.request.model")
+        apart = bills_cache_apart(provider, model)
+        if counts.output is not None and counts.reasoning and counts_thoughts_apart(provider, model):
+            counts = replace(counts, output=counts.output + counts.reasoning, total=None)
     found = usage(counts, apart=apart)
     if not found.known:
         found = usage(

@@ -1,4 +1,4 @@
-"""Google's Agent Development Kit (https://google.github.io/adk-docs/), before it followed the GenAI convention.
+"""Google's Agent Development Kit (https://google.github.io/adk-docs/), in all its ages.
 
 Until 1.1x a run is ``invocation`` > ``agent_run [name]`` > ``call_llm``; the usage attributes leave thoughts
 and the cache out, which only the provider's answer tells that it also puts on the span.
@@ -14,26 +14,28 @@ from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role, with_role
 from otel_obs.dialects.names import Names
-from otel_obs.dialects.provider import provider_name
+from otel_obs.dialects.provider import counts_thoughts_apart, provider_name
 from otel_obs.dialects.usage import merged
 from otel_obs.model import Reading, Span
 
-_SCOPE = "gcp.vertex.agent"
+SCOPE = "gcp.vertex.agent"
 _BRACKETED = re.compile(r"^(?:invocation|agent_run) \[(.+)\]$")
 
 
 def concerns(scope: str, names: Names) -> bool:
     """Tell whether a span may be one of the kit's."""
     del names
-    return scope == _SCOPE
+    return scope == SCOPE
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to the kit; None for other spans, and those of its tools: they follow the convention."""
-    if span.scope.name != _SCOPE:
+    if span.scope.name != SCOPE:
         return None
     if span.name == "call_llm":
         reading = _call(span, facts, contents)
+    elif facts.text("gen_ai.operation.name") in OPERATIONS:
+        reading = told_once(read_call(span, facts, contents, "generate_content", dialect="google_adk"))
     elif span.name.startswith("agent_run ["):
         reading = with_role(Reading(dialect="google_adk"), "agent", unwrapped(span.name), facts)
     elif span.name == "invocation":
@@ -41,6 +43,21 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     else:
         return None
     return replace(reading, conversation_id=facts.text("gcp.vertex.agent.session_id", "gen_ai.conversation.id"))
+
+
+def told_once(reading: Reading) -> Reading:
+    """Return *reading* with reasoning inside the output once.
+
+    The kit adds up candidates and thoughts, as Google counts them. Of the models of others, which come by way of
+    LiteLLM, it takes all of the output for candidates, so that their reasoning is in it twice.
+    """
+    call = reading.call
+    if call is None or call.provider is None or counts_thoughts_apart(call.provider, None):
+        return reading
+    output, reasoning = call.usage.output_tokens, call.usage.reasoning_tokens
+    if output is None or not reasoning or output < 2 * reasoning:
+        return reading
+    return replace(reading, call=replace(call, usage=replace(call.usage, output_tokens=output - reasoning)))
 
 
 def unwrapped(name: str) -> str:

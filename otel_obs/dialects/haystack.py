@@ -11,6 +11,7 @@ from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
 from otel_obs.dialects.gen_ai import with_role
 from otel_obs.dialects.names import Names
+from otel_obs.dialects.provider import served_by
 from otel_obs.model import Call, Reading, Span
 
 _COMPONENT = "haystack.component."
@@ -71,6 +72,7 @@ def _call(span: Span, facts: Facts, contents: Contents, output: str, operation: 
     answer = answer_of(said, facts)
     call = Call(
         operation=operation,
+        provider=served_by(facts.text(_COMPONENT + "type") or ""),
         response_model=answer.model,
         response_id=answer.response_id,
         usage=answer.usage,

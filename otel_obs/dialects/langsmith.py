@@ -68,7 +68,8 @@ def _call(span: Span, facts: Facts, contents: Contents, operation: str) -> Readi
             response_id=call.response_id or answer.response_id,
             response_model=call.response_model or answer.model,
             finish_reason=call.finish_reason or answer.finish_reason,
-            is_stream=facts.truth(_METADATA + "stream") if call.is_stream is None else call.is_stream,
+            is_stream=answer.is_stream
+            or (facts.truth(_METADATA + "stream") if call.is_stream is None else call.is_stream),
         ),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from otel_obs.dialects import gen_ai, openlit
+from otel_obs.dialects import gen_ai, google_adk, openlit
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.guardrail import check_of
@@ -53,8 +53,11 @@ def _details(record: LogRecord, facts: Facts, contents: Contents) -> Reading:
     )
     if operation not in gen_ai.OPERATIONS:
         return Reading(event_type="log", dialect="gen_ai", failed=failed)
-    apart = openlit.is_openlit(record.scope.name)
+    is_openlit = openlit.is_openlit(record.scope.name)
+    apart = is_openlit and openlit.counts_as_the_provider(record.scope.name)
     reading = gen_ai.read_call(span, facts, contents, gen_ai.OPERATIONS[operation], apart=apart)
-    if apart:
+    if record.scope.name == google_adk.SCOPE:
+        reading = google_adk.told_once(reading)
+    if is_openlit:
         reading = openlit.without_estimate(reading, record.attributes, facts)
     return replace(reading, event_type="log", failed=failed)

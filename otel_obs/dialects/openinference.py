@@ -8,18 +8,20 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from otel_obs.dialects import google_adk
 from otel_obs.dialects.answer import NOTHING, Answer, answer_of
 from otel_obs.dialects.call import call_reading
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, parse, text_of
-from otel_obs.dialects.gen_ai import with_role
-from otel_obs.dialects.google_adk import unwrapped
+from otel_obs.dialects.gen_ai import OPERATIONS, with_role
 from otel_obs.dialects.names import Names
-from otel_obs.dialects.provider import bills_cache_apart, provider_name
-from otel_obs.dialects.usage import Counts, merged, usage
+from otel_obs.dialects.provider import bills_cache_apart, provider_name, routed_to, served_by
+from otel_obs.dialects.usage import Counts, merged, usage, with_thoughts
 from otel_obs.model import Call, EventType, Reading, Span, Usage
 
 _KIND = "openinference.span.kind"
+_EVENT_PATH = "metadata.path"
+"""BeeAI's events, such as each piece of a stream, are spans of the kind of what they happened to."""
 _ROLES: dict[str, EventType] = {
     "AGENT": "agent",
     "TOOL": "tool",
@@ -27,10 +29,13 @@ _ROLES: dict[str, EventType] = {
     "GUARDRAIL": "guardrail",
     "EVALUATOR": "evaluation",
 }
+_REQUESTS = frozenset({"LLM", "EMBEDDING"})
 _METHOD = re.compile(r"\.(?:a?run(?:_stream)?|a?kickoff|_execute_core|a?invoke|a?call)$|\.[\w-]+\._execute_core$")
 """Instrumentations of classes name a span after the method: ``Researcher.research._execute_core``."""
 _PRIVATE_STEP = re.compile(r"(?:^|\.)_[a-z]\w*$")
 """A private method prepares a request; it sends none."""
+_STREAM = re.compile(r"(?:[a-z]S|[._]s|^s)tream(?:ing)?$")
+"""Instrumentations of clients name a request after the method: ``converse_stream``, ``GenerateContentStream``."""
 _AGENT_RUN = re.compile(r"(?:Agent|AgentWorkflow)\.a?run$")
 _CURRENT_AGENT = re.compile(r"current_agent_name=(['\"])(.{1,200}?)\1")
 
@@ -47,8 +52,13 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     if kind is None:
         return None
     kind = kind.upper()
+    if _EVENT_PATH in facts.names.all:
+        return Reading(dialect="openinference")
+    if kind in _REQUESTS and facts.text("gen_ai.operation.name") in OPERATIONS:
+        # Something has added these names to another emitter's span, whose own say more.
+        return None
     if kind == "LLM" and not _is_private_step(span, facts):
-        return _with_owner(_llm(span, facts, contents), facts)
+        return read_request(span, facts, contents)
     if kind == "EMBEDDING":
         return _with_owner(_embedding(span, facts, contents), facts)
     if kind == "RERANKER":
@@ -64,6 +74,11 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     return _with_owner(with_role(reading, role, name, facts), facts)
 
 
+def read_request(span: Span, facts: Facts, contents: Contents) -> Reading:
+    """Return what *span* means, a request by whatever kind it says."""
+    return _with_owner(_llm(span, facts, contents), facts)
+
+
 def _is_private_step(span: Span, facts: Facts) -> bool:
     return bool(_PRIVATE_STEP.search(span.name)) and not facts.has("llm.token_count.prompt", "llm.token_count.total")
 
@@ -71,13 +86,15 @@ def _is_private_step(span: Span, facts: Facts) -> bool:
 def _role(span: Span, facts: Facts, kind: str, contents: Contents) -> tuple[EventType, str | None]:
     if kind == "AGENT":
         if _is_bare_root(span):
-            return "workflow", unwrapped(span.name)
+            return "workflow", google_adk.unwrapped(span.name)
         return "agent", _agent_name(span, facts)
     if kind == "CHAIN":
         if _AGENT_RUN.search(span.name):
             # A class is no name; the steps below name the agent.
             return "agent", _current_agent(contents)
-        return ("workflow", _METHOD.sub("", unwrapped(span.name))) if span.parent_span_id is None else ("span", None)
+        if span.parent_span_id is not None:
+            return "span", None
+        return "workflow", _METHOD.sub("", google_adk.unwrapped(span.name))
     if kind == "TOOL":
         if not facts.has("tool.name") and span.name.startswith("handoff"):
             return "span", None
@@ -92,9 +109,9 @@ def _is_bare_root(span: Span) -> bool:
 
 def _agent_name(span: Span, facts: Facts) -> str:
     return (
-        facts.text("agent.name", "graph.node.id", "gen_ai.agent.name")
+        facts.text("agent.name", "gen_ai.agent.name", "graph.node.id")
         or text_of(facts.mapping("metadata").get("lc_agent_name"))
-        or _METHOD.sub("", unwrapped(span.name))
+        or _METHOD.sub("", google_adk.unwrapped(span.name))
     )
 
 
@@ -112,7 +129,7 @@ def _llm(span: Span, facts: Facts, contents: Contents) -> Reading:
     parameters = facts.mapping("llm.invocation_parameters")
     model = facts.text("llm.model_name")
     request_model = text_of(parameters.get("model")) or text_of(parameters.get("model_name"))
-    provider = provider_name(facts.text("llm.provider")) or provider_name(facts.text("llm.system"))
+    provider = _provider(span, facts, model)
     apart = _cache_is_apart(span, answer, provider, model)
     call = Call(
         operation="chat",
@@ -120,10 +137,10 @@ def _llm(span: Span, facts: Facts, contents: Contents) -> Reading:
         request_model=request_model or model,
         response_model=answer.model or model,
         response_id=answer.response_id,
-        usage=merged(_usage(facts, apart=apart), answer.usage),
+        usage=answer.usage if answer.says_billed else merged(_usage(facts, apart=apart, model=model), answer.usage),
         failed=span.status_code == 2,
         service_tier=answer.service_tier,
-        is_stream=_is_stream(span, parameters.get("stream")),
+        is_stream=answer.is_stream or _is_stream(span, parameters.get("stream")),
         finish_reason=facts.text("llm.finish_reason") or answer.finish_reason,
         prompt_name=facts.text("llm.prompt_template.name"),
         prompt_version=facts.text("llm.prompt_template.version"),
@@ -140,6 +157,18 @@ def _llm(span: Span, facts: Facts, contents: Contents) -> Reading:
     )
 
 
+def _provider(span: Span, facts: Facts, model: str | None) -> str | None:
+    """Return who serves *model*; of Google's kit its instrumentation says Google, whoever does."""
+    is_kit = span.scope.name in (google_adk.SCOPE, "openinference.instrumentation.google_adk")
+    return (
+        provider_name(facts.text("gen_ai.provider.name"))
+        or (routed_to(model) if is_kit else None)
+        or provider_name(facts.text("llm.provider"))
+        or served_by(span.name.partition(".")[0])
+        or provider_name(facts.text("llm.system"))
+    )
+
+
 def _answer(facts: Facts) -> Answer:
     value = parse(facts.attributes.get("output.value"))
     return answer_of(value, facts) if isinstance(value, dict) else NOTHING
@@ -148,7 +177,8 @@ def _answer(facts: Facts) -> Answer:
 def _is_stream(span: Span, parameter: object) -> bool | None:
     if isinstance(parameter, bool):
         return parameter
-    return True if any(event.name == "First Token Stream Event" for event in span.events) else None
+    in_pieces = _STREAM.search(span.name) or any(event.name == "First Token Stream Event" for event in span.events)
+    return True if in_pieces else None
 
 
 _HANDS_ON_RAW_COUNTS = frozenset({"openinference.instrumentation.agno"})
@@ -171,7 +201,7 @@ def _cache_is_apart(span: Span, answer: Answer, provider: str | None, model: str
     )
 
 
-def _usage(facts: Facts, *, apart: bool) -> Usage:
+def _usage(facts: Facts, *, apart: bool, model: str | None = None) -> Usage:
     prefix = "llm.token_count."
     units = {
         "input_audio_tokens": facts.tokens(prefix + "prompt_details.audio"),
@@ -186,7 +216,7 @@ def _usage(facts: Facts, *, apart: bool) -> Usage:
         reasoning=facts.tokens(prefix + "completion_details.reasoning"),
         billed_units={unit: count for unit, count in units.items() if count},
     )
-    return usage(counts, apart=apart)
+    return usage(with_thoughts(counts) if (model or "").startswith("gemini") else counts, apart=apart)
 
 
 def _embedding(span: Span, facts: Facts, contents: Contents) -> Reading:
@@ -195,7 +225,7 @@ def _embedding(span: Span, facts: Facts, contents: Contents) -> Reading:
     parameters = facts.mapping("embedding.invocation_parameters", "llm.invocation_parameters")
     call = Call(
         operation="embeddings",
-        provider=provider_name(facts.text("llm.provider")) or provider_name(facts.text("llm.system")),
+        provider=_provider(span, facts, model),
         request_model=text_of(parameters.get("model")) or model,
         response_model=answer.model or model,
         usage=merged(_usage(facts, apart=False), answer.usage),
@@ -213,11 +243,12 @@ def _embedding(span: Span, facts: Facts, contents: Contents) -> Reading:
 
 
 def _rerank(span: Span, facts: Facts, contents: Contents) -> Reading:
+    model = facts.text("reranker.model_name")
     call = Call(
         operation="rerank",
-        provider=provider_name(facts.text("llm.provider")) or provider_name(facts.text("llm.system")),
-        request_model=facts.text("reranker.model_name"),
-        response_model=facts.text("reranker.model_name"),
+        provider=_provider(span, facts, model),
+        request_model=model,
+        response_model=model,
         usage=_usage(facts, apart=False),
         failed=span.status_code == 2,
     )

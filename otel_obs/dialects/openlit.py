@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from otel_obs.dialects.call import ESTIMATED_USAGE
-from otel_obs.dialects.content import Contents
+from otel_obs.dialects.content import Contents, Part
 from otel_obs.dialects.facts import Facts
-from otel_obs.dialects.gen_ai import OPERATIONS, read_call
+from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role
 from otel_obs.dialects.names import Names
+from otel_obs.dialects.openllmetry import AGENT_NODES
+from otel_obs.dialects.provider import provider_name
 from otel_obs.model import Attributes, Reading, Span, Usage
 
+CONTENT: dict[str, Part | None] = {"gen_ai.agent.description": "system"}
+"""Names that hold content on its spans only: it describes an agent by its instructions."""
+
 _TOLD_BY_PROVIDERS = ("gen_ai.usage.cache_", "gen_ai.usage.reasoning")
+_STEP = re.compile(r" step_\d+$")
+_ERROR = 2
+"""OTLP's ``STATUS_CODE_ERROR``."""
 _STREAM_BEFORE_1_40 = "gen_ai.request.is_stream"
 _GUESSED_BEFORE_1_40 = frozenset(
     {"openai", "azure.ai.openai", "ai21", "ollama", "premai", "gpt4all", "vllm", "huggingface"}
@@ -32,11 +41,43 @@ def concerns(scope: str, names: Names) -> bool:
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what a request means that OpenLIT tells; None for its other spans: they follow the convention."""
-    operation = facts.text("gen_ai.operation.name")
-    if not is_openlit(span.scope.name) or operation not in OPERATIONS:
+    if not is_openlit(span.scope.name):
         return None
-    reading = read_call(span, facts, contents, OPERATIONS[operation], apart=True, dialect="openlit")
-    return without_estimate(reading, span.attributes, facts)
+    operation = facts.text("gen_ai.operation.name")
+    if operation is None and span.status_code == _ERROR and not span.attributes:
+        # A request that failed bears nothing but its name.
+        operation = span.name.partition(" ")[0]
+    if operation in OPERATIONS:
+        apart = counts_as_the_provider(span.scope.name)
+        reading = read_call(span, facts, contents, OPERATIONS[operation], apart=apart, dialect="openlit")
+        return without_estimate(reading, span.attributes, facts)
+    if operation == "execute_task" and span.name.startswith("invoke_agent "):
+        return read_role(span, facts, "agent", dialect="openlit")
+    if _is_no_run(span, facts, operation):
+        return read_role(span, facts, "span", dialect="openlit")
+    return None
+
+
+def counts_as_the_provider(scope: str) -> bool:
+    """Tell whether figures of *scope* are those of a provider's own client.
+
+    Frameworks such as LiteLLM and LangChain have brought theirs into one form before, with all inside the input.
+    """
+    framework = scope.rpartition(".")[2]
+    return framework == "openlit" or provider_name(framework) is not None
+
+
+def _is_no_run(span: Span, facts: Facts, operation: str | None) -> bool:
+    """Tell whether *span* is a turn, a handoff, a step or a method of a flow, told as an agent's or a tool's run."""
+    if operation == "execute_tool":
+        return not facts.has("gen_ai.tool.name") and facts.has("gen_ai.request.model")
+    if operation != "invoke_agent":
+        return False
+    name = facts.text("gen_ai.agent.name")
+    if name is None:
+        return not facts.has("gen_ai.agent.id")
+    is_node = span.scope.name.endswith(".langgraph") and name in AGENT_NODES
+    return is_node or facts.has("gen_ai.agent.source") or _STEP.search(span.name) is not None
 
 
 def without_estimate(reading: Reading, attributes: Attributes, facts: Facts) -> Reading:

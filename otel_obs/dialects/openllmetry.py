@@ -20,7 +20,7 @@ _TOLD = ("llm.request.type", "gen_ai.workflow.nodes")
 _ASSOCIATION = "traceloop.association.properties."
 _ROLES: dict[str, EventType] = {"workflow": "workflow", "agent": "agent", "tool": "tool", "task": "span"}
 _REQUESTS = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings", "rerank": "rerank"}
-_AGENT_NODES = frozenset({"model", "agent", "tools", "call_model"})
+AGENT_NODES = frozenset({"model", "agent", "tools", "call_model"})
 """Nodes of the graph that LangChain's ready-made agents are; other graphs are workflows."""
 
 TOLD_AGAIN = "agent_unless_nested"
@@ -97,7 +97,7 @@ def _is_plain_graph(facts: Facts) -> bool:
     nodes = facts.attributes.get("gen_ai.workflow.nodes")
     if not isinstance(nodes, list | tuple):
         return False
-    return _AGENT_NODES.isdisjoint(node for node in nodes if isinstance(node, str))
+    return AGENT_NODES.isdisjoint(node for node in nodes if isinstance(node, str))
 
 
 def _langchain(facts: Facts) -> Mapping[str, object]:

@@ -5,6 +5,8 @@ https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/regi
 
 from __future__ import annotations
 
+import re
+
 _OLD_NAMES = {
     "az.ai.inference": "azure.ai.inference",
     "az.ai.openai": "azure.ai.openai",
@@ -21,6 +23,8 @@ _OLD_NAMES = {
     "google": "gcp.gemini",
     "google_genai": "gcp.gemini",
     "google_generative_ai": "gcp.gemini",
+    "google_ai_studio": "gcp.gemini",
+    "googleai": "gcp.gemini",
     "googleaistudio": "gcp.gemini",
     "google-gla": "gcp.gemini",
     "google-vertex": "gcp.vertex_ai",
@@ -55,6 +59,8 @@ _FRAMEWORKS = frozenset(
         "agno", "ag2", "autogen", "crewai", "gcp.vertex.agent", "haystack", "langchain", "langgraph", "litellm",
         "llama_index", "llamaindex", "microsoft.agent_framework", "openai_agents", "pydantic-ai", "pydantic_ai",
         "semantic_kernel", "smolagents", "strands", "strands-agents", "traceloop", "vercel", "unknown", "_other",
+        "beeai", "browser_use", "camel", "controlflow", "dspy", "dynamiq", "guardrails", "instructor", "julep", "letta",
+        "mcp", "mem0", "phidata", "portkey",
     }
 )  # fmt: skip
 """What frameworks put there for want of a provider: nobody who could send a bill."""
@@ -73,6 +79,73 @@ def provider_name(name: str | None) -> str | None:
         # The AI SDK names provider and API: openai.chat, anthropic.messages.
         found = found.partition(".")[0]
     return _OLD_NAMES.get(found, found)
+
+
+_ROUTED = frozenset(
+    {
+        "anthropic", "azure", "bedrock", "cerebras", "cohere", "deepseek", "fireworks_ai", "gemini", "groq", "mistral",
+        "moonshot", "ollama", "openai", "openrouter", "perplexity", "sambanova", "together_ai", "vertex_ai", "watsonx",
+        "xai",
+    }
+)  # fmt: skip
+"""What routers put before a model's name. Who published open weights (``meta-llama/``) says nothing of who serves."""
+_OPEN_WEIGHTS = "openai/gpt-oss"
+
+
+def is_provider(model: str, provider: str | None) -> bool:
+    """Tell whether *model* is the name of the provider itself; Ollama's ``mistral`` is a model."""
+    if model not in _ROUTED and model not in _CONVENTIONAL:
+        return False
+    return model != "mistral" if provider is None else provider_name(model) == provider
+
+
+def routed_to(model: str | None) -> str | None:
+    """Return the provider that the name of a model tells: ``anthropic/claude-sonnet-4-5`` where it is a router's."""
+    if is_of_bedrock(model):
+        return "aws.bedrock"
+    prefix, slash, name = (model or "").partition("/")
+    if not slash or not name or prefix not in _ROUTED or (model or "").startswith(_OPEN_WEIGHTS):
+        return None
+    return provider_name(prefix)
+
+
+_BEDROCK_ID = re.compile(
+    r"^(?:arn:aws[\w-]*:bedrock:|(?:(?:us|eu|ap|apac|jp|au|ca|sa|us-gov|global)\.)?"
+    r"(?:ai21|amazon|anthropic|cohere|deepseek|luma|meta|mistral|openai|qwen|stability|twelvelabs|writer)\.[a-z])"
+)
+"""https://docs.aws.amazon.com/bedrock/latest/userguide/models-supported.html"""
+
+
+_CLIENT = re.compile(
+    r"^(?:Async)?(?:Chat)?(\w+?)(?:Chat)?(?:Responses|Converse|Server)?"
+    r"(?:Model|LLM|Generator|Client|(?:Text|Document)?Embedd(?:ing|ings|er))?$"
+)
+_CLIENTS = {
+    "amazonbedrock": "aws.bedrock", "anthropic": "anthropic", "azureopenai": "azure.ai.openai",
+    "bedrock": "aws.bedrock", "claude": "anthropic", "cohere": "cohere", "deepseek": "deepseek",
+    "gemini": "gcp.gemini", "googlegenai": "gcp.gemini", "googlegenerativeai": "gcp.gemini", "groq": "groq",
+    "mistral": "mistral_ai", "mistralai": "mistral_ai", "ollama": "ollama", "openai": "openai",
+    "vertexai": "gcp.vertex_ai", "xai": "x_ai",
+}  # fmt: skip
+
+
+def served_by(client: str) -> str | None:
+    """Return the provider for which frameworks have a class *client*: ``ChatOpenAI``, ``AnthropicChatGenerator``."""
+    found = _CLIENT.match(client)
+    return _CLIENTS.get(found[1].lower()) if found is not None else None
+
+
+def is_of_bedrock(model: str | None) -> bool:
+    """Tell whether *model* is an id that only Bedrock knows a model by: ``us.anthropic.claude-sonnet-4-...-v1:0``."""
+    return _BEDROCK_ID.match(model or "") is not None
+
+
+def counts_thoughts_apart(provider: str | None, model: str | None) -> bool:
+    """Tell whether the provider's own figures leave reasoning out of the output tokens.
+
+    Google does (https://ai.google.dev/api/generate-content#UsageMetadata).
+    """
+    return (provider or "").startswith("gcp.") and "claude" not in (model or "").lower()
 
 
 def bills_cache_apart(provider: str | None, model: str | None) -> bool:

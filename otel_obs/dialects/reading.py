@@ -8,16 +8,19 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from otel_obs.dialects import (
+    ag2,
     agent_framework,
     claude_code,
     codex,
     gemini_cli,
     gen_ai,
     google_adk,
+    guardrails,
     haystack,
     langfuse,
     langsmith,
     litellm,
+    llama_index,
     logfire,
     logs,
     mcp,
@@ -57,6 +60,7 @@ DIALECTS: tuple[Dialect, ...] = (
     gemini_cli,
     litellm,
     openlit,
+    ag2,
     strands,
     logfire,
     pydantic_ai,
@@ -67,10 +71,12 @@ DIALECTS: tuple[Dialect, ...] = (
     langfuse,
     mlflow,
     vercel_ai,
+    guardrails,
     openinference,
     mcp,
     openllmetry,
     haystack,
+    llama_index,
     gen_ai,
 )
 """In order of trust: the first dialect that recognises a span is believed; the general convention is last."""
@@ -169,13 +175,18 @@ def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -
         flow_id=_flow(reading, span, facts),
         run_id=facts.text(RUN_ID),
         conversation_id=_conversation(reading, facts),
-        user_id=reading.user_id or facts.text(*_USERS),
+        user_id=reading.user_id or _user(facts),
         contents=_parts(reading, contents),
         content_keys=contents.keys,
         content_event_keys=contents.event_keys,
         body_is_content=reading.body_is_content,
         flags=flags,
     )
+
+
+def _user(facts: Facts) -> str | None:
+    found = facts.text(*_USERS)
+    return None if found == "unknown" else found
 
 
 def _conversation(reading: Reading, facts: Facts) -> str | None:
@@ -235,6 +246,10 @@ def _content_names(scope: str) -> Mapping[str, Part | None] | None:
         return pydantic_ai.CONTENT
     if claude_code.is_claude_code(scope):
         return claude_code.CONTENT
+    if scope == guardrails.SCOPE:
+        return guardrails.CONTENT
+    if openlit.is_openlit(scope):
+        return openlit.CONTENT
     if scope.startswith("autogen"):
         return {"message": None}
     return None
@@ -258,7 +273,7 @@ def read_log(record: LogRecord) -> Reading:
         run_id=facts.text(RUN_ID),
         flow_id=facts.text(WORKFLOW_ID),
         conversation_id=_conversation(reading, facts),
-        user_id=reading.user_id or facts.text(*_USERS),
+        user_id=reading.user_id or _user(facts),
         contents=parts,
         content_keys=contents.keys,
         body_is_content=part is not None,

@@ -10,6 +10,7 @@ Bedrock (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Tok
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from otel_obs.dialects.facts import Facts, mapping_of
 from otel_obs.frozen import dataclass
@@ -50,6 +51,8 @@ _REASONING = ("reasoning_tokens", "reasoningTokens", "output_reasoning_tokens", 
 _REASONING_DETAIL = ("reasoning_tokens", "reasoning", "reasoningTokens")
 _APART = frozenset({"cache_creation_input_tokens", "cacheReadInputTokens", "cacheWriteInputTokens"})
 """Only objects whose input tokens leave cached ones out have these names and no total."""
+_WHOLE = frozenset({"prompt_tokens", "promptTokens", *_TOTAL})
+"""Who calls the input as OpenAI does counts it as OpenAI does, whatever stands beside it."""
 
 
 NO_USAGE = Usage()
@@ -71,18 +74,23 @@ class Counts:
 
 def counts_of(raw: Mapping[str, object], facts: Facts) -> Counts:
     """Return what the usage object *raw* counts; odd values are None, flagged in *facts*."""
+    if is_billed(raw):
+        raw = mapping_of(raw.get("billed_units"))
     inside = _first_mapping(raw, _INPUT_DETAILS)
     outside = _first_mapping(raw, _OUTPUT_DETAILS)
     output = _first(raw, _OUTPUT, facts)
     candidates = _first(raw, _CANDIDATES, facts)
     thoughts = _first(raw, _THOUGHTS, facts)
+    total = _first(raw, _TOTAL, facts)
     if output is None and candidates is not None:
-        output = candidates + (thoughts or 0)
+        # What LiteLLM tells in Google's form has the thoughts among the candidates.
+        inside_candidates = total is not None and total == (_first(raw, _INPUT, facts) or 0) + candidates
+        output = candidates if inside_candidates else candidates + (thoughts or 0)
     lasting = mapping_of(raw.get("cache_creation"))
     return Counts(
         input=_first(raw, _INPUT, facts),
         output=output,
-        total=_first(raw, _TOTAL, facts),
+        total=total,
         cache_read=_either(_first(inside, _READ_DETAIL, facts), _first(raw, _READ, facts)),
         cache_write=_either(_first(inside, _WRITE_DETAIL, facts), _first(raw, _WRITE, facts)),
         cache_write_1h=_either(
@@ -95,9 +103,17 @@ def counts_of(raw: Mapping[str, object], facts: Facts) -> Counts:
     )
 
 
+def is_billed(raw: Mapping[str, object]) -> bool:
+    """Tell whether *raw* says what is billed beside what was counted, as Cohere does.
+
+    https://docs.cohere.com/reference/chat
+    """
+    return "input_tokens" in mapping_of(raw.get("billed_units"))
+
+
 def cache_is_apart(raw: Mapping[str, object]) -> bool:
     """Tell whether *raw* is a provider's own object whose input tokens leave cached ones out."""
-    return not _APART.isdisjoint(raw) and not any(name in raw for name in _TOTAL)
+    return not _APART.isdisjoint(raw) and _WHOLE.isdisjoint(raw)
 
 
 def usage_of(raw: Mapping[str, object], facts: Facts, *, apart: bool | None = None) -> Usage:
@@ -142,6 +158,14 @@ def _on_top(counts: Counts, cached: int) -> int | None:
         return None
     more = counts.total - counts.input - counts.output
     return more if more > 0 else None
+
+
+def with_thoughts(counts: Counts) -> Counts:
+    """Return *counts* of a model of Google's, what the total holds on top of input and output being its thoughts."""
+    if counts.reasoning is not None or counts.input is None or counts.output is None or counts.total is None:
+        return counts
+    thoughts = counts.total - counts.input - counts.output
+    return replace(counts, output=counts.output + thoughts, reasoning=thoughts) if thoughts > 0 else counts
 
 
 def merged(first: Usage, second: Usage) -> Usage:

@@ -7,8 +7,9 @@ import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from otel_obs.dialects.content import PARAMETERS, without_content
 from otel_obs.frozen import dataclass
-from otel_obs.model import Cost, LogRecord, Reading, Resource, Scope, Span, SpanEvent
+from otel_obs.model import Attributes, Cost, LogRecord, Reading, Resource, Scope, Span, SpanEvent
 from otel_obs.rows import context as _context
 from otel_obs.rows.meaning import ContentPolicy, call_row, check_row, content_rows, run_row
 from otel_obs.rows.tables import DEFAULTED_WORKSPACE, AgentRunRow, CallRow, CheckRow, ContentRow, EventRow
@@ -275,6 +276,8 @@ def _span_context(
     if not 0 <= span.status_code <= LAST_STATUS:
         flags.append(f"unspecified_status({span.status_code})")
     attributes = _context.attributes_without(span.attributes, reading.content_keys)
+    if not PARAMETERS.isdisjoint(reading.content_keys):
+        _keep_parameters(attributes, span.attributes)
     if span.status_message:
         attributes.setdefault("otel.status_description", _context.cut(span.status_message, 4096))
     if span.dropped_attributes_count or span.dropped_events_count or span.dropped_links_count:
@@ -287,6 +290,13 @@ def _span_context(
         trace_state=_context.cut(span.trace_state, MAX_TRACE_STATE_BYTES),
         flags=flags,
     )
+
+
+def _keep_parameters(attributes: dict[str, Any], sent: Attributes) -> None:
+    """Put into *attributes* what a request was set to, of those attributes *sent* that say what was said as well."""
+    for name in PARAMETERS:
+        if name in sent and (kept := without_content(sent[name])) is not None:
+            attributes[name] = _context.jsonable(kept)
 
 
 def _dropped(span: Span) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from otel_obs.dialects.reading import read, read_log
-from otel_obs.model import Call, Scope
+from otel_obs.model import Call, Reading, Scope, SpanEvent
 from tests.builders import make_log, make_span
 
 ANTHROPIC = {
@@ -259,7 +259,137 @@ FIELD = (
             "haystack.component.type": "OpenAIChatGenerator",
             "haystack.component.output": as_json({"replies": [{"meta": {"model": "m", "usage": OPENAI}}]}),
         },
-        THOUGHT, name="haystack.component.run",
+        THOUGHT, name="haystack.component.run", provider="openai",
+    ),
+    Seen(
+        "Haystack, figures of Anthropic under the names of OpenAI", {
+            "haystack.component.type": "AnthropicChatGenerator",
+            "haystack.component.output": as_json({"replies": [{"meta": {"model": "m", "usage": {
+                "prompt_tokens": 983, "completion_tokens": 61, "cache_read_input_tokens": 317,
+                "cache_creation_input_tokens": 113,
+            }}}]}),
+        },
+        WHOLE, name="haystack.component.run", provider="anthropic",
+    ),
+    Seen(
+        "OpenInference, Google's own answer", {
+            **OI, "llm.provider": "google", "llm.token_count.prompt": 983, "llm.token_count.completion": 61,
+            "output.value": as_json({
+                "response_id": "g-1", "model_version": "m", "candidates": [{"finish_reason": "STOP"}],
+                "usage_metadata": {
+                    "prompt_token_count": 983, "candidates_token_count": 48, "thoughts_token_count": 13,
+                    "cached_content_token_count": 317, "total_token_count": 1044,
+                },
+            }),
+        },
+        THOUGHT, provider="gcp.gemini", response_id="g-1",
+    ),
+    Seen(
+        "OpenInference, a total with thoughts on top", {
+            **OI, "llm.model_name": "gemini-2.5-flash", "llm.token_count.prompt": 983,
+            "llm.token_count.completion": 48, "llm.token_count.total": 1044,
+        },
+        (983, None, None, 61, 13), name="GoogleGenAI.complete", model="gemini-2.5-flash", provider="gcp.gemini",
+    ),
+    Seen(
+        "OpenInference, an answer that is wrapped", {
+            **OI, "output.value": as_json({"data": {"id": "c-1", "model": "m", "usage": OPENAI, "choices": []}}),
+        },
+        THOUGHT, response_id="c-1",
+    ),
+    Seen(
+        "OpenInference of Google's kit, a model of others", {
+            **OI, "llm.model_name": "anthropic/m", "llm.provider": "google", "llm.token_count.prompt": 983,
+            "llm.token_count.completion": 61,
+        },
+        BLIND, scope="openinference.instrumentation.google_adk", provider="anthropic",
+    ),
+    Seen(
+        "a model that only Bedrock calls so", {
+            **CHAT, **INCLUSIVE, "gen_ai.request.model": "us.anthropic.claude-sonnet-4-20250514-v1:0",
+            "gen_ai.provider.name": "strands-agents",
+        },
+        BLIND, provider="aws.bedrock", model="us.anthropic.claude-sonnet-4-20250514-v1:0",
+    ),
+    Seen(
+        "a model that is called as its provider is not known", {
+            **CHAT, **INCLUSIVE, "gen_ai.request.model": "anthropic", "gen_ai.provider.name": "anthropic",
+        },
+        BLIND, provider="anthropic", model=None,
+    ),
+    Seen(
+        "a model that is called as another's provider", {
+            **CHAT, **INCLUSIVE, "gen_ai.request.model": "mistral", "gen_ai.provider.name": "ollama",
+        },
+        BLIND, provider="ollama", model="mistral",
+    ),
+    Seen(
+        "a router's name of the model where nobody else says who serves it", {
+            **CHAT, **INCLUSIVE, "gen_ai.provider.name": "litellm", "gen_ai.request.model": "anthropic/m",
+        },
+        BLIND, provider="anthropic",
+    ),
+    Seen(
+        "OpenLIT, Google's figures", {
+            **CHAT, "gen_ai.provider.name": "gemini", "gen_ai.usage.input_tokens": 983,
+            "gen_ai.usage.output_tokens": 48, "gen_ai.client.token.usage": 1031, "gen_ai.usage.reasoning_tokens": 13,
+            "gen_ai.usage.cache_read.input_tokens": 317,
+        },
+        THOUGHT, scope="openlit.instrumentation.google_ai_studio", provider="gcp.gemini",
+    ),
+    Seen(
+        "OpenLIT, figures of Anthropic that LiteLLM made whole", {
+            **CHAT, **INCLUSIVE, **CACHE, "gen_ai.provider.name": "litellm", "gen_ai.request.model": "anthropic/m",
+        },
+        WHOLE, scope="openlit.instrumentation.litellm", provider="anthropic",
+    ),
+    Seen(
+        "Agent Development Kit 2, a model of others whose reasoning is told twice", {
+            **CHAT, "gen_ai.operation.name": "generate_content", "gen_ai.provider.name": "openai",
+            "gen_ai.usage.input_tokens": 983, "gen_ai.usage.output_tokens": 74,
+            "gen_ai.usage.reasoning.output_tokens": 13, "gen_ai.usage.cache_read.input_tokens": 317,
+        },
+        THOUGHT, scope="gcp.vertex.agent", provider="openai", operation="generate_content",
+    ),
+    Seen(
+        "OpenInference, names added to a span whose own say more", {
+            **CHAT, **INCLUSIVE, **OI, "gen_ai.provider.name": "openai", "gen_ai.response.id": "c-1",
+            "gen_ai.usage.cache_read.input_tokens": 317, "gen_ai.usage.details.reasoning_tokens": 13,
+            "llm.token_count.prompt": 983, "llm.token_count.completion": 61,
+        },
+        THOUGHT, scope="pydantic-ai", provider="openai", response_id="c-1",
+    ),
+    Seen(
+        "OpenInference, Cohere's bill beside its count", {
+            **OI, "llm.provider": "cohere", "llm.token_count.prompt": 1483, "llm.token_count.completion": 64,
+            "output.value": as_json({"id": "c-1", "usage": {
+                "billed_units": {"input_tokens": 983.0, "output_tokens": 61.0},
+                "tokens": {"input_tokens": 1483.0, "output_tokens": 64.0},
+            }}),
+        },
+        BLIND, provider="cohere", response_id="c-1",
+    ),
+    Seen(
+        "Guardrails AI, a request that is called a guardrail", {
+            "openinference.span.kind": "GUARDRAIL", "type": "guardrails/guard/step/call", "llm.token_count.prompt": 983,
+            "llm.token_count.completion": 61, "llm.invocation_parameters": "{'temperature': 0, 'model': 'm'}",
+        },
+        BLIND, scope="guardrails-ai", name="call",
+    ),
+    Seen(
+        "AG2, figures of Anthropic", {
+            **CHAT, **EXCLUSIVE, "ag2.span.type": "llm", "gen_ai.provider.name": "anthropic",
+            "gen_ai.usage.cache_read_input_tokens": 317, "gen_ai.usage.cache_creation_input_tokens": 113,
+        },
+        WHOLE, scope="opentelemetry.instrumentation.ag2", provider="anthropic",
+    ),
+    Seen(
+        "AG2, what a compaction cost", {
+            **EXCLUSIVE, "ag2.span.type": "usage", "ag2.usage.kind": "compaction", "gen_ai.response.model": "m",
+            "gen_ai.provider.name": "anthropic", "gen_ai.usage.cache_read_input_tokens": 317,
+            "gen_ai.usage.cache_creation_input_tokens": 113,
+        },
+        WHOLE, scope="opentelemetry.instrumentation.ag2", provider="anthropic",
     ),
     Seen(
         "AI SDK 5, figures of Anthropic in what the provider said", {
@@ -408,3 +538,208 @@ def test_why_an_answer_ended_proves_that_there_was_one() -> None:
 
     assert found is not None
     assert not found.usage.known
+
+
+def test_what_litellm_tells_in_google_s_form_has_the_thoughts_among_the_candidates() -> None:
+    answer = {"usage_metadata": {
+        "prompt_token_count": 983, "candidates_token_count": 61, "thoughts_token_count": 13, "total_token_count": 1044,
+    }}  # fmt: skip
+
+    found = read(make_span({**OI, "output.value": as_json(answer)})).call
+
+    assert found is not None
+    assert (found.usage.output_tokens, found.usage.reasoning_tokens) == (61, 13)
+
+
+def test_an_event_of_google_s_kit_tells_reasoning_once() -> None:
+    attributes = {
+        "gen_ai.provider.name": "openai", "gen_ai.usage.input_tokens": 983, "gen_ai.usage.output_tokens": 74,
+        "gen_ai.usage.reasoning.output_tokens": 13,
+    }  # fmt: skip
+
+    found = read_log(
+        make_log(attributes, event_name="gen_ai.client.inference.operation.details", scope="gcp.vertex.agent")
+    ).call
+
+    assert found is not None
+    assert found.usage.output_tokens == 61
+
+
+@pytest.mark.parametrize(
+    ("attributes", "name"),
+    [
+        ({**OI, "llm.token_count.prompt": 1}, "converse_stream"),
+        ({**OI, "llm.token_count.prompt": 1}, "GenerateContentStream"),
+        ({**OI, "llm.token_count.prompt": 1}, "bedrock.invoke_model_with_response_stream"),
+        (
+            {
+                **OI,
+                "llm.invocation_parameters": '{"stream": false}',
+                "output.value": as_json({"generations": [[{"type": "ChatGenerationChunk", "text": "hello"}]]}),
+            },
+            "ChatOpenAI",
+        ),
+        (
+            {
+                "langsmith.span.kind": "llm",
+                "langsmith.metadata.stream": "false",
+                "gen_ai.completion": as_json({"generations": [[{"type": "ChatGenerationChunk", "text": "hello"}]]}),
+            },
+            "ChatOpenAI",
+        ),
+    ],
+)
+def test_a_stream_is_known_by_its_method_or_by_its_pieces(attributes: dict[str, Any], name: str) -> None:
+    found = read(make_span(attributes, name=name)).call
+
+    assert found is not None
+    assert found.is_stream
+
+
+@pytest.mark.parametrize("name", ["ChatCompletion", "upstream", "generate"])
+def test_that_something_is_no_stream_is_not_guessed(name: str) -> None:
+    found = read(make_span({**OI, "llm.token_count.prompt": 1}, name=name)).call
+
+    assert found is not None
+    assert found.is_stream is None
+
+
+def test_members_of_an_enumeration_are_reasons_as_others_word_them() -> None:
+    found = read(make_span({**CHAT, "gen_ai.response.finish_reasons": ["FinishReason.STOP"]})).call
+
+    assert found is not None
+    assert found.finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scope", "name"),
+    [
+        ({"gen_ai.operation.name": "invoke_agent"}, "openlit.instrumentation.openai_agents", "invoke_agent"),
+        ({"gen_ai.operation.name": "invoke_agent"}, "openlit.instrumentation.crewai", "invoke_agent finalize"),
+        (
+            {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a"},
+            "openlit.instrumentation.smolagents",
+            "invoke_agent a step_1",
+        ),
+        ({"openinference.span.kind": "GUARDRAIL", "type": "guardrails/guard/step"}, "guardrails-ai", "step"),
+        (
+            {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a", "gen_ai.agent.source": "b"},
+            "openlit.instrumentation.openai_agents",
+            "invoke_agent a",
+        ),
+        (
+            {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "model"},
+            "openlit.instrumentation.langgraph",
+            "invoke_agent model",
+        ),
+        (
+            {"gen_ai.operation.name": "execute_tool", "gen_ai.request.model": "gpt-4o"},
+            "openlit.instrumentation.pydantic_ai",
+            "execute_tool gpt-4o",
+        ),
+        ({"openinference.span.kind": "AGENT", "metadata.path": "agent.requirement.final_answer"}, "a", "final_answer"),
+        ({"openinference.span.kind": "LLM", "metadata.path": "backend.openai.chat.new_token"}, "a", "new_token"),
+        (
+            {"ag2.span.type": "usage", "ag2.usage.kind": "model_call", "gen_ai.response.model": "m", **INCLUSIVE},
+            "opentelemetry.instrumentation.ag2",
+            "record_usage model_call",
+        ),
+        ({"gen_ai.request.model": "m"}, "com.anthropic.sdk.python", "anthropic.messages.count_tokens"),
+    ],
+    ids=["a turn", "a method of a flow", "a step", "a step of a guard", "a handoff", "a node of a ready-made agent",
+         "a tool without a name", "an agent's event", "a piece of a stream", "an account of what another span tells",
+         "a question of how many tokens"],
+)  # fmt: skip
+def test_what_only_looks_like_a_run_or_a_request_is_neither(attributes: dict[str, Any], scope: str, name: str) -> None:
+    found = read(make_span(attributes, scope=scope, name=name))
+
+    assert (found.event_type, found.call, found.run, found.step) == ("span", None, None, None)
+
+
+def test_an_object_s_address_is_no_stable_id_of_an_agent() -> None:
+    attributes = {
+        "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "triage", "gen_ai.agent.id": "140157999251920",
+    }  # fmt: skip
+
+    assert read(make_span(attributes)).agent_id == "triage"
+
+
+def test_a_failed_request_of_openlit_is_known_by_its_name() -> None:
+    found = read(make_span(name="chat gpt-4o", status_code=2, scope="openlit.instrumentation.openai"))
+
+    assert found.event_type == "llm"
+    assert found.call is not None
+    assert found.call.failed
+
+
+def llama_index(name: str, attributes: dict[str, Any], *events: SpanEvent) -> Reading:
+    return read(make_span(attributes, name=name, scope="llamaindex.opentelemetry.tracer", events=events))
+
+
+ASKED = SpanEvent(
+    "LLMChatStartEvent", 0,
+    {"class_name": "LLMChatStartEvent", "model_dict.model_name": "gpt-4o", "messages": "a secret prompt"},
+)  # fmt: skip
+
+
+def test_an_event_of_llama_index_spells_the_provider_s_answer() -> None:
+    answered = SpanEvent("LLMChatEndEvent", 0, {
+        "class_name": "LLMChatEndEvent", "response.raw.id": "chatcmpl-1", "response.raw.model": "gpt-4o-2024-08-06",
+        "response.raw.usage.prompt_tokens": 983, "response.raw.usage.completion_tokens": 61,
+        "response.raw.usage.prompt_tokens_details.cached_tokens": 317,
+        "response.raw.usage.completion_tokens_details.reasoning_tokens": 13,
+        "response.raw.choices": as_json([{"finish_reason": "stop"}]), "response.message.blocks": "a secret answer",
+    })  # fmt: skip
+
+    found = llama_index("OpenAI.chat", {}, ASKED, answered)
+
+    assert found.call is not None
+    usage = found.call.usage
+    assert (usage.input_tokens, usage.cache_read_tokens, usage.output_tokens, usage.reasoning_tokens) == (
+        983, 317, 61, 13,
+    )  # fmt: skip
+    assert (found.call.provider, found.call.request_model, found.call.response_id, found.call.finish_reason) == (
+        "openai", "gpt-4o", "chatcmpl-1", "stop",
+    )  # fmt: skip
+    assert {content.body for content in found.contents} == {"a secret prompt", "a secret answer"}
+    assert {"messages", "response.message.blocks"} <= found.content_event_keys
+
+
+def test_a_stream_of_llama_index_ends_without_an_event_and_was_served() -> None:
+    found = llama_index("OpenAI.astream_chat", {}, ASKED).call
+
+    assert found is not None
+    assert (found.is_stream, found.usage.known) == (True, False)
+
+
+def test_a_request_of_llama_index_that_does_not_end_proves_nothing() -> None:
+    assert llama_index("OpenAI.chat", {}, ASKED).call is None
+
+
+@pytest.mark.parametrize(
+    ("name", "summary", "seen"),
+    [
+        ("FunctionAgent.run", "", ("agent", None)),
+        ("FunctionTool.acall", "ToolCall(tool_name='get_weather', tool_kwargs={})", ("tool", None)),
+        ("VectorIndexRetriever.retrieve", "", ("retrieval", None)),
+        ("BaseWorkflowAgent.setup_agent", "AgentInput(input=[], current_agent_name='trip')", ("span", "trip")),
+    ],
+)
+def test_steps_of_llama_index_say_whose_they_are(name: str, summary: str, seen: tuple[str, str | None]) -> None:
+    found = llama_index(name, {"llamaindex.step.input_summary": summary})
+
+    assert (found.event_type, found.agent_name) == seen
+    assert found.step is None or found.step.name in ("get_weather", "VectorIndexRetriever")
+
+
+def test_a_validator_of_guardrails_ai_is_a_check() -> None:
+    attributes = {
+        "openinference.span.kind": "GUARDRAIL", "type": "guardrails/guard/step/validator", "user.id": "unknown",
+        "validator.name": "no-rain", "output.value": as_json({"outcome": "pass", "metadata": None}),
+    }  # fmt: skip
+
+    found = read(make_span(attributes, scope="guardrails-ai", name="no-rain.validate"))
+
+    assert found.check is not None
+    assert (found.check.guardrail_name, found.check.action_taken) == ("no-rain", "pass")
+    assert found.user_id is None

@@ -74,6 +74,34 @@ SAID: dict[str, Record] = {
             "llm.token_count.prompt": 7,
         }
     ),
+    "parameters of a request": make_span(
+        {
+            "openinference.span.kind": "LLM",
+            "input.value": CANARY,
+            "llm.invocation_parameters": json.dumps({"inputText": CANARY, "config": {"tools": [CANARY]}, "top_p": 1}),
+            "llm.prompt_template.variables": json.dumps({"context": CANARY}),
+        }
+    ),
+    "events of LlamaIndex": make_span(
+        {"llamaindex.step.input_summary": f"AgentInput(input=[{CANARY!r}])"},
+        events=[
+            SpanEvent(
+                "LLMChatEndEvent",
+                START_NS,
+                {"class_name": "LLMChatEndEvent", "messages": CANARY, "response.raw.choices": CANARY},
+            )
+        ],
+        scope="llamaindex.opentelemetry.tracer",
+    ),
+    "what ran in a workflow": make_span(
+        {"gen_ai.workflow.input": CANARY, "gen_ai.framework.pipeline.output_data": CANARY}
+    ),
+    "an event of an unknown name": make_span(
+        {"gen_ai.workflow.input": CANARY}, events=[SpanEvent("no-rain_result", START_NS, {"input": CANARY})]
+    ),
+    "an agent described by its instructions": make_span(
+        agent("writer", **{"gen_ai.agent.description": CANARY}), scope="openlit.instrumentation.pydantic_ai"
+    ),
     "a span of no dialect": make_span({"gen_ai.prompt": CANARY}),
     "span events": make_span(
         chat(),
@@ -103,6 +131,27 @@ def test_content_that_is_not_to_be_stored_is_nowhere(record: Record) -> None:
 
     assert CANARY not in repr(rows)
     assert all(row.body is None and row.body_encrypted is None for row in rows.contents)
+
+
+def test_what_a_request_was_set_to_is_kept_without_what_was_said() -> None:
+    parameters = {
+        "model": "gpt-4o", "temperature": 0.5, "stream": True, "stop": None, "thinking": {"budget_tokens": 1024},
+        "messages": [{"content": CANARY}], "system": CANARY, "http_options": {"headers": {"key": CANARY}},
+        "notes": prose(200),
+    }  # fmt: skip
+    span = make_span({"openinference.span.kind": "LLM", "llm.invocation_parameters": json.dumps(parameters)})
+
+    kept = json.loads(rows_of(span).event.context["attributes"]["llm.invocation_parameters"])
+
+    assert kept == {
+        "model": "gpt-4o", "temperature": 0.5, "stream": True, "stop": None, "thinking": {"budget_tokens": 1024},
+    }  # fmt: skip
+
+
+def test_parameters_that_say_nothing_else_are_left_out() -> None:
+    span = make_span({"openinference.span.kind": "LLM", "llm.invocation_parameters": json.dumps({"prompt": CANARY})})
+
+    assert "llm.invocation_parameters" not in rows_of(span).event.context["attributes"]
 
 
 def test_a_run_whose_content_is_not_stored_is_still_a_run() -> None:
