@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
+from otel_obs.dialects.provider import provider_name
 from otel_obs.dialects.usage import merged, usage_of
 from otel_obs.model import Usage
 
@@ -13,6 +14,9 @@ _ANSWER_KEYS = frozenset(
     {"choices", "output", "content", "usage", "usage_metadata", "usageMetadata", "object", "candidates", "data",
      "stop_reason"}
 )  # fmt: skip
+
+_RESPONSE_IDS = ("chatcmpl-", "resp_")
+"""With these only answers of OpenAI begin: LangChain.js gives its message the id of the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,8 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
     finish_reason: str | None = None
     service_tier: str | None = None
+    provider: str | None = None
+    is_stream: bool | None = None
 
 
 NOTHING = Answer()
@@ -64,6 +70,12 @@ def _framework_message(message: Mapping[str, object]) -> Iterator[Mapping[str, o
     metadata = dict(mapping_of(message.get("response_metadata")) or mapping_of(message.get("meta")))
     usage = mapping_of(message.get("usage_metadata")) or mapping_of(metadata.get("token_usage"))
     metadata.setdefault("model", metadata.get("model_name"))
+    more = mapping_of(message.get("additional_kwargs"))
+    if more.get("type") == "message":
+        # LangChain.js keeps the head of Anthropic's answer there.
+        metadata.update({name: more.get(name) for name in ("id", "model", "stop_reason") if not metadata.get(name)})
+    if not metadata.get("id") and str(message.get("id")).startswith(_RESPONSE_IDS):
+        metadata["id"] = message["id"]
     if usage:
         metadata["usage"] = usage
     if metadata.get("usage") or metadata.get("id") or metadata.get("model"):
@@ -84,21 +96,23 @@ def _one(answer: Mapping[str, object], facts: Facts) -> Answer:
         raw = answer.get(name)
         if isinstance(raw, Mapping):
             usage = merged(usage, usage_of(raw, facts, apart=False if name == "usage_metadata" else None))
-    response_id = text_of(answer.get("id"))
+    response_id = text_of(answer.get("id")) or text_of(answer.get("responseId"))
     return Answer(
         response_id=response_id if response_id and is_response_id(response_id) else None,
-        model=text_of(answer.get("model")),
+        model=text_of(answer.get("model")) or text_of(answer.get("modelVersion")),
         usage=usage,
         finish_reason=text_of(answer.get("finish_reason"))
         or text_of(answer.get("stop_reason"))
         or _choice_reason(answer),
         service_tier=text_of(answer.get("service_tier")),
+        provider=provider_name(text_of(answer.get("model_provider"))),
+        is_stream=True if answer.get("streaming") is True else None,
     )
 
 
 def _choice_reason(answer: Mapping[str, object]) -> str | None:
-    for choice in _flat(answer.get("choices")):
-        reason = text_of(choice.get("finish_reason"))
+    for choice in (*_flat(answer.get("choices")), *_flat(answer.get("candidates"))):
+        reason = text_of(choice.get("finish_reason")) or text_of(choice.get("finishReason"))
         if reason:
             return reason
     return None

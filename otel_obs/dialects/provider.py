@@ -21,6 +21,7 @@ _OLD_NAMES = {
     "google": "gcp.gemini",
     "google_genai": "gcp.gemini",
     "google_generative_ai": "gcp.gemini",
+    "googleai": "gcp.gemini",
     "googleaistudio": "gcp.gemini",
     "google-gla": "gcp.gemini",
     "google-vertex": "gcp.vertex_ai",
