@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from typing import NamedTuple
 
-from otel_obs.dialects.call import call_reading, endpoint_of, finish_reason_of
+from otel_obs.dialects.call import EMBEDDING, call_reading, endpoint_of, finish_reason_of
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.guardrail import check_of
@@ -82,10 +82,15 @@ _REASONING = (
     "gen_ai.usage.details.thoughts_tokens",
 )  # fmt: skip
 _STREAM = ("gen_ai.request.stream", "gen_ai.request.is_stream", "llm.is_streaming", "gen_ai.is_streaming")
-_RAW_COUNTS = frozenset({
+_BEDROCK_STREAMS = {
+    "Converse": False, "ConverseStream": True, "InvokeModel": False, "InvokeModelWithResponseStream": True,
+}  # fmt: skip
+"""Operations of Bedrock: do they answer in pieces?"""
+_RAW_COUNTS = (
     "opentelemetry.instrumentation.bedrock", "opentelemetry.instrumentation.botocore.bedrock-runtime",
-})  # fmt: skip
-"""Instrumentations that hand on what the provider counts, whatever the convention says."""
+    "@traceloop/instrumentation-",
+)  # fmt: skip
+"""Beginnings of instrumentations that hand on what the provider counts, whatever the convention says."""
 _UNITS = {
     "input_audio_tokens": ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens"),
     "output_audio_tokens": ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens"),
@@ -97,6 +102,9 @@ _UNIT_NAMES = tuple(name for names in _UNITS.values() for name in names)
 _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
 """An id with a UUID in it was made for one object or one run, and names no agent."""
 _UUID_DIGITS = 32
+
+TOLD_AGAIN = "agent_unless_nested"
+"""The span is an agent's run only where no other span tells the same run."""
 
 
 def concerns(scope: str, names: Names) -> bool:
@@ -120,7 +128,8 @@ def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading 
     if facts.has("gen_ai.tool.name") and facts.has("gen_ai.tool.call.id", "gen_ai.tool.call.arguments"):
         return read_role(span, facts, "tool")
     if facts.has("gen_ai.request.model", "gen_ai.response.model"):
-        return read_call(span, facts, contents, "chat")
+        model = facts.text("gen_ai.request.model", "gen_ai.response.model")
+        return read_call(span, facts, contents, EMBEDDING if embeds(model) else "chat")
     if "gen_ai" in facts.names.namespaces:
         return read_role(span, facts, "span")
     return None
@@ -141,7 +150,7 @@ def read_call(
     *found* is what the dialect knows of its usage beyond the convention; *apart* says that the emitter
     leaves cached tokens out of the input tokens.
     """
-    apart = apart or span.scope.name in _RAW_COUNTS
+    apart = apart or span.scope.name.startswith(_RAW_COUNTS)
     call = Call(
         operation=operation,
         provider=provider_of(facts),
@@ -157,7 +166,7 @@ def read_call(
             "gen_ai.response.service_tier",
         ),
         is_batch=False,
-        is_stream=facts.truth(*_STREAM),
+        is_stream=_is_stream(facts),
         attempts=_attempts(facts),
         endpoint=endpoint_of(facts),
         finish_reason=finish_reason_of(facts),
@@ -309,6 +318,16 @@ def _from_span_name(span: Span, operation: str, facts: Facts) -> str | None:
     """Return X of a span that is called ``{operation} X``, unless X is only the model."""
     head, _, name = span.name.partition(" ")
     return name if head == operation and name and name != facts.text("gen_ai.request.model") else None
+
+
+def embeds(model: str | None) -> bool:
+    """Tell whether *model* makes embeddings, as its name says."""
+    return model is not None and "embed" in model.lower()
+
+
+def _is_stream(facts: Facts) -> bool | None:
+    streams = facts.truth(*_STREAM)
+    return _BEDROCK_STREAMS.get(facts.text("rpc.method") or "") if streams is None else streams
 
 
 def _attempts(facts: Facts) -> int | None:
