@@ -30,9 +30,11 @@ MORE_RUNS = {"autogen", "claude-code", "vercel-ai-v5", "vercel-ai-v7", "vercel-a
 """Spans rightly tell more runs than their programs wrote down: rounds of a chat, loops with a function id."""
 
 BRIEFLY = {
-    "botocore-bedrock", "google-adk-1.14", "haystack-2.19", "langfuse", "litellm-otel-semconv",
-    "mlflow-anthropic-langchain", "openinference-crewai-stacked", "openlit-openai-1.34", "pydantic-ai-1.0-v3",
-    "semantic-kernel", "vercel-ai-v7-legacy",
+    "botocore-bedrock", "genkit", "google-adk-1.14", "haystack-2.19", "laminar", "langfuse", "langfuse-js",
+    "litellm-otel-semconv", "mastra", "mastra-1.0", "mlflow-anthropic-langchain",
+    "openinference-crewai-stacked", "openinference-js-bedrock", "openinference-js-openai-agents", "openlit-js",
+    "openlit-openai-1.34", "openllmetry-js-vercel-ai", "pydantic-ai-1.0-v3", "semantic-kernel", "sentry-js",
+    "vercel-ai-v4", "vercel-ai-v6", "vercel-ai-v7-legacy",
 }  # fmt: skip
 """Sent one by one in any order only: the ways in which they can go wrong are those of other captures."""
 

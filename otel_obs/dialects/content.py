@@ -26,8 +26,16 @@ _NAMES: dict[str, Part | None] = {
     "gen_ai.tool.call.arguments": "tool_arguments",
     "gen_ai.tool.call.result": "tool_result",
     "gen_ai.tool.args": "tool_arguments",
+    "gen_ai.tool.input": "tool_arguments",
+    "gen_ai.tool.output": "tool_result",
     "gen_ai.prompt": "input",
     "gen_ai.completion": "output",
+    "gen_ai.request.messages": "input",
+    "gen_ai.request.available_tools": "tools",
+    "gen_ai.response.text": "output",
+    "gen_ai.response.tool_calls": "output",
+    "gen_ai.response.reasoning": None,
+    "gen_ai.embeddings.input": "input",
     "gen_ai.task.input": "input",
     "gen_ai.task.output": "output",
     "gen_ai.retrieval.query.text": "input",
@@ -40,6 +48,7 @@ _NAMES: dict[str, Part | None] = {
     "output.value": "output",
     "llm.prompts": "input",
     "tool_call.function.arguments": "tool_arguments",
+    "tool.parameters": None,
     "traceloop.entity.input": "input",
     "traceloop.entity.output": "output",
     "ai.prompt.messages": "input",
@@ -92,6 +101,11 @@ _NAMES: dict[str, Part | None] = {
     "gcp.vertex.agent.tool_call_args": "tool_arguments",
     "gcp.vertex.agent.tool_response": "tool_result",
     "gcp.vertex.agent.data": None,
+    "mastra.metadata.body": None,
+    "lmnr.span.input": "input",
+    "lmnr.span.output": "output",
+    "genkit:input": "input",
+    "genkit:output": "output",
     "crew_agents": None,
     "crew_tasks": None,
     "crew_inputs": "input",
@@ -121,6 +135,7 @@ _NOT_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai
 _RAW_REQUEST = re.compile(
     r"^llm\.[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions)$"
 )
+_MASTRA = re.compile(r"^mastra\.\w+\.(input|output)$")
 _INDEXED = re.compile(r"\.(\d+)(?:\.|$)")
 
 _EVENTS: dict[str, Part] = {
@@ -220,6 +235,8 @@ def _known_part(key: str) -> tuple[bool, Part | None]:
         for prefix, part in _PREFIXES:
             if key.startswith(prefix):
                 return True, part
+        if key.startswith("mastra.") and (found := _MASTRA.match(key)):
+            return True, "input" if found[1] == "input" else "output"
         if key.startswith("llm.") and _RAW_REQUEST.match(key):
             return True, None
     return False, None

@@ -13,13 +13,16 @@ from otel_obs.dialects import (
     codex,
     gemini_cli,
     gen_ai,
+    genkit,
     google_adk,
     haystack,
+    laminar,
     langfuse,
     langsmith,
     litellm,
     logfire,
     logs,
+    mastra,
     mcp,
     mlflow,
     openinference,
@@ -65,7 +68,10 @@ DIALECTS: tuple[Dialect, ...] = (
     semantic_kernel,
     langsmith,
     langfuse,
+    laminar,
     mlflow,
+    mastra,
+    genkit,
     vercel_ai,
     openinference,
     mcp,
@@ -112,8 +118,12 @@ def kind_of(scope: str, names: tuple[str, ...]) -> Kind:
     return Kind(known, layout_of(names, _content_names(scope)), concerned)
 
 
-_USERS = ("user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "openai.request.user")
-_CONVERSATIONS = ("gen_ai.conversation.id", "session.id")
+_LAMINAR = "lmnr.association.properties."
+"""What Laminar's SDK puts on every span of a trace, whoever made it."""
+_USERS = (
+    "user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "openai.request.user", _LAMINAR + "user_id",
+)  # fmt: skip
+_CONVERSATIONS = ("gen_ai.conversation.id", "session.id", _LAMINAR + "session_id")
 
 
 def is_mere(span: Span) -> bool:
@@ -235,6 +245,8 @@ def _content_names(scope: str) -> Mapping[str, Part | None] | None:
         return pydantic_ai.CONTENT
     if claude_code.is_claude_code(scope):
         return claude_code.CONTENT
+    if mastra.is_version_0(scope):
+        return mastra.CONTENT
     if scope.startswith("autogen"):
         return {"message": None}
     return None

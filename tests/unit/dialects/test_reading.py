@@ -269,6 +269,9 @@ CONTENT = [
     ("ai.prompt.messages", "input"), ("ai.response.text", "output"), ("mlflow.spanInputs", "input"),
     ("gen_ai.system_instructions", "system"), ("gen_ai.tool.definitions", "tools"),
     ("haystack.component.output", "output"), ("langfuse.observation.input", "input"),
+    ("mastra.agent_run.input", "input"), ("mastra.workflow_step.output", "output"), ("genkit:input", "input"),
+    ("lmnr.span.output", "output"), ("gen_ai.response.text", "output"), ("gen_ai.request.messages", "input"),
+    ("gen_ai.embeddings.input", "input"), ("gen_ai.tool.input", "tool_arguments"),
 ]  # fmt: skip
 
 
@@ -287,6 +290,16 @@ def test_what_goes_into_a_tool_are_its_arguments() -> None:
     found = read(make_span(attributes))
 
     assert {content.part: content.body for content in found.contents} == {"tool_arguments": "in", "tool_result": "out"}
+
+
+def test_in_version_0_of_mastra_content_is_where_elsewhere_anything_may_be() -> None:
+    attributes = {"mastra.span.type": "tool_call", "input": "in", "output": "out", "body": "all of it"}
+
+    theirs = read(make_span(attributes, scope="@mastra/otel"))
+    others = read(make_span(attributes, scope="test"))
+
+    assert theirs.content_keys == {"input", "output", "body"}
+    assert others.content_keys == frozenset()
 
 
 def test_content_on_span_events_is_content() -> None:
