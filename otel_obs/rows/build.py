@@ -275,6 +275,7 @@ def _span_context(
     if not 0 <= span.status_code <= LAST_STATUS:
         flags.append(f"unspecified_status({span.status_code})")
     attributes = _context.attributes_without(span.attributes, reading.content_keys)
+    attributes = _context.parameters_without_content(attributes)
     if span.status_message:
         attributes.setdefault("otel.status_description", _context.cut(span.status_message, 4096))
     if span.dropped_attributes_count or span.dropped_events_count or span.dropped_links_count:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from otel_obs.dialects.facts import parse
 from otel_obs.model import AttributeValue
 from otel_obs.settings import MAX_ID_BYTES, NO_IDENTIFIER
 
@@ -110,6 +111,28 @@ def attributes_without(attributes: Mapping[str, AttributeValue], content_keys: f
         for key, value in attributes.items()
         if key not in content_keys
     }
+
+
+_PARAMETERS = ("llm.invocation_parameters", "embedding.invocation_parameters", "langfuse.observation.model.parameters")
+_SAID = frozenset({
+    "messages", "input", "inputText", "prompt", "system", "instructions", "system_instruction", "systemInstruction",
+    "contents", "tools", "functions", "toolConfig",
+})  # fmt: skip
+
+
+def parameters_without_content(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return *attributes* whose parameters of a request, in JSON, hold nothing that was said.
+
+    Some emitters hand on a whole request but for its messages.
+    """
+    for name in _PARAMETERS:
+        value = attributes.get(name)
+        if isinstance(value, str) and any(f'"{said}"' in value or f"'{said}'" in value for said in _SAID):
+            parameters = parse(value)
+            kept = {} if not isinstance(parameters, Mapping) else parameters
+            shown = {key: item for key, item in kept.items() if key not in _SAID}
+            attributes = {**attributes, name: json.dumps(shown, ensure_ascii=False, default=str)}
+    return attributes
 
 
 def bounded(context: dict[str, Any]) -> dict[str, Any]:
