@@ -32,6 +32,7 @@ from otel_obs.dialects import (
     semantic_kernel,
     strands,
     vercel_ai,
+    voltagent,
 )
 from otel_obs.dialects.call import is_conversation
 from otel_obs.dialects.content import Contents, Layout, Part, body_of, event_part, layout_of
@@ -72,6 +73,7 @@ DIALECTS: tuple[Dialect, ...] = (
     mlflow,
     mastra,
     genkit,
+    voltagent,
     vercel_ai,
     openinference,
     mcp,
@@ -245,6 +247,8 @@ def _content_names(scope: str) -> Mapping[str, Part | None] | None:
         return pydantic_ai.CONTENT
     if claude_code.is_claude_code(scope):
         return claude_code.CONTENT
+    if voltagent.is_voltagent(scope):
+        return voltagent.CONTENT
     if mastra.is_version_0(scope):
         return mastra.CONTENT
     if scope.startswith("autogen"):

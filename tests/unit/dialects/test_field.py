@@ -507,6 +507,14 @@ FIELD = (
         (870, 317, None, 61, None), scope="@mastra/otel", provider="anthropic",
     ),
     Seen(
+        "VoltAgent", {
+            "entity.type": "agent", "entity.name": "w", "span.type": "llm", "llm.model": "m",
+            "llm.usage.prompt_tokens": 983, "llm.usage.completion_tokens": 61, "llm.usage.total_tokens": 1044,
+            "llm.usage.cached_tokens": 317, "llm.usage.reasoning_tokens": 13,
+        },
+        THOUGHT, scope="@voltagent/core",
+    ),
+    Seen(
         "Amazon's SDK, no operation is named", {
             "gen_ai.system": "aws.bedrock", "gen_ai.request.model": "amazon.titan-embed-text-v2:0",
             "gen_ai.usage.input_tokens": 983,
@@ -598,6 +606,7 @@ LANGCHAIN_JS = {"lc_agent_name": "weather_agent", "ls_integration": "langchain_c
         ({"mastra.span.type": "workflow_run", "workflow.id": "f"}, "@mastra/otel", "workflow.f", "workflow", "f"),
         ({"genkit:type": "action", "genkit:metadata:subtype": "flow"}, "genkit-tracer", "f", "workflow", "f"),
         ({"lmnr.span.input": "{}", "lmnr.span.path": ["f"]}, "lmnr.tracer", "f", "workflow", "f"),
+        ({"entity.type": "agent", "entity.name": "w", "usage.total_tokens": 1}, "@voltagent/core", "w", "agent", "w"),
         (
             {"openinference.span.kind": "CHAIN", "metadata": as_json(LANGCHAIN_JS)},
             "@arizeai/openinference-instrumentation-langchain", "weather_agent", "agent", "weather_agent",
@@ -615,7 +624,7 @@ LANGCHAIN_JS = {"lc_agent_name": "weather_agent", "ls_integration": "langchain_c
         ),
     ],
     ids=[
-        "Mastra 0, an agent", "Mastra 0, a workflow", "Genkit", "Laminar", "LangChain.js by OpenInference",
+        "Mastra 0, an agent", "Mastra 0, a workflow", "Genkit", "Laminar", "VoltAgent", "LangChain.js by OpenInference",
         "LangChain.js by Langfuse", "the frame around OpenAI's agents",
     ],
 )  # fmt: skip
@@ -640,8 +649,9 @@ def test_runs_are_called_as_the_program_calls_them(
         ({"mastra.span.type": "agent_run", "mastra.metadata.userId": "u", "mastra.metadata.resourceId": "r",
           "mastra.metadata.threadId": "s"}, "@mastra/otel-exporter"),
         ({"mastra.span.type": "agent_run", "resourceId": "u", "threadId": "s"}, "@mastra/otel"),
+        ({"entity.type": "agent", "user.id": "u", "conversation.id": "s"}, "@voltagent/core"),
     ],
-    ids=["AI SDK by OpenLLMetry", "OpenLLMetry", "Laminar", "Mastra", "Mastra 0"],
+    ids=["AI SDK by OpenLLMetry", "OpenLLMetry", "Laminar", "Mastra", "Mastra 0", "VoltAgent"],
 )  # fmt: skip
 def test_who_asked_and_in_which_conversation_is_known(attributes: dict[str, Any], scope: str) -> None:
     found = read(make_span(attributes, scope=scope))
