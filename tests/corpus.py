@@ -35,7 +35,7 @@ BRIEFLY = {
     "openinference-crewai-stacked", "openinference-js-bedrock", "openinference-js-openai-agents", "openlit-js",
     "openlit-openai-1.34", "openllmetry-js-vercel-ai", "pydantic-ai-1.0-v3", "semantic-kernel", "sentry-js",
     "vercel-ai-v4", "vercel-ai-v6", "vercel-ai-v7-legacy",
-    "voltagent",
+    "voltagent", "strands-js", "google-adk-js",
 }  # fmt: skip
 """Sent one by one in any order only: the ways in which they can go wrong are those of other captures."""
 

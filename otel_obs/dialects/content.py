@@ -23,6 +23,7 @@ _NAMES: dict[str, Part | None] = {
     "gen_ai.output.messages": "output",
     "gen_ai.system_instructions": "system",
     "gen_ai.tool.definitions": "tools",
+    "system_prompt": "system",
     "gen_ai.tool.call.arguments": "tool_arguments",
     "gen_ai.tool.call.result": "tool_result",
     "gen_ai.tool.args": "tool_arguments",

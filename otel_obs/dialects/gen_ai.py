@@ -15,7 +15,7 @@ from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.guardrail import check_of
 from otel_obs.dialects.names import Names
-from otel_obs.dialects.provider import bills_cache_apart, provider_name
+from otel_obs.dialects.provider import bills_cache_apart, is_known, provider_name
 from otel_obs.dialects.usage import NO_USAGE, Counts, merged, usage, usage_of
 from otel_obs.model import Call, EventType, Reading, Run, Span, Step, Usage
 
@@ -102,6 +102,8 @@ _UNIT_NAMES = tuple(name for names in _UNITS.values() for name in names)
 _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
 """An id with a UUID in it was made for one object or one run, and names no agent."""
 _UUID_DIGITS = 32
+_NOBODY = frozenset({"agent", "default"})
+"""Ids of agents that were given none."""
 
 TOLD_AGAIN = "agent_unless_nested"
 """The span is an agent's run only where no other span tells the same run."""
@@ -153,7 +155,7 @@ def read_call(
     apart = apart or span.scope.name.startswith(_RAW_COUNTS)
     call = Call(
         operation=operation,
-        provider=provider_of(facts),
+        provider=None if _names_itself(span, facts) else provider_of(facts),
         request_model=facts.text("gen_ai.request.model"),
         response_model=facts.text("gen_ai.response.model"),
         response_id=facts.text("gen_ai.response.id"),
@@ -242,7 +244,7 @@ def agent_of(facts: Facts) -> Agent:
     """Return the agent that a span names: a stable id, else the name is the id."""
     name = facts.text("gen_ai.agent.name")
     agent_id = facts.text("gen_ai.agent.id")
-    if agent_id is None or not _is_stable(agent_id):
+    if agent_id is None or not _is_stable(agent_id) or (name is not None and agent_id in _NOBODY):
         agent_id = name
     return Agent(agent_id, name)
 
@@ -254,6 +256,12 @@ def _is_stable(agent_id: str) -> bool:
 def provider_of(facts: Facts) -> str | None:
     """Return who serves the model, as the span says it in its new or old attribute."""
     return provider_name(facts.text("gen_ai.provider.name")) or provider_name(facts.text("gen_ai.system"))
+
+
+def _names_itself(span: Span, facts: Facts) -> bool:
+    """Tell whether an application's tracer names itself where the provider belongs, as Strands for TypeScript does."""
+    said = facts.text("gen_ai.provider.name", "gen_ai.system")
+    return said is not None and said == span.scope.name and not is_known(said)
 
 
 def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:

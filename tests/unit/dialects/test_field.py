@@ -781,6 +781,18 @@ def test_tools_are_called_as_the_program_calls_them(
     assert (found.kind, found.name) == ("tool", tool)
 
 
+@pytest.mark.parametrize(
+    ("scope", "said", "provider"),
+    [("weather", "weather", None), ("client", "weather", "weather"), ("openai", "openai", "openai")],
+    ids=["itself", "a provider that nobody knows", "a client of a provider"],
+)
+def test_an_application_that_names_itself_is_no_provider(scope: str, said: str, provider: str | None) -> None:
+    found = read(make_span({**CHAT, **INCLUSIVE, "gen_ai.system": said}, scope=scope)).call
+
+    assert found is not None
+    assert found.provider == provider
+
+
 def test_an_event_of_inference_without_an_operation_is_a_call() -> None:
     found = read_log(make_log(INCLUSIVE, event_name="gen_ai.client.inference.operation.details")).call
 

@@ -197,6 +197,7 @@ def test_a_guess_of_openlit_is_not_usage(cached: bool) -> None:
         ("asst_5j66UpCpwteGg4YSxUnt7lPY", "asst_5j66UpCpwteGg4YSxUnt7lPY"),
         ("be9263bd-0615-4937-94f3-43b5b9f0ef72", "writer"),
         ("writer_f4e519b5-9708-4f1e-bb38-f24c3ec08c9f/x", "writer"),
+        ("agent", "writer"),
         (None, "writer"),
     ],
 )
@@ -271,7 +272,7 @@ CONTENT = [
     ("haystack.component.output", "output"), ("langfuse.observation.input", "input"),
     ("mastra.agent_run.input", "input"), ("mastra.workflow_step.output", "output"), ("genkit:input", "input"),
     ("lmnr.span.output", "output"), ("gen_ai.response.text", "output"), ("gen_ai.request.messages", "input"),
-    ("gen_ai.embeddings.input", "input"), ("gen_ai.tool.input", "tool_arguments"),
+    ("gen_ai.embeddings.input", "input"), ("system_prompt", "system"), ("gen_ai.tool.input", "tool_arguments"),
 ]  # fmt: skip
 
 
