@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
+from otel_obs.dialects.provider import provider_name
 from otel_obs.dialects.usage import is_billed, merged, usage_of
 from otel_obs.model import Usage
 
@@ -21,6 +22,9 @@ _WRAPPERS = ("raw", "data")
 _CHUNKS = frozenset({"GenerationChunk", "ChatGenerationChunk"})
 """What LangChain's generations are that were put together from a stream."""
 
+_RESPONSE_IDS = ("chatcmpl-", "resp_")
+"""With these only answers of OpenAI begin: LangChain.js gives its message the id of the answer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -35,6 +39,7 @@ class Answer:
     """What is billed is told beside what was counted, and is what ``usage`` holds."""
     is_stream: bool | None = None
     """True where the answer shows that it came in pieces; that it did not is not to be seen."""
+    provider: str | None = None
 
 
 NOTHING = Answer()
@@ -78,6 +83,12 @@ def _framework_message(message: Mapping[str, object]) -> Iterator[Mapping[str, o
     metadata = dict(mapping_of(message.get("response_metadata")) or mapping_of(message.get("meta")))
     usage = mapping_of(message.get("usage_metadata")) or mapping_of(metadata.get("token_usage"))
     metadata.setdefault("model", metadata.get("model_name"))
+    more = mapping_of(message.get("additional_kwargs"))
+    if more.get("type") == "message":
+        # LangChain.js keeps the head of Anthropic's answer there.
+        metadata.update({name: more.get(name) for name in ("id", "model", "stop_reason") if not metadata.get(name)})
+    if not metadata.get("id") and str(message.get("id")).startswith(_RESPONSE_IDS):
+        metadata["id"] = message["id"]
     if usage:
         metadata["usage"] = usage
     if metadata.get("usage") or metadata.get("id") or metadata.get("model"):
@@ -106,6 +117,8 @@ def _one(answer: Mapping[str, object], facts: Facts) -> Answer:
         says_billed=is_billed(mapping_of(answer.get("usage"))),
         finish_reason=_first_text(answer, _REASONS) or _choice_reason(answer),
         service_tier=text_of(answer.get("service_tier")),
+        provider=provider_name(text_of(answer.get("model_provider"))),
+        is_stream=True if answer.get("streaming") is True else None,
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Literal
 
 from otel_obs.dialects.facts import Facts, parse
 from otel_obs.dialects.provider import is_provider, provider_name, routed_to
-from otel_obs.model import Call, Reading, Usage
+from otel_obs.model import Call, Reading, Span, Usage
 from otel_obs.semconv import USAGE_SOURCE
 
 EMBEDDING = "embeddings"
@@ -102,6 +103,20 @@ def _usage(
         return replace(usage, input_tokens=total_tokens, output_tokens=0), "reported"
     half = total_tokens // 2
     return replace(usage, input_tokens=total_tokens - half, output_tokens=half), "split"
+
+
+def waited_ms(span: Span, moment: str | None) -> float | None:
+    """Return the milliseconds from the start of *span* to *moment*, in ISO 8601; None if it is no such time."""
+    if moment is None:
+        return None
+    try:
+        then = datetime.fromisoformat(moment.strip('"').replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    if then.tzinfo is None:
+        return None
+    waited = then.timestamp() * 1000 - span.start_time_unix_nano / 1e6
+    return waited if waited >= 0 else None
 
 
 def endpoint_of(facts: Facts) -> str | None:

@@ -24,11 +24,20 @@ _NAMES: dict[str, Part | None] = {
     "gen_ai.output.messages": "output",
     "gen_ai.system_instructions": "system",
     "gen_ai.tool.definitions": "tools",
+    "system_prompt": "system",
     "gen_ai.tool.call.arguments": "tool_arguments",
     "gen_ai.tool.call.result": "tool_result",
     "gen_ai.tool.args": "tool_arguments",
+    "gen_ai.tool.input": "tool_arguments",
+    "gen_ai.tool.output": "tool_result",
     "gen_ai.prompt": "input",
     "gen_ai.completion": "output",
+    "gen_ai.request.messages": "input",
+    "gen_ai.request.available_tools": "tools",
+    "gen_ai.response.text": "output",
+    "gen_ai.response.tool_calls": "output",
+    "gen_ai.response.reasoning": None,
+    "gen_ai.embeddings.input": "input",
     "gen_ai.task.input": "input",
     "gen_ai.task.output": "output",
     "gen_ai.crewai.crew.agents": None,
@@ -42,6 +51,7 @@ _NAMES: dict[str, Part | None] = {
     "output.value": "output",
     "llm.prompts": "input",
     "tool_call.function.arguments": "tool_arguments",
+    "tool.parameters": None,
     "traceloop.entity.input": "input",
     "traceloop.entity.output": "output",
     "ai.prompt.messages": "input",
@@ -97,6 +107,11 @@ _NAMES: dict[str, Part | None] = {
     "llamaindex.step.input_summary": "input",
     "llm.prompt_template.template": None,
     "llm.prompt_template.variables": None,
+    "mastra.metadata.body": None,
+    "lmnr.span.input": "input",
+    "lmnr.span.output": "output",
+    "genkit:input": "input",
+    "genkit:output": "output",
     "crew_agents": None,
     "crew_tasks": None,
     "crew_inputs": "input",
@@ -122,7 +137,9 @@ _PREFIXES: tuple[tuple[str, Part | None], ...] = (
     ("message.contents.", "input"),
     ("github.copilot.tool.parameters.", None),
 )
-PARAMETERS = frozenset({"llm.invocation_parameters", "embedding.invocation_parameters"})
+PARAMETERS = frozenset(
+    {"llm.invocation_parameters", "embedding.invocation_parameters", "langfuse.observation.model.parameters"}
+)
 """JSON objects of what was asked for, prompts and tools often among it: ``without_content`` gives the rest."""
 _SAID = frozenset(
     {
@@ -141,6 +158,7 @@ _RAW_REQUEST = re.compile(
 _GOES_THROUGH = re.compile(r"^gen_ai\.(?!usage\.)(?:\w+\.)+(input|output)(?:_data)?$")
 """What goes into a part of a framework and comes out of it: ``gen_ai.workflow.input``."""
 _THROUGH: dict[str, Part] = {"input": "input", "output": "output"}
+_MASTRA = re.compile(r"^mastra\.\w+\.(input|output)$")
 _INDEXED = re.compile(r"\.(\d+)(?:\.|$)")
 
 _EVENTS: dict[str, Part] = {
@@ -268,6 +286,8 @@ def _known_part(key: str) -> tuple[bool, Part | None]:
         for prefix, part in _PREFIXES:
             if key.startswith(prefix):
                 return True, part
+        if key.startswith("mastra.") and (found := _MASTRA.match(key)):
+            return True, "input" if found[1] == "input" else "output"
         if key.startswith("llm.") and _RAW_REQUEST.match(key):
             return True, None
         if (through := _GOES_THROUGH.match(key)) is not None:

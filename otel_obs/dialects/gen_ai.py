@@ -10,12 +10,12 @@ import re
 from dataclasses import replace
 from typing import NamedTuple
 
-from otel_obs.dialects.call import call_reading, endpoint_of, finish_reason_of
+from otel_obs.dialects.call import EMBEDDING, call_reading, endpoint_of, finish_reason_of
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.guardrail import check_of
 from otel_obs.dialects.names import Names
-from otel_obs.dialects.provider import bills_cache_apart, counts_thoughts_apart, provider_name
+from otel_obs.dialects.provider import bills_cache_apart, counts_thoughts_apart, is_known, provider_name
 from otel_obs.dialects.usage import NO_USAGE, Counts, merged, usage, usage_of
 from otel_obs.model import Call, EventType, Reading, Run, Span, Step, Usage
 
@@ -82,11 +82,15 @@ _REASONING = (
     "gen_ai.usage.details.thoughts_tokens", "gen_ai.usage.thinking_tokens",
 )  # fmt: skip
 _STREAM = ("gen_ai.request.stream", "gen_ai.request.is_stream", "llm.is_streaming", "gen_ai.is_streaming")
-_RAW_COUNTS = frozenset({
+_BEDROCK_STREAMS = {
+    "Converse": False, "ConverseStream": True, "InvokeModel": False, "InvokeModelWithResponseStream": True,
+}  # fmt: skip
+"""Operations of Bedrock: do they answer in pieces?"""
+_RAW_COUNTS = (
     "opentelemetry.instrumentation.ag2", "opentelemetry.instrumentation.bedrock",
-    "opentelemetry.instrumentation.botocore.bedrock-runtime",
-})  # fmt: skip
-"""Instrumentations that hand on what the provider counts, whatever the convention says."""
+    "opentelemetry.instrumentation.botocore.bedrock-runtime", "@traceloop/instrumentation-",
+)  # fmt: skip
+"""Beginnings of instrumentations that hand on what the provider counts, whatever the convention says."""
 _UNITS = {
     "input_audio_tokens": ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens"),
     "output_audio_tokens": ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens"),
@@ -100,6 +104,11 @@ _ADDRESS = re.compile(r"^\d{14,15}$")
 _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
 """An id with a UUID in it was made for one object or one run, and names no agent."""
 _UUID_DIGITS = 32
+_NOBODY = frozenset({"agent", "default"})
+"""Ids of agents that were given none."""
+
+TOLD_AGAIN = "agent_unless_nested"
+"""The span is an agent's run only where no other span tells the same run."""
 
 
 def concerns(scope: str, names: Names) -> bool:
@@ -124,7 +133,8 @@ def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading 
         return read_role(span, facts, "tool")
     if facts.has("gen_ai.request.model", "gen_ai.response.model") and not span.name.endswith("count_tokens"):
         # Who asks how many tokens a prompt has asks nothing of the model.
-        return read_call(span, facts, contents, "chat")
+        model = facts.text("gen_ai.request.model", "gen_ai.response.model")
+        return read_call(span, facts, contents, EMBEDDING if embeds(model) else "chat")
     if "gen_ai" in facts.names.namespaces:
         return read_role(span, facts, "span")
     return None
@@ -145,10 +155,10 @@ def read_call(
     *found* is what the dialect knows of its usage beyond the convention; *apart* says that the emitter
     leaves cached tokens out of the input tokens.
     """
-    apart = apart or span.scope.name in _RAW_COUNTS
+    apart = apart or span.scope.name.startswith(_RAW_COUNTS)
     call = Call(
         operation=operation,
-        provider=provider_of(facts),
+        provider=None if _names_itself(span, facts) else provider_of(facts),
         request_model=facts.text("gen_ai.request.model"),
         response_model=facts.text("gen_ai.response.model"),
         response_id=facts.text("gen_ai.response.id"),
@@ -161,7 +171,7 @@ def read_call(
             "gen_ai.response.service_tier",
         ),
         is_batch=False,
-        is_stream=facts.truth(*_STREAM),
+        is_stream=_is_stream(facts),
         attempts=_attempts(facts),
         endpoint=endpoint_of(facts),
         finish_reason=finish_reason_of(facts),
@@ -237,7 +247,7 @@ def agent_of(facts: Facts) -> Agent:
     """Return the agent that a span names: a stable id, else the name is the id."""
     name = facts.text("gen_ai.agent.name")
     agent_id = facts.text("gen_ai.agent.id")
-    if agent_id is None or not _is_stable(agent_id):
+    if agent_id is None or not _is_stable(agent_id) or (name is not None and agent_id in _NOBODY):
         agent_id = name
     return Agent(agent_id, name)
 
@@ -251,6 +261,12 @@ def _is_stable(agent_id: str) -> bool:
 def provider_of(facts: Facts) -> str | None:
     """Return who serves the model, as the span says it in its new or old attribute."""
     return provider_name(facts.text("gen_ai.provider.name")) or provider_name(facts.text("gen_ai.system"))
+
+
+def _names_itself(span: Span, facts: Facts) -> bool:
+    """Tell whether an application's tracer names itself where the provider belongs, as Strands for TypeScript does."""
+    said = facts.text("gen_ai.provider.name", "gen_ai.system")
+    return said is not None and said == span.scope.name and not is_known(said)
 
 
 def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
@@ -318,6 +334,16 @@ def _from_span_name(span: Span, operation: str, facts: Facts) -> str | None:
     """Return X of a span that is called ``{operation} X``, unless X is only the model."""
     head, _, name = span.name.partition(" ")
     return name if head == operation and name and name != facts.text("gen_ai.request.model") else None
+
+
+def embeds(model: str | None) -> bool:
+    """Tell whether *model* makes embeddings, as its name says."""
+    return model is not None and "embed" in model.lower()
+
+
+def _is_stream(facts: Facts) -> bool | None:
+    streams = facts.truth(*_STREAM)
+    return _BEDROCK_STREAMS.get(facts.text("rpc.method") or "") if streams is None else streams
 
 
 def _attempts(facts: Facts) -> int | None:

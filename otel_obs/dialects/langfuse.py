@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from otel_obs.dialects.call import call_reading
+from otel_obs.dialects.call import call_reading, waited_ms
 from otel_obs.dialects.content import Contents
-from otel_obs.dialects.facts import Facts, dollars
-from otel_obs.dialects.gen_ai import with_role
+from otel_obs.dialects.facts import Facts, dollars, whole
+from otel_obs.dialects.gen_ai import TOLD_AGAIN, with_role
 from otel_obs.dialects.names import Names
-from otel_obs.dialects.usage import usage_of
+from otel_obs.dialects.provider import provider_name
+from otel_obs.dialects.usage import NO_USAGE, usage_of
 from otel_obs.model import Call, EventType, Reading, Span, Usage
 
 _OBSERVATION = "langfuse.observation."
 _KIND = _OBSERVATION + "type"
+_METADATA = _OBSERVATION + "metadata."
+_INPUT_PARTS = ("input_", "cache_")
 _ROLES: dict[str, EventType] = {
     "agent": "agent",
     "tool": "tool",
@@ -41,6 +45,9 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
         if kind == "agent":
             reading = replace(reading, agent_id=span.name, agent_name=span.name)
         reading = with_role(reading, _ROLES[kind], span.name, facts)
+    elif facts.text(_METADATA + "lc_agent_name") == span.name:
+        facts.flag(TOLD_AGAIN)
+        reading = with_role(replace(reading, agent_id=span.name, agent_name=span.name), "agent", span.name, facts)
     elif kind == "chain" and span.parent_span_id is None:
         reading = with_role(reading, "workflow", span.name, facts)
     return replace(
@@ -55,12 +62,17 @@ def _call(span: Span, facts: Facts, contents: Contents, operation: str) -> Readi
     reported = facts.mapping(_OBSERVATION + "usage_details")
     model = facts.text(_OBSERVATION + "model.name")
     cost = facts.mapping(_OBSERVATION + "cost_details").get("total")
+    waited = waited_ms(span, facts.text(_OBSERVATION + "completion_start_time"))
+    streams = facts.mapping(_OBSERVATION + "model.parameters").get("stream")
     call = Call(
         operation=operation,
-        request_model=model,
+        provider=provider_name(facts.text(_METADATA + "ls_provider")),
+        request_model=facts.text(_METADATA + "ls_model_name") or model,
         response_model=model,
-        usage=usage_of(reported, facts) if reported else Usage(),
+        usage=_usage(reported, facts),
         failed=span.status_code == 2 or facts.text(_OBSERVATION + "level") == "ERROR",
+        is_stream=streams if isinstance(streams, bool) else (True if waited is not None else None),
+        time_to_first_token_ms=waited,
         reported_cost_usd=dollars(cost) or None,
         prompt_name=facts.text(_OBSERVATION + "prompt.name"),
         prompt_version=facts.text(_OBSERVATION + "prompt.version"),
@@ -71,4 +83,26 @@ def _call(span: Span, facts: Facts, contents: Contents, operation: str) -> Readi
         dialect="langfuse",
         has_output=contents.of("output") is not None,
         said_usage=bool(reported),
+    )
+
+
+def _usage(reported: Mapping[str, object], facts: Facts) -> Usage:
+    """Return the usage; Langfuse's parts are disjoint, and each name begins with what it is a part of.
+
+    https://langfuse.com/docs/observability/features/token-and-cost-tracking; where the total says otherwise the
+    application handed on an object of its provider.
+    """
+    if not reported:
+        return NO_USAGE
+    counts = {name: count for name, value in reported.items() if (count := whole(value)) is not None}
+    total = counts.pop("total", None)
+    inside = {name: count for name, count in counts.items() if name == "input" or name.startswith(_INPUT_PARTS)}
+    outside = {name: count for name, count in counts.items() if name == "output" or name.startswith("output_")}
+    parts = usage_of(reported, facts)
+    if {"input", "output"}.isdisjoint(counts) or total not in (None, sum(inside.values()) + sum(outside.values())):
+        return parts
+    return replace(
+        parts,
+        input_tokens=sum(inside.values()) if inside else None,
+        output_tokens=sum(outside.values()) if outside else None,
     )

@@ -52,7 +52,7 @@ def _role(span: Span, facts: Facts, kind: str) -> Reading:
 
 def _call(span: Span, facts: Facts, contents: Contents, operation: str) -> Reading:
     answer = answer_of(facts.parsed("gen_ai.completion"), facts)
-    reported = facts.mapping(_METADATA + "usage_metadata")
+    reported = facts.mapping(_METADATA + "usage_metadata", "langsmith.usage_metadata")
     found = merged(usage_of(reported, facts, apart=False) if reported else Usage(), answer.usage)
     reading = read_call(span, facts, contents, operation, found=found, dialect="langsmith")
     if any(event.name == "exception" for event in span.events):

@@ -6,14 +6,15 @@ https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from otel_obs.dialects import google_adk
 from otel_obs.dialects.answer import NOTHING, Answer, answer_of
-from otel_obs.dialects.call import call_reading
+from otel_obs.dialects.call import EMBEDDING, call_reading
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, parse, text_of
-from otel_obs.dialects.gen_ai import OPERATIONS, with_role
+from otel_obs.dialects.gen_ai import OPERATIONS, TOLD_AGAIN, embeds, with_role
 from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import bills_cache_apart, provider_name, routed_to, served_by
 from otel_obs.dialects.usage import Counts, merged, usage, with_thoughts
@@ -37,6 +38,11 @@ _PRIVATE_STEP = re.compile(r"(?:^|\.)_[a-z]\w*$")
 _STREAM = re.compile(r"(?:[a-z]S|[._]s|^s)tream(?:ing)?$")
 """Instrumentations of clients name a request after the method: ``converse_stream``, ``GenerateContentStream``."""
 _AGENT_RUN = re.compile(r"(?:Agent|AgentWorkflow)\.a?run$")
+_AGENT_NAMES = ("agent.name", "gen_ai.agent.name", "graph.node.id")
+_FRAMED = frozenset(
+    {"openinference.instrumentation.openai_agents", "@arizeai/openinference-instrumentation-openai-agents"}
+)
+"""They tell a run of agents as an agent, and say below it which agents ran."""
 _CURRENT_AGENT = re.compile(r"current_agent_name=(['\"])(.{1,200}?)\1")
 
 
@@ -65,6 +71,9 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
         return _with_owner(_rerank(span, facts, contents), facts)
     role, name = _role(span, facts, kind, contents)
     agent = _current_agent(contents) if kind == "CHAIN" else None
+    if kind == "CHAIN" and _metadata(facts).get("lc_agent_name") == span.name:
+        role, name, agent = "agent", span.name, span.name
+        facts.flag(TOLD_AGAIN)
     reading = Reading(
         dialect="openinference",
         is_rollup=facts.has("llm.token_count.prompt", "llm.token_count.total"),
@@ -96,21 +105,27 @@ def _role(span: Span, facts: Facts, kind: str, contents: Contents) -> tuple[Even
             return "span", None
         return "workflow", _METHOD.sub("", google_adk.unwrapped(span.name))
     if kind == "TOOL":
-        if not facts.has("tool.name") and span.name.startswith("handoff"):
+        tool = facts.text("tool.name")
+        if span.name.startswith("handoff") and (tool is None or tool.startswith("handoff")):
             return "span", None
-        return "tool", facts.text("tool.name") or _METHOD.sub("", span.name)
+        return "tool", tool or _METHOD.sub("", span.name)
     return _ROLES.get(kind, "span"), span.name
 
 
 def _is_bare_root(span: Span) -> bool:
-    """Tell whether *span* is the frame that an agent framework puts around its agents: it says nothing itself."""
-    return span.parent_span_id is None and not (span.attributes.keys() - {_KIND, "session.id", "user.id", "metadata"})
+    """Tell whether *span* is the frame that an agent framework puts around its agents: it names none itself."""
+    if span.parent_span_id is not None:
+        return False
+    said = span.attributes.keys()
+    if span.scope.name in _FRAMED:
+        return said.isdisjoint(_AGENT_NAMES)
+    return not (said - {_KIND, "session.id", "user.id", "metadata"})
 
 
 def _agent_name(span: Span, facts: Facts) -> str:
     return (
-        facts.text("agent.name", "gen_ai.agent.name", "graph.node.id")
-        or text_of(facts.mapping("metadata").get("lc_agent_name"))
+        facts.text(*_AGENT_NAMES)
+        or text_of(_metadata(facts).get("lc_agent_name"))
         or _METHOD.sub("", google_adk.unwrapped(span.name))
     )
 
@@ -129,18 +144,21 @@ def _llm(span: Span, facts: Facts, contents: Contents) -> Reading:
     parameters = facts.mapping("llm.invocation_parameters")
     model = facts.text("llm.model_name")
     request_model = text_of(parameters.get("model")) or text_of(parameters.get("model_name"))
-    provider = _provider(span, facts, model)
-    apart = _cache_is_apart(span, answer, provider, model)
+    provider = (
+        _provider(span, facts, model) or answer.provider or provider_name(text_of(_metadata(facts).get("ls_provider")))
+    )
+    if provider == "aws.bedrock":
+        model = _bedrock_model(facts, model)
     call = Call(
-        operation="chat",
+        operation=EMBEDDING if embeds(model) else "chat",
         provider=provider,
         request_model=request_model or model,
         response_model=answer.model or model,
         response_id=answer.response_id,
-        usage=answer.usage if answer.says_billed else merged(_usage(facts, apart=apart, model=model), answer.usage),
+        usage=answer.usage if answer.says_billed else _usage_of_call(span, facts, answer, provider, model),
         failed=span.status_code == 2,
         service_tier=answer.service_tier,
-        is_stream=answer.is_stream or _is_stream(span, parameters.get("stream")),
+        is_stream=_is_stream(span, parameters.get("stream"), answer),
         finish_reason=facts.text("llm.finish_reason") or answer.finish_reason,
         prompt_name=facts.text("llm.prompt_template.name"),
         prompt_version=facts.text("llm.prompt_template.version"),
@@ -171,18 +189,44 @@ def _provider(span: Span, facts: Facts, model: str | None) -> str | None:
 
 def _answer(facts: Facts) -> Answer:
     value = parse(facts.attributes.get("output.value"))
+    if isinstance(value, list) and value:
+        value = value[0]
     return answer_of(value, facts) if isinstance(value, dict) else NOTHING
 
 
-def _is_stream(span: Span, parameter: object) -> bool | None:
+
+
+def _metadata(facts: Facts) -> Mapping[str, object]:
+    return facts.mapping("metadata")
+
+
+def _bedrock_model(facts: Facts, model: str | None) -> str | None:
+    """Return Bedrock's own name of the model: an emitter cuts it at its dots, and may keep the vendor only.
+
+    What was asked stands in the input; else the vendor is put back before the name.
+    """
+    asked = text_of(facts.mapping("input.value").get("modelId"))
+    vendor = facts.text("llm.system")
+    if asked is not None or model is None or vendor is None or "." in model:
+        return asked or model
+    return None if model == vendor else f"{vendor}.{model}"
+
+
+def _is_stream(span: Span, parameter: object, answer: Answer) -> bool | None:
+    """Tell whether the answer came in pieces; that LangChain was not set up for it does not say that it did not."""
+    if any(event.name == "First Token Stream Event" for event in span.events) or answer.is_stream:
+        return True
+    if parameter is False and "langchain" in span.scope.name:
+        return None
     if isinstance(parameter, bool):
         return parameter
-    in_pieces = _STREAM.search(span.name) or any(event.name == "First Token Stream Event" for event in span.events)
-    return True if in_pieces else None
+    return True if _STREAM.search(span.name) else None
 
 
-_HANDS_ON_RAW_COUNTS = frozenset({"openinference.instrumentation.agno"})
-"""They tell the usage that a framework was given, as the provider counts it."""
+_HANDS_ON_RAW_COUNTS = frozenset(
+    {"openinference.instrumentation.agno", "@arizeai/openinference-instrumentation-bedrock"}
+)
+"""They tell the usage that they were given, as the provider counts it."""
 
 
 def _cache_is_apart(span: Span, answer: Answer, provider: str | None, model: str | None) -> bool:
@@ -199,6 +243,24 @@ def _cache_is_apart(span: Span, answer: Answer, provider: str | None, model: str
         and scope.version.startswith("0.")
         and answer.response_id is None
     )
+
+
+def _usage_of_call(span: Span, facts: Facts, answer: Answer, provider: str | None, model: str | None) -> Usage:
+    """Return the usage; where the provider's own answer says that the attributes leave cached tokens out, with them."""
+    told, whole = _usage(facts, apart=_cache_is_apart(span, answer, provider, model), model=model), answer.usage
+    cached = (whole.cache_read_tokens or 0) + (whole.cache_write_tokens or 0)
+    if (
+        cached
+        and bills_cache_apart(provider, model)
+        and told.output_tokens == whole.output_tokens
+        and told.input_tokens == (whole.input_tokens or 0) - cached
+    ):
+        return whole
+    total = facts.tokens("llm.token_count.total")
+    if total and provider == "aws.bedrock" and told.cache_read_tokens is None and told.cache_write_tokens is None:
+        # Its total holds cached tokens, which its input does not.
+        return replace(told, input_tokens=max(told.input_tokens or 0, total - (told.output_tokens or 0)))
+    return merged(told, whole)
 
 
 def _usage(facts: Facts, *, apart: bool, model: str | None = None) -> Usage:
@@ -263,7 +325,7 @@ def _rerank(span: Span, facts: Facts, contents: Contents) -> Reading:
 
 def _with_owner(reading: Reading, facts: Facts) -> Reading:
     """Return *reading* with the session and the user that LangChain puts into ``metadata``."""
-    metadata = facts.mapping("metadata")
+    metadata = _metadata(facts)
     if not metadata:
         return reading
     return replace(

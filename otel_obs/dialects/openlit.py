@@ -30,7 +30,7 @@ _GUESSED_BEFORE_1_40 = frozenset(
 
 def is_openlit(scope: str) -> bool:
     """Tell whether OpenLIT made a span or record of *scope*."""
-    return scope == "openlit" or scope.startswith("openlit.")
+    return scope == "openlit" or scope.startswith(("openlit.", "@openlit/"))
 
 
 def concerns(scope: str, names: Names) -> bool:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from otel_obs.dialects.call import ESTIMATED_USAGE
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
-from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role, with_role
+from otel_obs.dialects.gen_ai import OPERATIONS, TOLD_AGAIN, read_call, read_role, with_role
 from otel_obs.dialects.names import Names
+from otel_obs.dialects.usage import NO_USAGE
 from otel_obs.model import EventType, Reading, Span
 
 _TOLD = ("llm.request.type", "gen_ai.workflow.nodes")
@@ -20,17 +22,15 @@ _TOLD = ("llm.request.type", "gen_ai.workflow.nodes")
 _ASSOCIATION = "traceloop.association.properties."
 _ROLES: dict[str, EventType] = {"workflow": "workflow", "agent": "agent", "tool": "tool", "task": "span"}
 _REQUESTS = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings", "rerank": "rerank"}
+_JAVASCRIPT = "@traceloop/instrumentation-"
+"""What the scopes of its instrumentations for JavaScript begin with."""
 AGENT_NODES = frozenset({"model", "agent", "tools", "call_model"})
 """Nodes of the graph that LangChain's ready-made agents are; other graphs are workflows."""
-
-TOLD_AGAIN = "agent_unless_nested"
-"""The span is an agent's run only where no other span tells the same run."""
 
 
 def concerns(scope: str, names: Names) -> bool:
     """Tell whether a span may be one of OpenLLMetry's."""
-    del scope
-    return "traceloop" in names.namespaces or not names.all.isdisjoint(_TOLD)
+    return scope.startswith(_JAVASCRIPT) or "traceloop" in names.namespaces or not names.all.isdisjoint(_TOLD)
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
@@ -42,15 +42,40 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     if operation in OPERATIONS or (operation is None and request in _REQUESTS):
         asked = OPERATIONS.get(operation or "") or _request(span, request or "")
         reading = read_call(span, facts, contents, asked, dialect="openllmetry")
+        if span.scope.name == _JAVASCRIPT + "openai":
+            reading = _without_estimate(reading, facts)
     else:
         reading = _role(span, facts, operation)
     return _with_owner(reading, facts)
 
 
 def _is_mine(span: Span, facts: Facts) -> bool:
-    if "traceloop" in facts.names.namespaces:
+    if "traceloop" in facts.names.namespaces or span.scope.name.startswith(_JAVASCRIPT):
         return True
     return bool(facts.sent(*_TOLD)) and not span.scope.name.startswith("litellm")
+
+
+def _without_estimate(reading: Reading, facts: Facts) -> Reading:
+    """Return *reading* without usage that a tokenizer guessed, where it can be told.
+
+    Of a stream the instrumentation counts the words of the messages, whatever usage OpenAI sends. OpenAI itself
+    counts four tokens a message and three an answer on top
+    (https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken), and a word is a token at least.
+    """
+    call = reading.call
+    if call is None or call.usage.input_tokens is None or call.provider not in {"openai", "azure.ai.openai"}:
+        return reading
+    messages = facts.parsed("gen_ai.input.messages")
+    if not isinstance(messages, list) or call.usage.input_tokens >= sum(map(_least_tokens, messages)) + 3:
+        return reading
+    facts.flag(ESTIMATED_USAGE)
+    return replace(reading, call=replace(call, usage=NO_USAGE, usage_source=None))
+
+
+def _least_tokens(message: object) -> int:
+    parts = mapping_of(message).get("parts")
+    said = [text_of(mapping_of(part).get("content")) for part in parts] if isinstance(parts, list) else []
+    return 4 + sum(len(text.split()) for text in said if text)
 
 
 def _request(span: Span, request: str) -> str:
@@ -118,8 +143,12 @@ def _with_owner(reading: Reading, facts: Facts) -> Reading:
             _ASSOCIATION + "thread_id",
             _ASSOCIATION + "chat_id",
             _ASSOCIATION + "conversation_id",
+            _ASSOCIATION + "sessionId",
+            _ASSOCIATION + "threadId",
+            _ASSOCIATION + "chatId",
         )
         or text_of(said.get("session_id"))
         or text_of(said.get("thread_id")),
-        user_id=facts.text(_ASSOCIATION + "user_id", _ASSOCIATION + "user") or text_of(said.get("user_id")),
+        user_id=facts.text(_ASSOCIATION + "user_id", _ASSOCIATION + "userId", _ASSOCIATION + "user")
+        or text_of(said.get("user_id")),
     )

@@ -65,6 +65,15 @@ _FRAMEWORKS = frozenset(
 )  # fmt: skip
 """What frameworks put there for want of a provider: nobody who could send a bill."""
 
+_KNOWN = frozenset(
+    {"openai", "anthropic", "cohere", "deepseek", "groq", "perplexity", "ollama", "openrouter", "cerebras"}
+) | _CONVENTIONAL | frozenset(_OLD_NAMES.values())  # fmt: skip
+
+
+def is_known(name: str) -> bool:
+    """Tell whether *name* is that of a provider, and of nothing else that may stand in its place."""
+    return provider_name(name) in _KNOWN
+
 
 def provider_name(name: str | None) -> str | None:
     """Return the conventional name of the provider *name*; None where it names none."""

@@ -14,15 +14,18 @@ from otel_obs.dialects import (
     codex,
     gemini_cli,
     gen_ai,
+    genkit,
     google_adk,
     guardrails,
     haystack,
+    laminar,
     langfuse,
     langsmith,
     litellm,
     llama_index,
     logfire,
     logs,
+    mastra,
     mcp,
     mlflow,
     openinference,
@@ -32,6 +35,7 @@ from otel_obs.dialects import (
     semantic_kernel,
     strands,
     vercel_ai,
+    voltagent,
 )
 from otel_obs.dialects.call import is_conversation
 from otel_obs.dialects.content import Contents, Layout, Part, body_of, event_part, layout_of
@@ -69,7 +73,11 @@ DIALECTS: tuple[Dialect, ...] = (
     semantic_kernel,
     langsmith,
     langfuse,
+    laminar,
     mlflow,
+    mastra,
+    genkit,
+    voltagent,
     vercel_ai,
     guardrails,
     openinference,
@@ -118,8 +126,12 @@ def kind_of(scope: str, names: tuple[str, ...]) -> Kind:
     return Kind(known, layout_of(names, _content_names(scope)), concerned)
 
 
-_USERS = ("user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "openai.request.user")
-_CONVERSATIONS = ("gen_ai.conversation.id", "session.id")
+_LAMINAR = "lmnr.association.properties."
+"""What Laminar's SDK puts on every span of a trace, whoever made it."""
+_USERS = (
+    "user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "openai.request.user", _LAMINAR + "user_id",
+)  # fmt: skip
+_CONVERSATIONS = ("gen_ai.conversation.id", "session.id", _LAMINAR + "session_id")
 
 
 def is_mere(span: Span) -> bool:
@@ -250,6 +262,10 @@ def _content_names(scope: str) -> Mapping[str, Part | None] | None:
         return guardrails.CONTENT
     if openlit.is_openlit(scope):
         return openlit.CONTENT
+    if voltagent.is_voltagent(scope):
+        return voltagent.CONTENT
+    if mastra.is_version_0(scope):
+        return mastra.CONTENT
     if scope.startswith("autogen"):
         return {"message": None}
     return None

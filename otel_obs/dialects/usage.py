@@ -39,15 +39,19 @@ _OUTPUT_DETAILS = (
 _READ = (
     "cache_read_input_tokens", "cacheReadInputTokens", "cachedContentTokenCount", "cached_content_token_count",
     "cachedInputTokens", "cached_input_tokens", "input_cached_tokens", "cache_read_tokens", "cachedTokens",
-    "cached_tokens",
+    "cached_tokens", "cachedPromptTokens", "promptCacheHitTokens", "input_cache_read",
+    "cachedContentTokens",
 )  # fmt: skip
 _WRITE = (
     "cache_creation_input_tokens", "cacheWriteInputTokens", "cacheCreationInputTokens", "cache_write_input_tokens",
-    "cache_creation_tokens", "cache_write_tokens",
+    "cache_creation_tokens", "cache_write_tokens", "input_cache_creation", "input_cache_write",
 )  # fmt: skip
 _READ_DETAIL = ("cached_tokens", "cache_read", "cacheReadTokens", "cachedTokens")
 _WRITE_DETAIL = ("cache_write_tokens", "cache_creation", "cacheWriteTokens", "cache_creation_tokens")
-_REASONING = ("reasoning_tokens", "reasoningTokens", "output_reasoning_tokens", "reasoning_output_tokens")
+_REASONING = (
+    "reasoning_tokens", "reasoningTokens", "output_reasoning_tokens", "reasoning_output_tokens", "output_reasoning",
+    "thoughtsTokens",
+)  # fmt: skip
 _REASONING_DETAIL = ("reasoning_tokens", "reasoning", "reasoningTokens")
 _APART = frozenset({"cache_creation_input_tokens", "cacheReadInputTokens", "cacheWriteInputTokens"})
 """Only objects whose input tokens leave cached ones out have these names and no total."""
@@ -91,14 +95,14 @@ def counts_of(raw: Mapping[str, object], facts: Facts) -> Counts:
         input=_first(raw, _INPUT, facts),
         output=output,
         total=total,
-        cache_read=_either(_first(inside, _READ_DETAIL, facts), _first(raw, _READ, facts)),
-        cache_write=_either(_first(inside, _WRITE_DETAIL, facts), _first(raw, _WRITE, facts)),
-        cache_write_1h=_either(
+        cache_read=either(_first(inside, _READ_DETAIL, facts), _first(raw, _READ, facts)),
+        cache_write=either(_first(inside, _WRITE_DETAIL, facts), _first(raw, _WRITE, facts)),
+        cache_write_1h=either(
             _first(lasting, ("ephemeral_1h_input_tokens",), facts),
             _first(inside, ("ephemeral_1h_input_tokens",), facts),
             _first(raw, ("cache_creation_input_tokens_above_1hr",), facts),
         ),
-        reasoning=_either(thoughts, _first(outside, _REASONING_DETAIL, facts), _first(raw, _REASONING, facts)),
+        reasoning=either(thoughts, _first(outside, _REASONING_DETAIL, facts), _first(raw, _REASONING, facts)),
         billed_units=_units(inside, outside, raw, facts),
     )
 
@@ -130,7 +134,7 @@ def usage(counts: Counts, *, apart: bool) -> Usage:
     An input smaller than what was read from and written to the cache proves that they are apart; so does a
     total that holds them on top of input and output. Reasoning that a total holds on top is apart likewise.
     """
-    write = _either(counts.cache_write, counts.cache_write_1h)
+    write = either(counts.cache_write, counts.cache_write_1h)
     cached = (counts.cache_read or 0) + (write or 0)
     on_top = _on_top(counts, cached)
     tokens, output = counts.input, counts.output
@@ -179,10 +183,10 @@ def merged(first: Usage, second: Usage) -> Usage:
     return Usage(
         input_tokens=first.input_tokens,
         output_tokens=first.output_tokens,
-        cache_read_tokens=_either(first.cache_read_tokens, second.cache_read_tokens),
-        cache_write_tokens=_either(first.cache_write_tokens, second.cache_write_tokens),
-        cache_write_1h_tokens=_either(first.cache_write_1h_tokens, second.cache_write_1h_tokens),
-        reasoning_tokens=_either(first.reasoning_tokens, second.reasoning_tokens),
+        cache_read_tokens=either(first.cache_read_tokens, second.cache_read_tokens),
+        cache_write_tokens=either(first.cache_write_tokens, second.cache_write_tokens),
+        cache_write_1h_tokens=either(first.cache_write_1h_tokens, second.cache_write_1h_tokens),
+        reasoning_tokens=either(first.reasoning_tokens, second.reasoning_tokens),
         billed_units={**second.billed_units, **first.billed_units},
     )
 
@@ -218,5 +222,6 @@ def _first_mapping(raw: Mapping[str, object], names: tuple[str, ...]) -> Mapping
     return {}
 
 
-def _either(*values: int | None) -> int | None:
+def either(*values: int | None) -> int | None:
+    """Return the first of *values* that is known."""
     return next((value for value in values if value is not None), None)

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from otel_obs.frozen import dataclass
-from otel_obs.pipeline.totals import same_but_for_parts, same_totals
+from otel_obs.pipeline.totals import nearly_same, same_but_for_parts, same_totals
 from otel_obs.rows import CallRow
 from otel_obs.rows.report import EventKey, Report
 
@@ -195,7 +195,8 @@ class Pair:
     """Two reports that may speak of one call."""
 
     kind: int
-    silent: bool
+    vague: bool
+    """One does not say its totals, or the two agree but nearly."""
     apart: float
     one: Report
     other: Report
@@ -203,7 +204,7 @@ class Pair:
     @property
     def order(self) -> tuple[object, ...]:
         """Return a key by which the better fit sorts first."""
-        return (self.kind, self.silent, self.apart, self.one.key, self.other.key)
+        return (self.kind, self.vague, self.apart, self.one.key, self.other.key)
 
 
 NESTED, SIBLINGS, COUSINS = 0, 1, 2
@@ -360,15 +361,17 @@ def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -
     if not same_request(one.row, other.row):
         return None
     silent = not (one.has_usage and other.has_usage)
-    if not silent and not (same_totals(one.row, other.row) or same_but_for_parts(one.row, other.row)):
+    exact = not silent and (same_totals(one.row, other.row) or same_but_for_parts(one.row, other.row))
+    other_layer = layer_of(one) != layer_of(other)
+    if not silent and not exact and not (other_layer and nearly_same(one.row, other.row)):
         return None
     apart = time_apart(one, other)
     if nested(one, other, paths):
-        return Pair(NESTED, silent, apart, one, other)
-    if silent or layer_of(one) == layer_of(other):
+        return Pair(NESTED, not exact, apart, one, other)
+    if silent or not other_layer:
         return None
     siblings = one.is_log or other.is_log or (paths[one.key][:1] == paths[other.key][:1] != ())
-    return Pair(SIBLINGS if siblings else COUSINS, silent, apart, one, other)
+    return Pair(SIBLINGS if siblings else COUSINS, not exact, apart, one, other)
 
 
 _GENERATING = frozenset({"chat", "text_completion", "generate_content"})
@@ -390,14 +393,17 @@ def _rollups(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]])
         if above is not None:
             below.setdefault(above, []).append(report)
     for span_id, parts in below.items():
-        row = spans[span_id].row
-        if (
-            len(parts) > 1
-            and row.input_tokens
-            and (row.input_tokens, row.output_tokens or 0)
-            == (
-                sum(part.row.input_tokens or 0 for part in parts),
-                sum(part.row.output_tokens or 0 for part in parts),
-            )
-        ):
+        if len(parts) > 1 and _is_sum(spans[span_id].row, [part.row for part in parts]):
             yield spans[span_id].key
+
+
+def _is_sum(row: CallRow, parts: Sequence[CallRow]) -> bool:
+    """Tell whether *row* bills what *parts* bill together; their cached tokens it may leave out, or count again."""
+    whole = sum(part.input_tokens or 0 for part in parts)
+    cached = sum(part.cached_tokens for part in parts)
+    return bool(
+        row.input_tokens
+        and abs(whole - row.input_tokens) <= cached
+        and (row.output_tokens or 0) == sum(part.output_tokens or 0 for part in parts)
+        and (row.output_tokens or row.input_tokens == whole)
+    )

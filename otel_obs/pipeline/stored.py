@@ -7,6 +7,7 @@ from datetime import timedelta
 from otel_obs.pipeline.identity import SLACK
 from otel_obs.pipeline.settle import Reprice, Settled, settle
 from otel_obs.pipeline.strangers import LOST_CONTEXT_WITHIN, are_strangers
+from otel_obs.pipeline.totals import AT_THE_START
 from otel_obs.pipeline.tree import Forest, key_of
 from otel_obs.rows import AgentRunRow
 from otel_obs.rows.batch import Changes, Settling, StateChange, TraceRows
@@ -28,6 +29,7 @@ def settling(reprice: Reprice) -> Settling:
         patience=PATIENCE,
         lookback=LOST_CONTEXT_WITHIN,
         slack=SLACK,
+        nearly=AT_THE_START,
     )
 
 

@@ -5,7 +5,7 @@ An instrumentation that loses the context reports its call as the root of a trac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from otel_obs.pipeline.identity import (
@@ -19,7 +19,7 @@ from otel_obs.pipeline.identity import (
     same_request,
     time_apart,
 )
-from otel_obs.pipeline.totals import same_but_for_parts
+from otel_obs.pipeline.totals import nearly_same, same_but_for_parts
 from otel_obs.rows.report import EventKey, Report
 
 LOST_CONTEXT_WITHIN = timedelta(minutes=5)
@@ -37,8 +37,8 @@ def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
     """Find for reports without a call id the report of another trace that speaks of the same call.
 
     One of them is the root of its trace. If neither names a response id, what is left is: one sender, two
-    instrumentations, the same model, the same totals, at the same time. Without totals one must lie within
-    the other, and no third may fit.
+    instrumentations, the same model, the same totals, at the same time. Where one says no totals, or they
+    agree but nearly, one must lie within the other, and no third may fit.
     """
     if all(report.call_id is not None for report in reports):
         return {}
@@ -47,11 +47,15 @@ def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
     for pair in pairs:
         for key in (pair.one.key, pair.other.key):
             fits[key] = fits.get(key, 0) + 1
+    tellers: dict[str, set[Layer]] = {}
+    for report in reports:
+        if report.call_id is not None:
+            tellers.setdefault(report.call_id, set()).add(layer_of(report))
     groups: dict[EventKey, str] = {}
     taken: set[EventKey] = set()
     for pair in pairs:
         keys = {pair.one.key, pair.other.key}
-        if keys & taken or (pair.silent and any(fits[key] > 1 for key in keys)):
+        if keys & taken or (pair.vague and (any(fits[key] > 1 for key in keys) or _is_told(pair, tellers))):
             continue
         taken |= keys
         name = pair.one.call_id or pair.other.call_id or _ACROSS + ":".join(min(keys))
@@ -59,10 +63,18 @@ def match_across(reports: Sequence[Report]) -> dict[EventKey, str]:
     return groups
 
 
+def _is_told(pair: Pair, tellers: Mapping[str, set[Layer]]) -> bool:
+    """Tell whether the call of one is known to be told by the instrumentation of the other, which tells it once."""
+    return any(
+        report.call_id is not None and layer_of(other) in tellers[report.call_id]
+        for report, other in ((pair.one, pair.other), (pair.other, pair.one))
+    )
+
+
 def _strangers(reports: Sequence[Report]) -> Iterable[Pair]:
     for one, other in _together(reports):
         if are_strangers(one, other):
-            yield Pair(COUSINS, not (one.has_usage and other.has_usage), time_apart(one, other), one, other)
+            yield Pair(COUSINS, not _same_totals(one, other), time_apart(one, other), one, other)
 
 
 def _together(reports: Iterable[Report]) -> Iterable[tuple[Report, Report]]:
@@ -93,10 +105,17 @@ def are_strangers(one: Report, other: Report) -> bool:
         return False
     if one.is_log or other.is_log or one.resource != other.resource or not same_request(one.row, other.row):
         return False
-    if one.has_usage and other.has_usage:
-        alike = _same_sum(one, other) or same_but_for_parts(one.row, other.row)
-        return bool(one.row.input_tokens and one.row.output_tokens) and alike and overlap(one, other)
-    return not one.has_usage and not other.has_usage and (_within(one, other) or _within(other, one))
+    if _same_totals(one, other):
+        return overlap(one, other)
+    if one.has_usage and other.has_usage and not nearly_same(one.row, other.row):
+        return False
+    return _within(one, other) or _within(other, one)
+
+
+def _same_totals(one: Report, other: Report) -> bool:
+    return bool(one.row.input_tokens and one.row.output_tokens) and (
+        _same_sum(one, other) or same_but_for_parts(one.row, other.row)
+    )
 
 
 def _same_sum(one: Report, other: Report) -> bool:

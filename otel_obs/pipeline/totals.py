@@ -34,6 +34,27 @@ def same_but_for_parts(one: CallRow, other: CallRow) -> bool:
     )
 
 
+AT_THE_START = 10
+"""More output tokens than these no stream of Anthropic counts before its first word."""
+
+
+def nearly_same(one: CallRow, other: CallRow) -> bool:
+    """Tell whether two reports bill the same, but for what a stream of Anthropic counts at its start.
+
+    Its first event counts a token or so, its last event all of them (https://docs.anthropic.com/en/api/messages-streaming);
+    LangChain.js adds the two, and the client library beneath does not.
+    """
+    if not one.output_tokens or not other.output_tokens or one.input_tokens is None or other.input_tokens is None:
+        return False
+    cached = max(one.cached_tokens, other.cached_tokens)
+    return (
+        all("claude" in f"{row.model_name} {row.request_model}".lower() for row in (one, other))
+        and False not in (one.is_stream, other.is_stream)
+        and abs(one.input_tokens - other.input_tokens) in (0, cached)
+        and abs(one.output_tokens - other.output_tokens) <= AT_THE_START
+    )
+
+
 def with_parts_inside(row: CallRow, others: Iterable[CallRow]) -> CallRow:
     """Return *row* with all that it leaves out of input and output, where another report of its call proves it."""
     for other in others:

@@ -3,6 +3,7 @@
 Settling is a function of the set of rows: settled again, a trace of which a batch holds all events comes out the same,
 unless something outside of it has a say. That are reports of other traces that may be of the same call although no id
 says so: another instrumentation in the same process told them, so that where there is none nothing is looked for.
+Which of the two names a response id, and which came first, is all the same.
 Whoever has the same response id in another trace comes second, and says so when he comes.
 """
 
@@ -14,7 +15,6 @@ from operator import itemgetter
 
 from otel_obs.pipeline.settle import Settled
 from otel_obs.rows.batch import Whole
-from otel_obs.rows.report import Report
 
 _trace_of = itemgetter(0)
 
@@ -26,15 +26,10 @@ def whole_traces(settled: Settled, more: Iterable[str] = ()) -> dict[str, Whole]
         counts.pop(trace_id, None)
     senders: dict[str, str] = {}
     for (trace_id, _), report in settled.reports.items():
-        if _looks_for_strangers(report) and senders.setdefault(trace_id, report.resource) != report.resource:
+        if senders.setdefault(trace_id, report.resource) != report.resource:
             counts.pop(trace_id, None)
     return {
         trace_id: Whole(events, senders.get(trace_id))
         for trace_id, events in counts.items()
         if senders.get(trace_id) != ""
     }
-
-
-def _looks_for_strangers(report: Report) -> bool:
-    """Tell whether settling compares *report* with calls of other traces, which it looks for."""
-    return report.row.response_id is None or report.is_root or report.estimate is not None

@@ -156,10 +156,10 @@ def _strangers(
     found: dict[EventKey, CallRow] = {}
     for name, reports in (
         ("calls_near", [report for report in mine if report.row.response_id is None]),
-        ("nameless_calls_near", [report for report in mine if report.row.response_id is not None and report.is_root]),
+        ("nameless_calls_near", [report for report in mine if report.row.response_id is not None]),
     ):
         for window in _windows(reports, settling):
-            rows = _rows(connection, name, {**asked, **window}, CallRow)
+            rows = _rows(connection, name, {**asked, **window, "nearly": settling.nearly}, CallRow)
             found.update({(row.trace_id, row.event_id): row for row in rows})
     if not found:
         return []
@@ -173,7 +173,7 @@ def _strangers(
 
 def _among_others(connection: psycopg.Connection, organization_id: str, reports: Sequence[Report]) -> Sequence[Report]:
     """Return those of *reports* whose sender has another instrumentation that may report the same call."""
-    if not any(report.row.response_id is None or report.is_root for report in reports):
+    if not reports:
         return ()
     asked = {"organization_id": organization_id, "hashes": sorted({report.resource for report in reports})}
     alone = {row[0] for row in connection.execute(_SETTLE["senders_of_one_scope"], asked).fetchall()}
@@ -199,7 +199,8 @@ def _windows(reports: Iterable[Report], settling: Settling) -> Iterable[dict[str
         window["until"] = max(window["until"], until)
         window["models"] |= {report.row.model_name, report.row.request_model}
         row = report.row
-        window["totals"].add((row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens or 0))
+        totals = (row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens or 0)
+        window["totals"].add((*totals, report.started, report.ended))
     if window is not None:
         yield window
 
@@ -257,7 +258,7 @@ def _bindable(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if "models" in found:
         found["models"] = sorted(model for model in found["models"] if model is not None)
         totals = sorted(found.pop("totals"), key=str)
-        found.update(arrays(("inputs", "outputs", "cached", "reasoning"), totals))
+        found.update(arrays(("inputs", "outputs", "cached", "reasoning", "starts", "ends"), totals))
     return found
 
 

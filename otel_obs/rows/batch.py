@@ -154,3 +154,5 @@ class Settling:
     """How long before a call its report in another trace may have begun ..."""
     slack: timedelta
     """... and how long after it."""
+    nearly: int
+    """By how many output tokens two reports of one call may differ."""

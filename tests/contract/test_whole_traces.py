@@ -22,7 +22,7 @@ from tests.fix_writers import Writers
 
 Request = Sequence[Span | LogRecord]
 WAYS = ("alone", "without an id", "a call alone", "late", "again", "unfinished", "told elsewhere",
-        "told without an id", "a log record", "a flag", "a second root")  # fmt: skip
+        "told without an id", "told before without an id", "a log record", "a flag", "a second root")  # fmt: skip
 """What else comes of a trace that a request holds whole."""
 
 
@@ -62,6 +62,8 @@ def a_program(way: str, number: int) -> list[Request]:
         case "told without an id":
             silent = replace(call, attributes=chat(100 + number, 20))
             return [[run, step, silent, found], [make_span(chat(100 + number, 20, response_id="r"), **elsewhere)]]
+        case "told before without an id":
+            return [[make_span(chat(100 + number, 20), **elsewhere)], [run, step, call, found]]
         case "a log record":
             details = "gen_ai.client.inference.operation.details"
             told = make_log(
@@ -143,5 +145,5 @@ def test_only_what_may_have_changed_is_settled_again(writers: Writers, way: str)
     found = settled_again(writers, world)
     writers.settle()
 
-    final = ("alone", "without an id", "a call alone", "told elsewhere")
+    final = ("alone", "without an id", "a call alone")
     assert (trace_id in found) == (way not in final)

@@ -7,7 +7,9 @@ reasoning. Emitters say so in their own ways.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -415,6 +417,242 @@ FIELD = (
         WHOLE, scope="com.anthropic.claude_code.tracing", name="claude_code.llm_request", provider="anthropic",
     ),
     Seen(
+        "AI SDK 4, Anthropic's cache in what the provider said", {
+            "ai.operationId": "ai.generateText.doGenerate", "gen_ai.system": "anthropic.messages",
+            "gen_ai.request.model": "m", **EXCLUSIVE,
+            "ai.response.providerMetadata": as_json(
+                {"anthropic": {"cacheCreationInputTokens": 113, "cacheReadInputTokens": 317}}
+            ),
+        },
+        WHOLE, scope="ai", provider="anthropic",
+    ),
+    Seen(
+        "AI SDK 4, OpenAI's details in what the provider said", {
+            "ai.operationId": "ai.streamText.doStream", "gen_ai.system": "openai.chat", "gen_ai.request.model": "m",
+            **INCLUSIVE, "ai.response.providerMetadata": as_json(
+                {"openai": {"cachedPromptTokens": 317, "reasoningTokens": 13}}
+            ),
+        },
+        THOUGHT, scope="ai", provider="openai",
+    ),
+    Seen(
+        "AI SDK 6, an object of Anthropic: no details, cached tokens inside", {
+            "ai.operationId": "ai.streamObject.doStream", "gen_ai.system": "anthropic.messages",
+            "gen_ai.request.model": "m", **INCLUSIVE, "ai.usage.cachedInputTokens": 317,
+            "ai.response.providerMetadata": as_json({"anthropic": {"usage": ANTHROPIC}}),
+        },
+        WHOLE, scope="ai", provider="anthropic",
+    ),
+    Seen(
+        "AI SDK 6, an object of Claude by Bedrock, which says no input", {
+            "ai.operationId": "ai.generateObject.doGenerate", "gen_ai.system": "amazon-bedrock",
+            "gen_ai.request.model": "claude", **INCLUSIVE, "ai.request.headers.user-agent": "ai/6.0.1 runtime/node.js",
+            "ai.response.providerMetadata": as_json({"bedrock": {"usage": {"cacheWriteInputTokens": 113}}}),
+        },
+        (983, None, 113, 61, None), scope="ai", provider="aws.bedrock", model="claude",
+    ),
+    Seen(
+        "AI SDK 5, an object of Google: thoughts beside the output", {
+            "ai.operationId": "ai.generateObject.doGenerate", "gen_ai.system": "google.generative-ai",
+            "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 983, "gen_ai.usage.output_tokens": 48,
+            "ai.response.providerMetadata": as_json({"google": {"usageMetadata": {
+                "promptTokenCount": 983, "candidatesTokenCount": 48, "thoughtsTokenCount": 13,
+                "cachedContentTokenCount": 317, "totalTokenCount": 1044,
+            }}}),
+        },
+        THOUGHT, scope="ai", provider="gcp.gemini",
+    ),
+    Seen(
+        "AI SDK, an id that it made for an answer without one", {
+            "ai.operationId": "ai.generateText.doGenerate", "gen_ai.system": "gateway", "gen_ai.request.model": "m",
+            **INCLUSIVE, "gen_ai.response.id": "aitxt-XqaSYPqzFCJRv6xRwAjccAoR",
+        },
+        BLIND, scope="ai", provider="gateway",
+    ),
+    Seen(
+        "AI SDK renamed by OpenLLMetry", {
+            "ai.operationId": "ai.generateText.doGenerate", "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "m", **INCLUSIVE, "ai.usage.inputTokenDetails.cacheReadTokens": 317,
+            "ai.usage.outputTokenDetails.reasoningTokens": 13, "traceloop.association.properties.userId": "u",
+        },
+        THOUGHT, scope="ai", provider="openai",
+    ),
+    Seen(
+        "OpenLLMetry for JavaScript counts as Anthropic does", {
+            **CHAT, **EXCLUSIVE, **CACHE, "gen_ai.provider.name": "anthropic", "gen_ai.usage.total_tokens": 614,
+        },
+        WHOLE, scope="@traceloop/instrumentation-anthropic", provider="anthropic",
+    ),
+    Seen(
+        "OpenLLMetry for JavaScript counts the words of a stream", {
+            **CHAT, "gen_ai.provider.name": "openai", "gen_ai.usage.input_tokens": 8, "gen_ai.usage.output_tokens": 10,
+            "gen_ai.response.id": "chatcmpl-1", "gen_ai.input.messages": as_json(
+                [{"role": "user", "parts": [{"type": "text", "content": "What is the weather in Paris?"}]}]
+            ),
+        },
+        NOBODY_SAYS, scope="@traceloop/instrumentation-openai", provider="openai", response_id="chatcmpl-1",
+        flags=("estimated_usage",),
+    ),
+    Seen(
+        "OpenLLMetry for JavaScript, the least that OpenAI counts for six words", {
+            **CHAT, "gen_ai.provider.name": "openai", "gen_ai.usage.input_tokens": 13, "gen_ai.usage.output_tokens": 1,
+            "gen_ai.input.messages": as_json(
+                [{"role": "user", "parts": [{"type": "text", "content": "What is the weather in Paris?"}]}]
+            ),
+        },
+        (13, None, None, 1, None), scope="@traceloop/instrumentation-openai", provider="openai",
+    ),
+    Seen(
+        "OpenLIT for JavaScript counts as Anthropic does", {
+            **CHAT, **EXCLUSIVE, **CACHE, "gen_ai.provider.name": "anthropic", "gen_ai.request.is_stream": True,
+        },
+        WHOLE, scope="@openlit/instrumentation-anthropic", provider="anthropic",
+    ),
+    Seen(
+        "OpenInference for JavaScript, Claude by Bedrock: the vendor stands for the model", {
+            **OI, "llm.provider": "aws", "llm.system": "anthropic", "llm.model_name": "anthropic",
+            "llm.token_count.prompt": 553, "llm.token_count.completion": 61, "llm.token_count.total": 1044,
+            "input.value": as_json({"modelId": "us.anthropic.claude-x", "messages": []}),
+            "output.value": as_json({"output": {}, "usage": {
+                "inputTokens": 553, "outputTokens": 61, "totalTokens": 1044,
+                "cacheReadInputTokens": 317, "cacheWriteInputTokens": 113,
+            }}),
+        },
+        WHOLE, scope="@arizeai/openinference-instrumentation-bedrock", provider="aws.bedrock",
+        model="us.anthropic.claude-x",
+    ),
+    Seen(
+        "OpenInference for JavaScript, a stream of Bedrock: only the total tells of the cache", {
+            **OI, "llm.provider": "aws", "llm.system": "amazon", "llm.model_name": "nova-lite-v1:0",
+            "llm.token_count.prompt": 553, "llm.token_count.completion": 61, "llm.token_count.total": 1044,
+        },
+        BLIND, scope="@arizeai/openinference-instrumentation-bedrock", provider="aws.bedrock",
+        model="amazon.nova-lite-v1:0",
+    ),
+    Seen(
+        "OpenInference, LangChain.js: provider and id are in the message", {
+            "openinference.span.kind": "LLM", "llm.model_name": "m", "llm.token_count.prompt": 983,
+            "llm.token_count.completion": 61, "llm.token_count.prompt_details.cache_read": 317,
+            "llm.token_count.completion_details.reasoning": 13, "metadata": as_json({"ls_provider": "openai"}),
+            "output.value": as_json({"generations": [[{"message": {"kwargs": {
+                "id": "chatcmpl-1", "response_metadata": {"model_name": "m", "usage": OPENAI},
+            }}}]]}),
+        },
+        THOUGHT, scope="@arizeai/openinference-instrumentation-langchain", provider="openai", response_id="chatcmpl-1",
+    ),
+    Seen(
+        "OpenInference, LangChain.js: the head of Anthropic's answer is in the message", {
+            "openinference.span.kind": "LLM", **OI_CACHE,
+            "llm.token_count.prompt": 983, "llm.token_count.completion": 61,
+            "output.value": as_json({"generations": [[{"message": {"kwargs": {
+                "id": "msg_1", "additional_kwargs": {"type": "message", "id": "msg_1", "model": "m"},
+                "response_metadata": {"model_provider": "anthropic"},
+            }}}]]}),
+        },
+        WHOLE, scope="@arizeai/openinference-instrumentation-langchain", provider="anthropic", response_id="msg_1",
+    ),
+    Seen(
+        "OpenInference, OpenAI Agents: the answers are a list", {
+            "openinference.span.kind": "LLM", "llm.system": "openai", "llm.model_name": "m",
+            "llm.token_count.prompt": 983, "llm.token_count.completion": 61,
+            "output.value": as_json([{"id": "chatcmpl-1", "model": "m", "choices": [], "usage": OPENAI}]),
+        },
+        THOUGHT, scope="@arizeai/openinference-instrumentation-openai-agents", provider="openai",
+        response_id="chatcmpl-1",
+    ),
+    Seen(
+        "Langfuse, LangChain.js: disjoint parts", {
+            "langfuse.observation.type": "generation", "langfuse.observation.model.name": "m",
+            "langfuse.observation.metadata.ls_provider": "openai", "langfuse.observation.usage_details": as_json({
+                "input": 666, "output": 48, "total": 1044, "input_audio": 0, "input_cache_read": 317, "output_audio": 0,
+                "output_reasoning": 13,
+            }),
+        },
+        THOUGHT, scope="langfuse-sdk", provider="openai",
+    ),
+    Seen(
+        "Langfuse, disjoint parts without a total", {
+            "langfuse.observation.type": "generation", "langfuse.observation.model.name": "m",
+            "langfuse.observation.usage_details": as_json({
+                "input": 553, "output": 61, "cache_read_input_tokens": 317, "cache_creation_input_tokens": 113,
+            }),
+        },
+        WHOLE, scope="langfuse-sdk",
+    ),
+    Seen(
+        "Langfuse, an object of OpenAI as the application got it", {
+            "langfuse.observation.type": "generation", "langfuse.observation.model.name": "m",
+            "langfuse.observation.usage_details": as_json(OPENAI),
+        },
+        THOUGHT, scope="langfuse-sdk",
+    ),
+    Seen(
+        "Genkit, Claude", {
+            "genkit:type": "action", "genkit:metadata:subtype": "model", "genkit:name": "anthropic/m",
+            "genkit:output": as_json({
+                "usage": {"inputTokens": 553, "outputTokens": 61},
+                "custom": {"id": "msg_1", "model": "m", "usage": ANTHROPIC},
+            }),
+        },
+        WHOLE, scope="genkit-tracer", provider="anthropic", response_id="msg_1",
+    ),
+    Seen(
+        "Genkit, a plugin that hands on no answer", {
+            "genkit:type": "action", "genkit:metadata:subtype": "model", "genkit:name": "googleai/m",
+            "genkit:output": as_json({"message": {}, "usage": {
+                "inputTokens": 983, "outputTokens": 48, "thoughtsTokens": 13, "cachedContentTokens": 317,
+                "totalTokens": 1044,
+            }}),
+        },
+        THOUGHT, scope="genkit-tracer", provider="gcp.gemini",
+    ),
+    Seen(
+        "Genkit, an embedder", {
+            "genkit:type": "action", "genkit:metadata:subtype": "embedder", "genkit:name": "openai/m",
+            "genkit:output": as_json({"embeddings": []}),
+        },
+        NOBODY_SAYS, scope="genkit-tracer", provider="openai", operation="embeddings",
+    ),
+    Seen(
+        "Mastra, an inference", {
+            **CHAT, **INCLUSIVE, "mastra.span.type": "model_inference", "gen_ai.provider.name": "openai.responses",
+            "gen_ai.usage.cache_read.input_tokens": 317, "gen_ai.usage.reasoning_tokens": 13,
+            "gen_ai.agent.id": "stream-text-step",
+        },
+        THOUGHT, scope="@mastra/otel-exporter", provider="openai",
+    ),
+    Seen(
+        "Mastra 1.0, a round of a loop with the provider's answer", {
+            "gen_ai.operation.name": "model_step", "mastra.span.type": "model_step",
+            "mastra.metadata.modelMetadata": as_json({"modelId": "m", "modelProvider": "anthropic.messages"}),
+            "mastra.metadata.body": as_json({"id": "msg_1", "model": "m", "content": [], "usage": ANTHROPIC}),
+        },
+        WHOLE, scope="@mastra/otel-exporter", provider="anthropic", response_id="msg_1",
+    ),
+    Seen(
+        "Mastra 0, a loop of requests to Claude", {
+            **CHAT, **EXCLUSIVE, "mastra.span.type": "model_generation", "gen_ai.system": "anthropic.messages",
+            "gen_ai.usage.cached_input_tokens": 317,
+        },
+        (870, 317, None, 61, None), scope="@mastra/otel", provider="anthropic",
+    ),
+    Seen(
+        "VoltAgent", {
+            "entity.type": "agent", "entity.name": "w", "span.type": "llm", "llm.model": "m",
+            "llm.usage.prompt_tokens": 983, "llm.usage.completion_tokens": 61, "llm.usage.total_tokens": 1044,
+            "llm.usage.cached_tokens": 317, "llm.usage.reasoning_tokens": 13,
+        },
+        THOUGHT, scope="@voltagent/core",
+    ),
+    Seen(
+        "Amazon's SDK, no operation is named", {
+            "gen_ai.system": "aws.bedrock", "gen_ai.request.model": "amazon.titan-embed-text-v2:0",
+            "gen_ai.usage.input_tokens": 983,
+        },
+        (983, None, None, None, None), scope="@opentelemetry/instrumentation-aws-sdk", provider="aws.bedrock",
+        model="amazon.titan-embed-text-v2:0", operation="embeddings",
+    ),
+    Seen(
         "a router's name of the model", {
             **CHAT, **INCLUSIVE, "gen_ai.provider.name": "openai", "gen_ai.request.model": "openai/gpt-4o",
         },
@@ -488,6 +726,153 @@ def test_agents_are_found_where_older_emitters_name_them(
     assert (found.event_type, found.agent_name) == ("agent", agent)
 
 
+LANGCHAIN_JS = {"lc_agent_name": "weather_agent", "ls_integration": "langchain_create_agent"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scope", "name", "event_type", "called"),
+    [
+        ({"mastra.span.type": "agent_run", "gen_ai.agent.id": "w"}, "@mastra/otel", "agent.w", "agent", "w"),
+        ({"mastra.span.type": "workflow_run", "workflow.id": "f"}, "@mastra/otel", "workflow.f", "workflow", "f"),
+        ({"genkit:type": "action", "genkit:metadata:subtype": "flow"}, "genkit-tracer", "f", "workflow", "f"),
+        ({"lmnr.span.input": "{}", "lmnr.span.path": ["f"]}, "lmnr.tracer", "f", "workflow", "f"),
+        ({"entity.type": "agent", "entity.name": "w", "usage.total_tokens": 1}, "@voltagent/core", "w", "agent", "w"),
+        (
+            {"openinference.span.kind": "CHAIN", "metadata": as_json(LANGCHAIN_JS)},
+            "@arizeai/openinference-instrumentation-langchain", "weather_agent", "agent", "weather_agent",
+        ),
+        (
+            {
+                "langfuse.observation.type": "span",
+                "langfuse.observation.metadata.lc_agent_name": "weather_agent",
+            },
+            "langfuse-sdk", "weather_agent", "agent", "weather_agent",
+        ),
+        (
+            {"openinference.span.kind": "AGENT", "llm.system": "openai", "input.value": "[]", "output.value": "x"},
+            "@arizeai/openinference-instrumentation-openai-agents", "Agent workflow", "workflow", "Agent workflow",
+        ),
+    ],
+    ids=[
+        "Mastra 0, an agent", "Mastra 0, a workflow", "Genkit", "Laminar", "VoltAgent", "LangChain.js by OpenInference",
+        "LangChain.js by Langfuse", "the frame around OpenAI's agents",
+    ],
+)  # fmt: skip
+def test_runs_are_called_as_the_program_calls_them(
+    attributes: dict[str, Any], scope: str, name: str, event_type: str, called: str
+) -> None:
+    found = read(make_span(attributes, scope=scope, name=name))
+
+    assert found.run is not None
+    assert (found.event_type, found.run.name) == (event_type, called)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scope"),
+    [
+        ({"ai.operationId": "ai.embed", "traceloop.association.properties.userId": "u",
+          "traceloop.association.properties.sessionId": "s"}, "ai"),
+        ({"traceloop.span.kind": "task", "traceloop.association.properties.userId": "u",
+          "traceloop.association.properties.sessionId": "s"}, "@traceloop/node-server-sdk"),
+        ({**CHAT, "lmnr.association.properties.user_id": "u", "lmnr.association.properties.session_id": "s"},
+         "@traceloop/instrumentation-openai"),
+        ({"mastra.span.type": "agent_run", "mastra.metadata.userId": "u", "mastra.metadata.resourceId": "r",
+          "mastra.metadata.threadId": "s"}, "@mastra/otel-exporter"),
+        ({"mastra.span.type": "agent_run", "resourceId": "u", "threadId": "s"}, "@mastra/otel"),
+        ({"entity.type": "agent", "user.id": "u", "conversation.id": "s"}, "@voltagent/core"),
+    ],
+    ids=["AI SDK by OpenLLMetry", "OpenLLMetry", "Laminar", "Mastra", "Mastra 0", "VoltAgent"],
+)  # fmt: skip
+def test_who_asked_and_in_which_conversation_is_known(attributes: dict[str, Any], scope: str) -> None:
+    found = read(make_span(attributes, scope=scope))
+
+    assert (found.user_id, found.conversation_id) == ("u", "s")
+
+
+def test_below_a_run_of_mastra_the_run_knows_the_agent() -> None:
+    found = read(make_span({
+        **CHAT, **INCLUSIVE, "mastra.span.type": "model_generation", "gen_ai.agent.id": "stream-text-step",
+        "gen_ai.agent.name": "Weather Agent",
+    }))  # fmt: skip
+
+    assert (found.agent_id, found.agent_name) == (None, None)
+
+
+@pytest.mark.parametrize("usage", [{}, INCLUSIVE], ids=["without usage", "with usage"])
+def test_an_inference_of_mastra_that_ends_in_an_error_failed_unless_it_cost(usage: dict[str, Any]) -> None:
+    reason = {"mastra.span.type": "model_inference", "gen_ai.response.finish_reasons": '["error"]'}
+
+    found = read(make_span({**CHAT, **reason, **usage}, status_code=1))
+
+    assert found.failed is (not usage)
+
+
+def test_a_round_of_mastra_that_says_nothing_of_an_answer_is_no_call() -> None:
+    asked = as_json({"modelId": "m", "modelProvider": "openai"})
+    failed = {"id": "made-up", "modelId": "m", "modelMetadata": asked}
+
+    for attributes in ({"mastra.metadata.modelMetadata": asked}, failed):
+        assert read(make_span({"mastra.span.type": "model_step", **attributes})).call is None
+
+
+def test_what_a_router_says_that_a_call_cost_is_kept() -> None:
+    for said in ({"gateway": {"cost": "0.0123"}}, {"openrouter": {"usage": {"cost": 0.0123}}}):
+        found = call_of(Seen("", {
+            "ai.operationId": "ai.generateText.doGenerate", "gen_ai.request.model": "m", **INCLUSIVE,
+            "ai.response.providerMetadata": as_json(said),
+        }, BLIND))  # fmt: skip
+
+        assert found.reported_cost_usd == Decimal("0.0123")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "waited_ms"),
+    [
+        ({"mastra.span.type": "model_inference", "mastra.completion_start_time": "2026-01-01T12:00:00.250Z"}, 250),
+        (
+            {
+                "langfuse.observation.type": "generation",
+                "langfuse.observation.completion_start_time": '"2026-01-01T12:00:00.250Z"',
+            },
+            250,
+        ),
+        ({"mastra.span.type": "model_inference", "mastra.completion_start_time": "2025-01-01T12:00:00.250Z"}, None),
+        ({"mastra.span.type": "model_inference", "mastra.completion_start_time": "soon"}, None),
+        ({"ai.operationId": "ai.streamObject.doStream", "ai.stream.msToFirstChunk": 250.0}, 250),
+    ],
+    ids=["Mastra", "Langfuse", "before it began", "no time", "AI SDK, an object"],
+)
+def test_the_time_to_the_first_token_is_from_the_start_of_the_span(
+    attributes: dict[str, Any], waited_ms: float | None
+) -> None:
+    start = int(datetime(2026, 1, 1, 12, tzinfo=timezone.utc).timestamp()) * 10**9
+    span = replace(make_span({**CHAT, **INCLUSIVE, "ai.model.id": "m", **attributes}), start_time_unix_nano=start)
+
+    found = read(span).call
+
+    assert found is not None
+    assert found.time_to_first_token_ms == waited_ms
+
+
+@pytest.mark.parametrize(("method", "streams"), [("ConverseStream", True), ("InvokeModel", False), ("GetObject", None)])
+def test_which_operation_of_bedrock_was_called_says_whether_it_streams(method: str, streams: bool | None) -> None:
+    found = read(make_span({**CHAT, **INCLUSIVE, "gen_ai.system": "aws.bedrock", "rpc.method": method})).call
+
+    assert found is not None
+    assert found.is_stream is streams
+
+
+def test_that_langchain_js_was_not_set_up_to_stream_does_not_say_that_it_did_not() -> None:
+    attributes = {**OI, "llm.invocation_parameters": as_json({"model": "m", "stream": False})}
+
+    theirs = read(make_span(attributes, scope="@arizeai/openinference-instrumentation-langchain")).call
+    others = read(make_span(attributes, scope="@arizeai/openinference-instrumentation-openai")).call
+
+    assert theirs is not None
+    assert others is not None
+    assert (theirs.is_stream, others.is_stream) == (None, False)
+
+
 @pytest.mark.parametrize(
     ("attributes", "scope", "name", "tool"),
     [
@@ -524,6 +909,18 @@ def test_tools_are_called_as_the_program_calls_them(
 
     assert found is not None
     assert (found.kind, found.name) == ("tool", tool)
+
+
+@pytest.mark.parametrize(
+    ("scope", "said", "provider"),
+    [("weather", "weather", None), ("client", "weather", "weather"), ("openai", "openai", "openai")],
+    ids=["itself", "a provider that nobody knows", "a client of a provider"],
+)
+def test_an_application_that_names_itself_is_no_provider(scope: str, said: str, provider: str | None) -> None:
+    found = read(make_span({**CHAT, **INCLUSIVE, "gen_ai.system": said}, scope=scope)).call
+
+    assert found is not None
+    assert found.provider == provider
 
 
 def test_an_event_of_inference_without_an_operation_is_a_call() -> None:

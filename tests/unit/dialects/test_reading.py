@@ -197,6 +197,7 @@ def test_a_guess_of_openlit_is_not_usage(cached: bool) -> None:
         ("asst_5j66UpCpwteGg4YSxUnt7lPY", "asst_5j66UpCpwteGg4YSxUnt7lPY"),
         ("be9263bd-0615-4937-94f3-43b5b9f0ef72", "writer"),
         ("writer_f4e519b5-9708-4f1e-bb38-f24c3ec08c9f/x", "writer"),
+        ("agent", "writer"),
         (None, "writer"),
     ],
 )
@@ -269,6 +270,9 @@ CONTENT = [
     ("ai.prompt.messages", "input"), ("ai.response.text", "output"), ("mlflow.spanInputs", "input"),
     ("gen_ai.system_instructions", "system"), ("gen_ai.tool.definitions", "tools"),
     ("haystack.component.output", "output"), ("langfuse.observation.input", "input"),
+    ("mastra.agent_run.input", "input"), ("mastra.workflow_step.output", "output"), ("genkit:input", "input"),
+    ("lmnr.span.output", "output"), ("gen_ai.response.text", "output"), ("gen_ai.request.messages", "input"),
+    ("gen_ai.embeddings.input", "input"), ("system_prompt", "system"), ("gen_ai.tool.input", "tool_arguments"),
 ]  # fmt: skip
 
 
@@ -287,6 +291,16 @@ def test_what_goes_into_a_tool_are_its_arguments() -> None:
     found = read(make_span(attributes))
 
     assert {content.part: content.body for content in found.contents} == {"tool_arguments": "in", "tool_result": "out"}
+
+
+def test_in_version_0_of_mastra_content_is_where_elsewhere_anything_may_be() -> None:
+    attributes = {"mastra.span.type": "tool_call", "input": "in", "output": "out", "body": "all of it"}
+
+    theirs = read(make_span(attributes, scope="@mastra/otel"))
+    others = read(make_span(attributes, scope="test"))
+
+    assert theirs.content_keys == {"input", "output", "body"}
+    assert others.content_keys == frozenset()
 
 
 def test_content_on_span_events_is_content() -> None:

@@ -179,6 +179,107 @@ def test_reports_in_two_traces_that_differ_are_two_calls(other: dict[str, Any]) 
     assert len(calls_of(told, make_span(**{**known, **other}))) == 2
 
 
+def test_a_silent_stream_in_another_trace_is_the_call_that_lies_around_it() -> None:
+    told = make_span(chat(1303, 83), scope="framework", duration_ms=200)
+    silent = make_span(
+        chat(None, None, response_id="r1"), scope="client", trace_id="e" * 32, start_ms=10, duration_ms=150
+    )
+
+    for order in ([told], [silent]), ([silent], [told]):
+        found = list(settled(*order).calls.values())
+        assert [(call.response_id, call.input_tokens) for call in found] == [("r1", 1303)]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"start_ms": 190},
+        {"scope": "framework"},
+        {"parent": "00000000000000ff"},
+        {"attributes": chat(None, None, response_id="r1", model="gpt-5")},
+    ],
+    ids=["outlives it", "the same instrumentation", "no root", "another model"],
+)
+def test_a_silent_stream_that_may_be_another_call_stays_one(more: dict[str, Any]) -> None:
+    told = make_span(chat(1303, 83), scope="framework", parent="00000000000000aa", duration_ms=200)
+    known: dict[str, Any] = {
+        "attributes": chat(None, None, response_id="r1"), "scope": "client", "trace_id": "e" * 32, "start_ms": 10,
+        "duration_ms": 150,
+    }  # fmt: skip
+
+    assert len(calls_of(told, make_span(**{**known, **more}))) == 2
+
+
+def test_a_silent_stream_that_fits_two_calls_is_neither() -> None:
+    told = [
+        make_span(chat(tokens, 83), scope="framework", trace_id=f"{tokens:032x}", duration_ms=200)
+        for tokens in (1303, 1404)
+    ]
+    silent = make_span(
+        chat(None, None, response_id="r1"), scope="client", trace_id="e" * 32, start_ms=10, duration_ms=150
+    )
+
+    assert len(calls_of(*told, silent)) == 3
+
+
+def test_a_silent_stream_is_not_the_call_that_its_own_instrumentation_tells_with_usage() -> None:
+    told = make_span(chat(1303, 83, response_id="r1"), scope="framework", duration_ms=200)
+    twin = make_span(chat(1303, 83, response_id="r1"), scope="client", trace_id="d" * 32, duration_ms=190)
+    answered = chat(None, None, more={"gen_ai.response.finish_reasons": ["stop"]})
+    silent = make_span(answered, scope="client", trace_id="e" * 32, start_ms=10, duration_ms=150)
+
+    assert len(calls_of(told, twin, silent)) == 2
+
+
+def test_a_named_call_inside_an_agent_finds_the_nameless_one_that_came_first() -> None:
+    run = make_span(agent("writer"), duration_ms=900)
+    named = make_span(chat(1303, 83, response_id="r1"), scope="framework", parent=run, start_ms=10, duration_ms=200)
+    lost = make_span(chat(1303, 83), scope="client", trace_id="e" * 32, start_ms=12, duration_ms=190)
+
+    for order in ([run, named], [lost]), ([lost], [run, named]):
+        found = list(settled(*order).calls.values())
+        assert [(call.input_tokens, call.agent_id) for call in found] == [(1303, "writer")]
+
+
+@pytest.mark.parametrize(
+    ("output_tokens", "more", "calls"),
+    [
+        (84, {}, 1),
+        (95, {}, 2),
+        (84, {"gen_ai.request.stream": False}, 2),
+        (84, {"gen_ai.request.model": "gpt-5", "gen_ai.response.model": "gpt-5"}, 2),
+    ],
+    ids=["what a stream counts at its start", "more than that", "no stream", "another provider's model"],
+)
+def test_a_stream_of_claude_whose_first_token_is_counted_twice_is_one_call(
+    output_tokens: int, more: dict[str, Any], calls: int
+) -> None:
+    model = more.get("gen_ai.request.model", "claude-haiku-4-5")
+    added = make_span(
+        chat(1303, output_tokens, response_id="r1", model=model, more=more), scope="framework", duration_ms=200
+    )
+    right = make_span(
+        chat(1303, 83, model=model, more=more), scope="client", trace_id="e" * 32, start_ms=10, duration_ms=150
+    )
+
+    found = calls_of(added, right)
+
+    assert len(found) == calls
+    assert 83 in {call.output_tokens for call in found}
+
+
+def test_a_sum_that_leaves_cached_tokens_of_its_calls_out_or_counts_them_again_is_no_call() -> None:
+    cache = {"gen_ai.usage.cache_read.input_tokens": 300, "gen_ai.usage.cache_creation.input_tokens": 130}
+    for total in (2000, 1140, 1400, 2130):
+        above = make_span(chat(total, 160), duration_ms=900)
+        below = [
+            make_span(chat(1000, 80, response_id=f"r{position}", more=cache), parent=above, start_ms=position * 100)
+            for position in (1, 2)
+        ]
+
+        assert sorted(call.response_id or "" for call in calls_of(above, *below)) == ["r1", "r2"], total
+
+
 def test_a_tool_call_seen_by_agent_client_and_server_is_one_node() -> None:
     run = make_span(agent("a"), duration_ms=500)
     used = make_span(tool("search"), parent=run)

@@ -77,7 +77,11 @@ def test_the_usual_traces_are_final_with_as_many_events_as_they_have() -> None:
 
     found = batch([*one, *other[1:], other[1]])
 
-    assert found.whole == {("default", one[0].trace_id): Whole(3), ("default", other[0].trace_id): Whole(2)}
+    (sender,) = found.resources
+    assert found.whole == {
+        ("default", one[0].trace_id): Whole(3, sender[1]),
+        ("default", other[0].trace_id): Whole(2, sender[1]),
+    }
     assert is_final(found)
 
 
