@@ -18,6 +18,7 @@ from otel_obs.pipeline.identity import (
     overlap,
     same_request,
     time_apart,
+    within,
 )
 from otel_obs.pipeline.totals import same_but_for_parts
 from otel_obs.rows.report import EventKey, Report
@@ -96,12 +97,8 @@ def are_strangers(one: Report, other: Report) -> bool:
     if one.has_usage and other.has_usage:
         alike = _same_sum(one, other) or same_but_for_parts(one.row, other.row)
         return bool(one.row.input_tokens and one.row.output_tokens) and alike and overlap(one, other)
-    return not one.has_usage and not other.has_usage and (_within(one, other) or _within(other, one))
+    return not one.has_usage and not other.has_usage and (within(one, other) or within(other, one))
 
 
 def _same_sum(one: Report, other: Report) -> bool:
     return (one.row.input_tokens, one.row.output_tokens) == (other.row.input_tokens, other.row.output_tokens)
-
-
-def _within(inner: Report, outer: Report) -> bool:
-    return outer.started <= inner.started and inner.ended <= outer.ended

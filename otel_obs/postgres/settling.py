@@ -199,7 +199,8 @@ def _windows(reports: Iterable[Report], settling: Settling) -> Iterable[dict[str
         window["until"] = max(window["until"], until)
         window["models"] |= {report.row.model_name, report.row.request_model}
         row = report.row
-        window["totals"].add((row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens or 0))
+        parts = (row.cache_read_tokens or 0, row.cache_write_tokens or 0, row.reasoning_tokens or 0)
+        window["totals"].add((row.input_tokens, row.output_tokens, *parts))
     if window is not None:
         yield window
 
@@ -257,7 +258,7 @@ def _bindable(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if "models" in found:
         found["models"] = sorted(model for model in found["models"] if model is not None)
         totals = sorted(found.pop("totals"), key=str)
-        found.update(arrays(("inputs", "outputs", "cached", "reasoning"), totals))
+        found.update(arrays(("inputs", "outputs", "read", "written", "reasoning"), totals))
     return found
 
 

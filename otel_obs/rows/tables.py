@@ -150,11 +150,6 @@ class CallRow(NamedTuple):
         workspace_id, user_id, *others = said
         return CallRow._make((self[0], workspace_id, user_id, *self[3:8], *others, *self[12:]))
 
-    @property
-    def cached_tokens(self) -> int:
-        """Return the tokens that were read from a cache or written to it; 0 where nobody says so."""
-        return (self.cache_read_tokens or 0) + (self.cache_write_tokens or 0)
-
 
 class AgentRunRow(NamedTuple):
     """One row of ``agent_trace_history``."""

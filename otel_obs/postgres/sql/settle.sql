@@ -124,11 +124,13 @@ WHERE t.organization_id = %(organization_id)s
     AND (t.model_name = ANY(%(models)s::text[]) OR t.request_model = ANY(%(models)s::text[]))
     AND t."timestamp" BETWEEN %(since)s AND %(until)s AND NOT t.trace_id = ANY(%(trace_ids)s::text[])
     AND EXISTS (
-        SELECT FROM unnest(%(inputs)s::bigint[], %(outputs)s::bigint[], %(cached)s::bigint[], %(reasoning)s::bigint[])
-            AS n (input_tokens, output_tokens, cached, reasoning)
+        SELECT FROM unnest(%(inputs)s::bigint[], %(outputs)s::bigint[], %(read)s::bigint[], %(written)s::bigint[],
+                %(reasoning)s::bigint[])
+            AS n (input_tokens, output_tokens, read, written, reasoning)
         WHERE (t.input_tokens, t.output_tokens) IS NOT DISTINCT FROM (n.input_tokens, n.output_tokens)
             OR (abs(t.input_tokens - n.input_tokens) IN (
-                    0, greatest(coalesce(t.cache_read_tokens, 0) + coalesce(t.cache_write_tokens, 0), n.cached))
+                    0, greatest(t.cache_read_tokens, n.read), greatest(t.cache_write_tokens, n.written),
+                    greatest(t.cache_read_tokens, n.read) + greatest(t.cache_write_tokens, n.written))
                 AND abs(t.output_tokens - n.output_tokens) IN (0, greatest(coalesce(t.reasoning_tokens, 0), n.reasoning)))
     );
 
@@ -138,11 +140,13 @@ SELECT t.* FROM model_cost_logs AS t
 WHERE t.organization_id = %(organization_id)s AND t.response_id IS NULL
     AND t."timestamp" BETWEEN %(since)s AND %(until)s AND NOT t.trace_id = ANY(%(trace_ids)s::text[])
     AND EXISTS (
-        SELECT FROM unnest(%(inputs)s::bigint[], %(outputs)s::bigint[], %(cached)s::bigint[], %(reasoning)s::bigint[])
-            AS n (input_tokens, output_tokens, cached, reasoning)
+        SELECT FROM unnest(%(inputs)s::bigint[], %(outputs)s::bigint[], %(read)s::bigint[], %(written)s::bigint[],
+                %(reasoning)s::bigint[])
+            AS n (input_tokens, output_tokens, read, written, reasoning)
         WHERE (t.input_tokens, t.output_tokens) IS NOT DISTINCT FROM (n.input_tokens, n.output_tokens)
             OR (abs(t.input_tokens - n.input_tokens) IN (
-                    0, greatest(coalesce(t.cache_read_tokens, 0) + coalesce(t.cache_write_tokens, 0), n.cached))
+                    0, greatest(t.cache_read_tokens, n.read), greatest(t.cache_write_tokens, n.written),
+                    greatest(t.cache_read_tokens, n.read) + greatest(t.cache_write_tokens, n.written))
                 AND abs(t.output_tokens - n.output_tokens) IN (0, greatest(coalesce(t.reasoning_tokens, 0), n.reasoning)))
     );
 
