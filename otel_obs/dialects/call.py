@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from otel_obs.dialects.facts import Facts, parse
-from otel_obs.dialects.provider import provider_name
+from otel_obs.dialects.provider import provider_name, router_of
 from otel_obs.model import Call, Reading, Usage
 from otel_obs.semconv import USAGE_SOURCE
 
@@ -40,11 +40,12 @@ def call_reading(
     attributes were sent, even if they are zeros, which is what some emitters send for a stream without usage.
     """
     usage, source = _usage(call, total_tokens, facts)
+    named = named_plainly(call)
     asked = Call(
         operation=call.operation,
-        provider=call.provider,
-        request_model=_unprefixed(call.request_model, call.provider),
-        response_model=_unprefixed(call.response_model, call.provider),
+        provider=named.provider,
+        request_model=named.request_model,
+        response_model=named.response_model,
         response_id=call.response_id,
         usage=usage,
         usage_source=source,
@@ -69,6 +70,18 @@ def call_reading(
         agent_id=agent[0],
         agent_name=agent[1],
     )
+
+
+def named_plainly(call: Call) -> Call:
+    """Return *call* with the provider that a router put before a model's name, and models without it."""
+    provider = call.provider or router_of(call.request_model) or router_of(call.response_model)
+    request_model, response_model = (
+        _unprefixed(call.request_model, provider),
+        _unprefixed(call.response_model, provider),
+    )
+    if (provider, request_model, response_model) == (call.provider, call.request_model, call.response_model):
+        return call
+    return replace(call, provider=provider, request_model=request_model, response_model=response_model)
 
 
 def _unprefixed(model: str | None, provider: str | None) -> str | None:
@@ -106,7 +119,7 @@ def endpoint_of(facts: Facts) -> str | None:
     if "://" in address:
         return re.split("[/?#]", address.partition("://")[2], maxsplit=1)[0].rpartition("@")[2] or None
     port = facts.tokens("server.port")
-    return address if port is None else f"{address}:{port}"
+    return address if port is None or address.endswith(f":{port}") else f"{address}:{port}"
 
 
 def finish_reason_of(facts: Facts) -> str | None:

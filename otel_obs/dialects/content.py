@@ -42,6 +42,13 @@ _NAMES: dict[str, Part | None] = {
     "tool_call.function.arguments": "tool_arguments",
     "traceloop.entity.input": "input",
     "traceloop.entity.output": "output",
+    "gen_ai.prompts": "system",
+    "gen_ai.request.embedding_inputs": "input",
+    "gen_ai.request.tools": "tools",
+    "gen_ai.request.tool_results": None,
+    "gen_ai.request.parameters": None,
+    "instructions": "system",
+    "_llmobs": None,
     "ai.prompt.messages": "input",
     "ai.prompt": "input",
     "ai.prompt.tools": "tools",
@@ -101,6 +108,11 @@ _NAMES: dict[str, Part | None] = {
 _PREFIXES: tuple[tuple[str, Part | None], ...] = (
     ("gen_ai.prompt.", "input"),
     ("gen_ai.completion.", "output"),
+    ("gen_ai.input.messages.", "input"),
+    ("gen_ai.output.messages.", "output"),
+    ("gen_ai.tool.definitions.", "tools"),
+    ("gen_ai.request.functions.", "tools"),
+    ("traceloop.prompt.template", None),
     ("llm.input_messages.", "input"),
     ("llm.output_messages.", "output"),
     ("llm.prompts.", "input"),
@@ -119,8 +131,12 @@ _PREFIXES: tuple[tuple[str, Part | None], ...] = (
 )
 _NOT_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.prompt.id"})
 _RAW_REQUEST = re.compile(
-    r"^llm\.[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions)$"
+    r"^llm\.[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions|contents|candidates"
+    r"|message|query|documents|texts|results|response|completion)$"
 )
+_SIDES: dict[str, Part] = {"input": "input", "inputs": "input", "output": "output", "outputs": "output"}
+_SAID = frozenset({"content", "json", "messages", "result", "text", "texts", "value"})
+_COUNTED = frozenset({"bytes", "cost", "count", "length", "price", "size", "token", "tokens", "usage"})
 _INDEXED = re.compile(r"\.(\d+)(?:\.|$)")
 
 _EVENTS: dict[str, Part] = {
@@ -131,8 +147,12 @@ _EVENTS: dict[str, Part] = {
     "gen_ai.choice": "output",
     "gen_ai.content.prompt": "input",
     "gen_ai.content.completion": "output",
+    "data.input": "input",
+    "data.output": "output",
 }
 """Span event or log event -> the part that it is."""
+_PIECES = ("mlflow.chunk.", "gen_ai.event.content", "chunk", "token")
+"""Attributes of other events that hold a piece of an answer."""
 _DETAILS = "gen_ai.client.inference.operation.details"
 _EVENT_METADATA = frozenset(
     {"gen_ai.system", "gen_ai.provider.name", "gen_ai.operation.name", "index", "finish_reason"}
@@ -222,7 +242,26 @@ def _known_part(key: str) -> tuple[bool, Part | None]:
                 return True, part
         if key.startswith("llm.") and _RAW_REQUEST.match(key):
             return True, None
+        vendors = _part_of_a_vendor(key)
+        if vendors is not None:
+            return True, vendors
     return False, None
+
+
+def _part_of_a_vendor(key: str) -> Part | None:
+    """Return the part that *key* is where its last words are input or output, as those of any vendor are.
+
+    So are ``langwatch.input``, ``lmnr.span.output``, ``braintrust.input_json``, ``honeyhive_inputs.question``; no count
+    of tokens is.
+    """
+    words = key.replace("_", ".").split(".")
+    place = next((place for place, word in enumerate(words) if word in _SIDES), 0)
+    if place == 0 or not _COUNTED.isdisjoint(words):
+        return None
+    rest = words[place + 1 :]
+    if rest and rest[0] not in _SAID and not words[place].endswith("s"):
+        return None
+    return _SIDES[words[place]]
 
 
 def _from_events(events: Sequence[SpanEvent]) -> tuple[dict[Part, list[AttributeValue]], frozenset[str]]:
@@ -241,7 +280,7 @@ def _from_events(events: Sequence[SpanEvent]) -> tuple[dict[Part, list[Attribute
                     keys.add(key)
                     found.setdefault(part, []).append(value)
         else:
-            keys.update(key for key in event.attributes if key.startswith(("mlflow.chunk.", "gen_ai.event.content")))
+            keys.update(key for key in event.attributes if key.startswith(_PIECES))
     for part, said in messages.items():
         found.setdefault(part, []).append(said)
     return found, frozenset(keys)

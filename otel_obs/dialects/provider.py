@@ -40,6 +40,8 @@ _OLD_NAMES = {
     "together": "together_ai",
     "togetherai": "together_ai",
     "firstparty": "anthropic",
+    "microsoft.foundry": "azure.ai.inference",
+    "ollama_chat": "ollama",
 }
 
 _CONVENTIONAL = frozenset(
@@ -73,6 +75,25 @@ def provider_name(name: str | None) -> str | None:
         # The AI SDK names provider and API: openai.chat, anthropic.messages.
         found = found.partition(".")[0]
     return _OLD_NAMES.get(found, found)
+
+
+_OF_ROUTERS = frozenset({
+    "anthropic", "cerebras", "cohere", "databricks", "deepseek", "fireworks_ai", "groq", "mistral_ai", "moonshot_ai",
+    "ollama", "openai", "openrouter", "perplexity", "together_ai", "x_ai",
+})  # fmt: skip
+"""Providers that routers put before a model's name under their own names; those of makers of models are not meant."""
+
+
+def router_of(model: str | None) -> str | None:
+    """Return the provider that a router put before the name of *model*: openai of ``openai/gpt-4o``.
+
+    OpenAI makes ``openai/gpt-oss-120b``, but others serve it.
+    """
+    prefix, slash, name = (model or "").partition("/")
+    if not slash or not name or name.startswith("gpt-oss"):
+        return None
+    found = provider_name(prefix)
+    return found if found in _OF_ROUTERS or found in _CONVENTIONAL else None
 
 
 def bills_cache_apart(provider: str | None, model: str | None) -> bool:

@@ -22,12 +22,14 @@ from otel_obs.dialects import (
     logs,
     mcp,
     mlflow,
+    monocle,
     openinference,
     openlit,
     openllmetry,
     pydantic_ai,
     semantic_kernel,
     strands,
+    vendors,
     vercel_ai,
 )
 from otel_obs.dialects.call import is_conversation
@@ -66,11 +68,13 @@ DIALECTS: tuple[Dialect, ...] = (
     langsmith,
     langfuse,
     mlflow,
+    monocle,
     vercel_ai,
     openinference,
     mcp,
-    openllmetry,
     haystack,
+    openllmetry,
+    vendors,
     gen_ai,
 )
 """In order of trust: the first dialect that recognises a span is believed; the general convention is last."""
