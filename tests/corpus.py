@@ -30,9 +30,11 @@ MORE_RUNS = {"autogen", "claude-code", "vercel-ai-v5", "vercel-ai-v7", "vercel-a
 """Spans rightly tell more runs than their programs wrote down: rounds of a chat, loops with a function id."""
 
 BRIEFLY = {
-    "botocore-bedrock", "google-adk-1.14", "haystack-2.19", "langfuse", "litellm-otel-semconv",
-    "mlflow-anthropic-langchain", "openinference-crewai-stacked", "openlit-openai-1.34", "pydantic-ai-1.0-v3",
-    "semantic-kernel", "vercel-ai-v7-legacy",
+    "agentops", "azure-ai", "botocore-bedrock", "braintrust", "codex", "datadog", "gemini-cli", "google-adk-1.14",
+    "haystack-2.19", "honeyhive", "laminar", "langfuse", "langfuse-langchain", "langtrace", "langwatch",
+    "litellm-otel-semconv", "litellm-proxy", "mistral-native", "mlflow-anthropic-langchain", "monocle",
+    "openinference-crewai-stacked", "openlit-openai-1.34", "openllmetry-bedrock", "openllmetry-google",
+    "openllmetry-mistral", "pydantic-ai-1.0-v3", "respan-stacked", "semantic-kernel", "traceai", "vercel-ai-v7-legacy",
 }  # fmt: skip
 """Sent one by one in any order only: the ways in which they can go wrong are those of other captures."""
 
