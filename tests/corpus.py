@@ -30,19 +30,17 @@ MORE_RUNS = {"autogen", "claude-code", "vercel-ai-v5", "vercel-ai-v7", "vercel-a
 """Spans rightly tell more runs than their programs wrote down: rounds of a chat, loops with a function id."""
 
 BRIEFLY = {
-    "guardrails-ai",
-    "ag2", "botocore-bedrock", "google-adk-1.14", "google-adk-litellm", "haystack-2.19", "haystack-anthropic",
-    "langfuse", "litellm-otel-semconv", "llama-index-otel", "mlflow-anthropic-langchain", "openinference-bedrock",
-    "openinference-beeai", "openinference-crewai-stacked", "openinference-google-genai",
-    "openinference-langchain-anthropic-google", "openinference-mistralai",
-    "openinference-strands", "openlit-google", "openlit-litellm", "openlit-openai-1.34", "openlit-openai-agents",
-    "openlit-pydantic-ai", "pydantic-ai-1.0-v3", "semantic-kernel", "vercel-ai-v7-legacy",
-    "botocore-bedrock", "genkit", "google-adk-1.14", "haystack-2.19", "laminar", "langfuse", "langfuse-js",
-    "litellm-otel-semconv", "mastra", "mastra-1.0", "mlflow-anthropic-langchain",
-    "openinference-crewai-stacked", "openinference-js-bedrock", "openinference-js-openai-agents", "openlit-js",
-    "openlit-openai-1.34", "openllmetry-js-vercel-ai", "pydantic-ai-1.0-v3", "semantic-kernel", "sentry-js",
-    "vercel-ai-v4", "vercel-ai-v6", "vercel-ai-v7-legacy",
-    "voltagent", "strands-js", "google-adk-js",
+    "ag2", "agentops", "azure-ai", "botocore-bedrock", "braintrust", "codex", "datadog", "gemini-cli", "genkit",
+    "google-adk-1.14", "google-adk-js", "google-adk-litellm", "guardrails-ai", "haystack-2.19", "haystack-anthropic",
+    "honeyhive", "laminar", "laminar-python", "langfuse", "langfuse-js", "langfuse-langchain", "langtrace",
+    "langwatch", "litellm-otel-semconv", "litellm-proxy", "llama-index-otel", "mastra", "mastra-1.0",
+    "mistral-native", "mlflow-anthropic-langchain", "monocle", "openinference-bedrock", "openinference-beeai",
+    "openinference-crewai-stacked", "openinference-google-genai", "openinference-js-bedrock",
+    "openinference-js-openai-agents", "openinference-langchain-anthropic-google", "openinference-mistralai",
+    "openinference-strands", "openlit-google", "openlit-js", "openlit-litellm", "openlit-openai-1.34",
+    "openlit-openai-agents", "openlit-pydantic-ai", "openllmetry-bedrock", "openllmetry-google",
+    "openllmetry-js-vercel-ai", "openllmetry-mistral", "pydantic-ai-1.0-v3", "respan-stacked", "semantic-kernel",
+    "sentry-js", "strands-js", "traceai", "vercel-ai-v4", "vercel-ai-v6", "vercel-ai-v7-legacy", "voltagent",
 }  # fmt: skip
 """Sent one by one in any order only: the ways in which they can go wrong are those of other captures."""
 

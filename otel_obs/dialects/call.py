@@ -41,12 +41,12 @@ def call_reading(
     attributes were sent, even if they are zeros, which is what some emitters send for a stream without usage.
     """
     usage, source = _usage(call, total_tokens, facts)
-    provider = call.provider or routed_to(call.request_model)
+    named = named_plainly(call)
     asked = Call(
         operation=call.operation,
-        provider=provider,
-        request_model=_unprefixed(call.request_model, provider),
-        response_model=_unprefixed(call.response_model, provider),
+        provider=named.provider,
+        request_model=named.request_model,
+        response_model=named.response_model,
         response_id=call.response_id,
         usage=usage,
         usage_source=source,
@@ -71,6 +71,18 @@ def call_reading(
         agent_id=agent[0],
         agent_name=agent[1],
     )
+
+
+def named_plainly(call: Call) -> Call:
+    """Return *call* with the provider that a router put before a model's name, and models without it."""
+    provider = call.provider or routed_to(call.request_model) or routed_to(call.response_model)
+    request_model, response_model = (
+        _unprefixed(call.request_model, provider),
+        _unprefixed(call.response_model, provider),
+    )
+    if (provider, request_model, response_model) == (call.provider, call.request_model, call.response_model):
+        return call
+    return replace(call, provider=provider, request_model=request_model, response_model=response_model)
 
 
 def _unprefixed(model: str | None, provider: str | None) -> str | None:
@@ -127,7 +139,7 @@ def endpoint_of(facts: Facts) -> str | None:
     if "://" in address:
         return re.split("[/?#]", address.partition("://")[2], maxsplit=1)[0].rpartition("@")[2] or None
     port = facts.tokens("server.port")
-    return address if port is None else f"{address}:{port}"
+    return address if port is None or address.endswith(f":{port}") else f"{address}:{port}"
 
 
 def finish_reason_of(facts: Facts) -> str | None:

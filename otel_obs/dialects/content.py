@@ -54,6 +54,13 @@ _NAMES: dict[str, Part | None] = {
     "tool.parameters": None,
     "traceloop.entity.input": "input",
     "traceloop.entity.output": "output",
+    "gen_ai.prompts": "system",
+    "gen_ai.request.embedding_inputs": "input",
+    "gen_ai.request.tools": "tools",
+    "gen_ai.request.tool_results": None,
+    "gen_ai.request.parameters": None,
+    "instructions": "system",
+    "_llmobs": None,
     "ai.prompt.messages": "input",
     "ai.prompt": "input",
     "ai.prompt.tools": "tools",
@@ -121,6 +128,11 @@ _NAMES: dict[str, Part | None] = {
 _PREFIXES: tuple[tuple[str, Part | None], ...] = (
     ("gen_ai.prompt.", "input"),
     ("gen_ai.completion.", "output"),
+    ("gen_ai.input.messages.", "input"),
+    ("gen_ai.output.messages.", "output"),
+    ("gen_ai.tool.definitions.", "tools"),
+    ("gen_ai.request.functions.", "tools"),
+    ("traceloop.prompt.template", None),
     ("llm.input_messages.", "input"),
     ("llm.output_messages.", "output"),
     ("llm.prompts.", "input"),
@@ -153,12 +165,13 @@ _LONGEST_WORD = 128
 """A parameter in words, such as the name of a model, is no longer."""
 _NOT_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.prompt.id"})
 _RAW_REQUEST = re.compile(
-    r"^llm\.[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions)$"
+    r"^llm\.[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions|contents|candidates"
+    r"|message|query|documents|texts|results|response|completion)$"
 )
-_GOES_THROUGH = re.compile(r"^gen_ai\.(?!usage\.)(?:\w+\.)+(input|output)(?:_data)?$")
-"""What goes into a part of a framework and comes out of it: ``gen_ai.workflow.input``."""
-_THROUGH: dict[str, Part] = {"input": "input", "output": "output"}
-_MASTRA = re.compile(r"^mastra\.\w+\.(input|output)$")
+_SIDES: dict[str, Part] = {"input": "input", "inputs": "input", "output": "output", "outputs": "output"}
+_WHOLLY = frozenset({"content", "data", "json", "messages", "result", "text", "texts", "value"})
+"""What may stand behind ``input`` or ``output`` and means no less than that."""
+_COUNTED = frozenset({"bytes", "cost", "count", "length", "price", "size", "token", "tokens", "usage"})
 _INDEXED = re.compile(r"\.(\d+)(?:\.|$)")
 
 _EVENTS: dict[str, Part] = {
@@ -169,6 +182,8 @@ _EVENTS: dict[str, Part] = {
     "gen_ai.choice": "output",
     "gen_ai.content.prompt": "input",
     "gen_ai.content.completion": "output",
+    "data.input": "input",
+    "data.output": "output",
 }
 """Span event or log event -> the part that it is."""
 _DETAILS = "gen_ai.client.inference.operation.details"
@@ -199,7 +214,7 @@ _LLAMA_INDEX_KEPT = (
 
 
 _SPOKEN = frozenset({"input", "output", "prompt", "completion", "messages", "content"})
-_SPOKEN_FROM = ("mlflow.chunk.", "gen_ai.event.content")
+_SPOKEN_FROM = ("mlflow.chunk.", "gen_ai.event.content", "chunk", "token")
 """Attributes that hold what was said on events of any name."""
 
 
@@ -286,13 +301,30 @@ def _known_part(key: str) -> tuple[bool, Part | None]:
         for prefix, part in _PREFIXES:
             if key.startswith(prefix):
                 return True, part
-        if key.startswith("mastra.") and (found := _MASTRA.match(key)):
-            return True, "input" if found[1] == "input" else "output"
         if key.startswith("llm.") and _RAW_REQUEST.match(key):
             return True, None
-        if (through := _GOES_THROUGH.match(key)) is not None:
-            return True, _THROUGH[through[1]]
+        vendors = _part_of_a_vendor(key)
+        if vendors is not None:
+            return True, vendors
     return False, None
+
+
+def _part_of_a_vendor(key: str) -> Part | None:
+    """Return the part that *key* is where its last words are input or output, as those of any vendor are.
+
+    So are ``gen_ai.workflow.input``, ``langwatch.input``, ``lmnr.span.output``, ``braintrust.input_json``,
+    ``honeyhive_inputs.question``; no count of tokens is.
+    """
+    words = key.replace("_", ".").split(".")
+    if not _COUNTED.isdisjoint(words):
+        return None
+    for place, word in enumerate(words):
+        if place == 0 or word not in _SIDES:
+            continue
+        rest = words[place + 1 :]
+        if not rest or rest[0] in _WHOLLY or word.endswith("s"):
+            return _SIDES[word]
+    return None
 
 
 def without_content(value: AttributeValue) -> AttributeValue:

@@ -16,7 +16,7 @@ from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.guardrail import check_of
 from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import bills_cache_apart, counts_thoughts_apart, is_known, provider_name
-from otel_obs.dialects.usage import NO_USAGE, Counts, merged, usage, usage_of
+from otel_obs.dialects.usage import NO_USAGE, Counts, merged, usage, usage_of, with_thoughts
 from otel_obs.model import Call, EventType, Reading, Run, Span, Step, Usage
 
 OPERATIONS = {
@@ -25,6 +25,7 @@ OPERATIONS = {
     "completions": "text_completion",
     "text_completion": "text_completion",
     "generate_content": "generate_content",
+    "embed": "embeddings",
     "embedding": "embeddings",
     "embeddings": "embeddings",
     "rerank": "rerank",
@@ -42,6 +43,14 @@ OPERATIONS = {
     "video_generation": "video",
 }
 """What is asked of a model, under the names that emitters use."""
+
+_METHODS = {
+    "chat": "chat", "completions": "chat", "messages": "chat", "responses": "chat", "embeddings": "embeddings",
+    "images": "image", "moderations": "moderation", "rerank": "rerank", "speech": "speech",
+    "transcriptions": "transcription", "translations": "transcription", "generate_content": "generate_content",
+    "generate_content_stream": "generate_content", "converse": "chat", "invoke_model": "chat",
+}  # fmt: skip
+"""Words in the name of a client library's method -> what it asks for."""
 
 _ROLES: dict[str, EventType] = {
     "invoke_agent": "agent",
@@ -81,7 +90,10 @@ _REASONING = (
     "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
     "gen_ai.usage.details.thoughts_tokens", "gen_ai.usage.thinking_tokens",
 )  # fmt: skip
-_STREAM = ("gen_ai.request.stream", "gen_ai.request.is_stream", "llm.is_streaming", "gen_ai.is_streaming")
+_STREAM = (
+    "gen_ai.request.stream", "gen_ai.request.is_stream", "gen_ai.request.streaming", "llm.is_streaming",
+    "gen_ai.is_streaming", "gen_ai.is_stream",
+)  # fmt: skip
 _BEDROCK_STREAMS = {
     "Converse": False, "ConverseStream": True, "InvokeModel": False, "InvokeModelWithResponseStream": True,
 }  # fmt: skip
@@ -89,6 +101,7 @@ _BEDROCK_STREAMS = {
 _RAW_COUNTS = (
     "opentelemetry.instrumentation.ag2", "opentelemetry.instrumentation.bedrock",
     "opentelemetry.instrumentation.botocore.bedrock-runtime", "@traceloop/instrumentation-",
+    "respan_instrumentation_anthropic.",
 )  # fmt: skip
 """Beginnings of instrumentations that hand on what the provider counts, whatever the convention says."""
 _UNITS = {
@@ -103,9 +116,13 @@ _ADDRESS = re.compile(r"^\d{14,15}$")
 """Python's ``id()`` of an object."""
 _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
 """An id with a UUID in it was made for one object or one run, and names no agent."""
+_SPAN_ID = re.compile(r"^[0-9a-f]{16}$")
+"""An agent with a name whose id looks like a span's was given it for one run."""
 _UUID_DIGITS = 32
 _NOBODY = frozenset({"agent", "default"})
 """Ids of agents that were given none."""
+_CLIENT = 3
+"""Kind of a span: https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/trace/v1/trace.proto"""
 
 TOLD_AGAIN = "agent_unless_nested"
 """The span is an agent's run only where no other span tells the same run."""
@@ -122,9 +139,21 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     operation = facts.text("gen_ai.operation.name")
     if operation is None:
         return _without_operation(span, facts, contents)
-    if operation in OPERATIONS:
-        return read_call(span, facts, contents, OPERATIONS[operation])
+    asked = asked_for(operation)
+    if asked is not None:
+        return read_call(span, facts, contents, asked)
     return read_role(span, facts, _ROLES.get(operation, "span"))
+
+
+def asked_for(operation: str) -> str | None:
+    """Return what *operation* asks of a model; None if it asks nothing.
+
+    Some emitters put there the method that was called: ``openai.responses.create``.
+    """
+    found = OPERATIONS.get(operation)
+    if found is None and "." in operation and operation not in _ROLES:
+        return next((_METHODS[word] for word in operation.lower().split(".") if word in _METHODS), None)
+    return found
 
 
 def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading | None:
@@ -133,11 +162,17 @@ def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading 
         return read_role(span, facts, "tool")
     if facts.has("gen_ai.request.model", "gen_ai.response.model") and not span.name.endswith("count_tokens"):
         # Who asks how many tokens a prompt has asks nothing of the model.
-        model = facts.text("gen_ai.request.model", "gen_ai.response.model")
-        return read_call(span, facts, contents, EMBEDDING if embeds(model) else "chat")
+        request = asked_for(facts.text("gen_ai.request.type", "llm.request.type") or "")
+        return read_call(span, facts, contents, request or _by_model(facts))
     if "gen_ai" in facts.names.namespaces:
         return read_role(span, facts, "span")
     return None
+
+
+def _by_model(facts: Facts) -> str:
+    """Return what is asked of a model of which only the name is known: models for embeddings are called so."""
+    model = facts.text("gen_ai.response.model", "gen_ai.request.model")
+    return EMBEDDING if embeds(model) else "chat"
 
 
 def read_call(
@@ -156,12 +191,14 @@ def read_call(
     leaves cached tokens out of the input tokens.
     """
     apart = apart or span.scope.name.startswith(_RAW_COUNTS)
+    if operation == "text_completion" and _by_model(facts) == EMBEDDING:
+        operation = EMBEDDING
     call = Call(
         operation=operation,
         provider=None if _names_itself(span, facts) else provider_of(facts),
-        request_model=facts.text("gen_ai.request.model"),
+        request_model=facts.text("gen_ai.request.model") or _model_in_name(span),
         response_model=facts.text("gen_ai.response.model"),
-        response_id=facts.text("gen_ai.response.id"),
+        response_id=facts.text("gen_ai.response.id", "gen_ai.response_id"),
         usage=merged(usage_by_convention(facts, apart=apart), found),
         failed=span.status_code == 2,
         service_tier=facts.text(
@@ -176,17 +213,24 @@ def read_call(
         endpoint=endpoint_of(facts),
         finish_reason=finish_reason_of(facts),
         time_to_first_token_ms=_first_token_ms(facts),
-        prompt_name=facts.text("gen_ai.prompt.name"),
-        prompt_version=facts.text("gen_ai.prompt.version"),
+        prompt_name=facts.text("gen_ai.prompt.name", "traceloop.prompt.key"),
+        prompt_version=_version(facts),
     )
     return call_reading(
         call,
         facts,
         dialect=dialect,
         total_tokens=facts.tokens(*_TOTAL),
-        has_output=contents.of("output") is not None,
-        said_usage=_said_usage(facts),
+        has_output=contents.of("output") is not None or facts.has("gen_ai.embeddings.dimension.count"),
+        said_usage=_said_usage(facts) or _is_answered(span),
         agent=agent_of(facts),
+    )
+
+
+def _version(facts: Facts) -> str | None:
+    number = facts.attributes.get("traceloop.prompt.version")
+    return facts.text("gen_ai.prompt.version", "traceloop.prompt.version_name") or (
+        None if number is None else str(number)
     )
 
 
@@ -247,9 +291,14 @@ def agent_of(facts: Facts) -> Agent:
     """Return the agent that a span names: a stable id, else the name is the id."""
     name = facts.text("gen_ai.agent.name")
     agent_id = facts.text("gen_ai.agent.id")
-    if agent_id is None or not _is_stable(agent_id) or (name is not None and agent_id in _NOBODY):
+    if agent_id is None or not _is_stable(agent_id) or (name is not None and _is_nobodys(agent_id)):
         agent_id = name
     return Agent(agent_id, name)
+
+
+def _is_nobodys(agent_id: str) -> bool:
+    """Tell whether *agent_id* is worth less than a name."""
+    return agent_id in _NOBODY or _SPAN_ID.match(agent_id) is not None
 
 
 def _is_stable(agent_id: str) -> bool:
@@ -285,11 +334,14 @@ def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
         reasoning=facts.tokens(*_REASONING),
         billed_units=_billed_units(facts),
     )
+    provider = provider_of(facts)
     if apart:
-        provider, model = provider_of(facts), facts.text("gen_ai.response.model", "gen_ai.request.model")
+        model = facts.text("gen_ai.response.model", "gen_ai.request.model")
         apart = bills_cache_apart(provider, model)
         if counts.output is not None and counts.reasoning and counts_thoughts_apart(provider, model):
             counts = replace(counts, output=counts.output + counts.reasoning, total=None)
+    if provider is not None and provider.startswith("gcp."):
+        counts = with_thoughts(counts)
     found = usage(counts, apart=apart)
     if not found.known:
         found = usage(
@@ -341,13 +393,25 @@ def embeds(model: str | None) -> bool:
     return model is not None and "embed" in model.lower()
 
 
+def _is_answered(span: Span) -> bool:
+    """Tell whether a client's span says itself that all went well."""
+    return span.kind == _CLIENT and span.status_code == 1
+
+
+def _model_in_name(span: Span) -> str | None:
+    """Return X of a span that is called ``chat X``, as the convention wants it."""
+    operation, _, model = span.name.partition(" ")
+    return model if operation in OPERATIONS and model and " " not in model else None
+
+
 def _is_stream(facts: Facts) -> bool | None:
+    """Return whether the answer came in pieces; of Bedrock the method tells."""
     streams = facts.truth(*_STREAM)
     return _BEDROCK_STREAMS.get(facts.text("rpc.method") or "") if streams is None else streams
 
 
 def _attempts(facts: Facts) -> int | None:
-    resent = facts.tokens("http.request.resend_count")
+    resent = facts.tokens("http.request.resend_count", "retry_attempts")
     return None if resent is None else min(resent + 1, 1_000_000)
 
 

@@ -7,17 +7,16 @@ from dataclasses import replace
 
 from otel_obs.dialects.call import call_reading, waited_ms
 from otel_obs.dialects.content import Contents
-from otel_obs.dialects.facts import Facts, dollars, whole
-from otel_obs.dialects.gen_ai import TOLD_AGAIN, with_role
+from otel_obs.dialects.facts import Facts, dollars, text_of, whole
+from otel_obs.dialects.gen_ai import TOLD_AGAIN, provider_of, with_role
 from otel_obs.dialects.names import Names
-from otel_obs.dialects.provider import provider_name
-from otel_obs.dialects.usage import NO_USAGE, usage_of
+from otel_obs.dialects.provider import bills_cache_apart, provider_name
+from otel_obs.dialects.usage import NO_USAGE, cache_is_apart, usage_of
 from otel_obs.model import Call, EventType, Reading, Span, Usage
 
 _OBSERVATION = "langfuse.observation."
 _KIND = _OBSERVATION + "type"
 _METADATA = _OBSERVATION + "metadata."
-_INPUT_PARTS = ("input_", "cache_")
 _ROLES: dict[str, EventType] = {
     "agent": "agent",
     "tool": "tool",
@@ -58,18 +57,47 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     )
 
 
+def _named_as_elsewhere(reported: Mapping[str, object]) -> Mapping[str, object]:
+    """Return usage with the details that the handler for LangChain takes out of ``input`` and ``output``."""
+    return {
+        **reported,
+        "input_tokens_details": {
+            "cached_tokens": reported.get("input_cache_read"),
+            "cache_creation": _written(reported),
+            "ephemeral_1h_input_tokens": reported.get("input_ephemeral_1h_input_tokens"),
+            "audio_tokens": reported.get("input_audio"),
+        },
+        "output_tokens_details": {
+            "reasoning_tokens": reported.get("output_reasoning"),
+            "audio_tokens": reported.get("output_audio"),
+        },
+    }
+
+
+def _written(reported: Mapping[str, object]) -> int | None:
+    """Return the tokens written to a cache: in sum, or by the time that they are kept."""
+    names = ("input_cache_creation", "input_ephemeral_5m_input_tokens", "input_ephemeral_1h_input_tokens")
+    counts = [count for name in names if (count := whole(reported.get(name))) is not None]
+    return sum(counts) if counts else None
+
+
 def _call(span: Span, facts: Facts, contents: Contents, operation: str) -> Reading:
     reported = facts.mapping(_OBSERVATION + "usage_details")
     model = facts.text(_OBSERVATION + "model.name")
     cost = facts.mapping(_OBSERVATION + "cost_details").get("total")
     waited = waited_ms(span, facts.text(_OBSERVATION + "completion_start_time"))
-    streams = facts.mapping(_OBSERVATION + "model.parameters").get("stream")
+    parameters = facts.mapping(_OBSERVATION + "model.parameters")
+    streams = parameters.get("stream")
+    provider = provider_name(facts.text(_METADATA + "ls_provider")) or provider_of(facts)
     call = Call(
         operation=operation,
-        provider=provider_name(facts.text(_METADATA + "ls_provider")),
+        provider=provider,
         request_model=facts.text(_METADATA + "ls_model_name") or model,
         response_model=model,
-        usage=_usage(reported, facts),
+        response_id=facts.text("gen_ai.response.id"),
+        usage=_usage(reported, facts, apart=bills_cache_apart(provider, model)),
+        service_tier=text_of(parameters.get("service_tier")),
+        finish_reason=facts.text(_METADATA + "finish_reason"),
         failed=span.status_code == 2 or facts.text(_OBSERVATION + "level") == "ERROR",
         is_stream=streams if isinstance(streams, bool) else (True if waited is not None else None),
         time_to_first_token_ms=waited,
@@ -86,23 +114,26 @@ def _call(span: Span, facts: Facts, contents: Contents, operation: str) -> Readi
     )
 
 
-def _usage(reported: Mapping[str, object], facts: Facts) -> Usage:
+def _usage(reported: Mapping[str, object], facts: Facts, *, apart: bool) -> Usage:
     """Return the usage; Langfuse's parts are disjoint, and each name begins with what it is a part of.
 
     https://langfuse.com/docs/observability/features/token-and-cost-tracking; where the total says otherwise the
-    application handed on an object of its provider.
+    application handed on an object of its provider. Without a total the names that Anthropic gives the cache
+    (``cache_read_input_tokens``) are parts beside the input only where the provider bills them so: *apart*, or
+    a write to it is among them.
     """
     if not reported:
         return NO_USAGE
     counts = {name: count for name, value in reported.items() if (count := whole(value)) is not None}
     total = counts.pop("total", None)
-    inside = {name: count for name, count in counts.items() if name == "input" or name.startswith(_INPUT_PARTS)}
+    with_cache = apart or total is not None or cache_is_apart(reported)
+    beside = ("input_", "cache_") if with_cache else ("input_",)
+    inside = {name: count for name, count in counts.items() if name == "input" or name.startswith(beside)}
     outside = {name: count for name, count in counts.items() if name == "output" or name.startswith("output_")}
-    parts = usage_of(reported, facts)
     if {"input", "output"}.isdisjoint(counts) or total not in (None, sum(inside.values()) + sum(outside.values())):
-        return parts
+        return usage_of(reported, facts)
     return replace(
-        parts,
+        usage_of(_named_as_elsewhere(reported), facts),
         input_tokens=sum(inside.values()) if inside else None,
         output_tokens=sum(outside.values()) if outside else None,
     )

@@ -16,6 +16,8 @@ from otel_obs.model import Call, Reading, Span, Usage
 
 RAW_REQUEST = "raw_gen_ai_request"
 """Name of a span that tells the same request once more, as it went over the wire."""
+_NOBODY = "default_user_id"
+"""Whose a key is that belongs to nobody: the master key."""
 _MARKS = ("litellm.call_id", "litellm.provider.model")
 
 
@@ -55,13 +57,17 @@ def _is_guess(reported: Mapping[str, object]) -> bool:
 
 def _mended(call: Call, facts: Facts) -> Call:
     """Return *call* with its provider; where that gave no id LiteLLM puts its own in its place."""
-    prefix, slash, _ = (facts.text("litellm.provider.model") or "").partition("/")
+    prefix, slash, model = (facts.text("litellm.provider.model") or "").partition("/")
+    alias = facts.text("litellm.model_group")
     return replace(
         call,
         provider=call.provider or (provider_name(prefix) if slash else None),
+        # A proxy answers with the name that it gives the model, which nobody else knows.
+        response_model=model if slash and alias is not None and call.response_model == alias else call.response_model,
         response_id=None if call.response_id == facts.text("litellm.call_id") else call.response_id,
     )
 
 
 def _user(facts: Facts) -> str | None:
-    return facts.text("llm.user", "metadata.user_api_key_end_user_id", "metadata.user_api_key_user_id")
+    user = facts.text("llm.user", "metadata.user_api_key_end_user_id", "metadata.user_api_key_user_id")
+    return None if user == _NOBODY else user

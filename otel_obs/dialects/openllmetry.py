@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from otel_obs.dialects import gen_ai, vendors
 from otel_obs.dialects.call import ESTIMATED_USAGE
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
@@ -19,7 +20,21 @@ from otel_obs.model import EventType, Reading, Span
 
 _TOLD = ("llm.request.type", "gen_ai.workflow.nodes")
 """Names that tell of it where none begins with its own."""
+_OWN = ("traceloop.span.kind", "traceloop.entity.name", *_TOLD)
+"""Names that only its own spans have; the SDK writes workflow, agent and association on everybody's."""
 _ASSOCIATION = "traceloop.association.properties."
+_CONVERSATIONS = (
+    "gen_ai.conversation.id", _ASSOCIATION + "session_id", _ASSOCIATION + "thread_id", _ASSOCIATION + "chat_id",
+    _ASSOCIATION + "conversation_id", _ASSOCIATION + "sessionId", _ASSOCIATION + "threadId", _ASSOCIATION + "chatId",
+    "respan.threads.thread_identifier", "respan.sessions.session_identifier",
+    "keywordsai.thread_identifier",
+)  # fmt: skip
+_USERS = (
+    _ASSOCIATION + "user_id", _ASSOCIATION + "userId", _ASSOCIATION + "user",
+    "respan.customer_params.customer_identifier",
+    "keywordsai.customer_params.customer_identifier",
+)  # fmt: skip
+"""Also under the names of Respan, whose SDK is built on OpenLLMetry's."""
 _ROLES: dict[str, EventType] = {"workflow": "workflow", "agent": "agent", "tool": "tool", "task": "span"}
 _REQUESTS = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings", "rerank": "rerank"}
 _JAVASCRIPT = "@traceloop/instrumentation-"
@@ -37,6 +52,9 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to OpenLLMetry; None if it is not one of its spans."""
     if not _is_mine(span, facts):
         return None
+    if not facts.sent(*_OWN) and facts.text("gen_ai.operation.name") not in OPERATIONS:
+        others = vendors.read(span, facts, contents) or gen_ai.read(span, facts, contents)
+        return _with_owner(others or Reading(dialect="openllmetry"), facts)
     request = facts.text("llm.request.type")
     operation = facts.text("gen_ai.operation.name")
     if operation in OPERATIONS or (operation is None and request in _REQUESTS):
@@ -137,18 +155,9 @@ def _with_owner(reading: Reading, facts: Facts) -> Reading:
     said = _langchain(facts)
     return replace(
         reading,
-        conversation_id=facts.text(
-            "gen_ai.conversation.id",
-            _ASSOCIATION + "session_id",
-            _ASSOCIATION + "thread_id",
-            _ASSOCIATION + "chat_id",
-            _ASSOCIATION + "conversation_id",
-            _ASSOCIATION + "sessionId",
-            _ASSOCIATION + "threadId",
-            _ASSOCIATION + "chatId",
-        )
+        conversation_id=facts.text(*_CONVERSATIONS)
         or text_of(said.get("session_id"))
-        or text_of(said.get("thread_id")),
-        user_id=facts.text(_ASSOCIATION + "user_id", _ASSOCIATION + "userId", _ASSOCIATION + "user")
-        or text_of(said.get("user_id")),
+        or text_of(said.get("thread_id"))
+        or reading.conversation_id,
+        user_id=facts.text(*_USERS) or text_of(said.get("user_id")) or reading.user_id,
     )

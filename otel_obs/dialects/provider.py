@@ -44,6 +44,8 @@ _OLD_NAMES = {
     "together": "together_ai",
     "togetherai": "together_ai",
     "firstparty": "anthropic",
+    "microsoft.foundry": "azure.ai.inference",
+    "ollama_chat": "ollama",
 }
 
 _CONVENTIONAL = frozenset(

@@ -28,7 +28,7 @@ _INPUT = (
 _OUTPUT = ("output_tokens", "completion_tokens", "outputTokens", "completionTokens", "output")
 _CANDIDATES = ("candidatesTokenCount", "candidates_token_count")
 _THOUGHTS = ("thoughtsTokenCount", "thoughts_token_count")
-_TOTAL = ("total_tokens", "totalTokens", "totalTokenCount", "total_token_count", "total")
+_TOTAL = ("total_tokens", "totalTokens", "totalTokenCount", "total_token_count", "total", "tokens")
 _INPUT_DETAILS = (
     "prompt_tokens_details", "input_tokens_details", "input_token_details", "inputTokenDetails", "promptTokensDetails",
 )  # fmt: skip
@@ -39,18 +39,19 @@ _OUTPUT_DETAILS = (
 _READ = (
     "cache_read_input_tokens", "cacheReadInputTokens", "cachedContentTokenCount", "cached_content_token_count",
     "cachedInputTokens", "cached_input_tokens", "input_cached_tokens", "cache_read_tokens", "cachedTokens",
-    "cached_tokens", "cachedPromptTokens", "promptCacheHitTokens", "input_cache_read",
-    "cachedContentTokens",
+    "cached_tokens", "cachedPromptTokens", "promptCacheHitTokens", "input_cache_read", "cachedContentTokens",
+    "prompt_cached_tokens",
 )  # fmt: skip
 _WRITE = (
     "cache_creation_input_tokens", "cacheWriteInputTokens", "cacheCreationInputTokens", "cache_write_input_tokens",
     "cache_creation_tokens", "cache_write_tokens", "input_cache_creation", "input_cache_write",
+    "prompt_cache_creation_tokens",
 )  # fmt: skip
 _READ_DETAIL = ("cached_tokens", "cache_read", "cacheReadTokens", "cachedTokens")
 _WRITE_DETAIL = ("cache_write_tokens", "cache_creation", "cacheWriteTokens", "cache_creation_tokens")
 _REASONING = (
-    "reasoning_tokens", "reasoningTokens", "output_reasoning_tokens", "reasoning_output_tokens", "output_reasoning",
-    "thoughtsTokens",
+    "reasoning_tokens", "completion_reasoning_tokens", "reasoningTokens", "output_reasoning_tokens",
+    "reasoning_output_tokens", "output_reasoning", "thoughtsTokens",
 )  # fmt: skip
 _REASONING_DETAIL = ("reasoning_tokens", "reasoning", "reasoningTokens")
 _APART = frozenset({"cache_creation_input_tokens", "cacheReadInputTokens", "cacheWriteInputTokens"})
@@ -153,6 +154,19 @@ def usage(counts: Counts, *, apart: bool) -> Usage:
     )
 
 
+def with_thoughts(counts: Counts) -> Counts:
+    """Return Google's *counts* with the thoughts that only their total holds, where nothing else says how many.
+
+    https://ai.google.dev/api/generate-content#UsageMetadata: the total is that of prompt, thoughts and candidates.
+    """
+    if counts.reasoning is not None or counts.total is None or counts.input is None or counts.output is None:
+        return counts
+    thoughts = counts.total - counts.input - counts.output
+    if thoughts <= 0 or thoughts in (counts.cache_read, counts.cache_write):
+        return counts
+    return replace(counts, output=counts.output + thoughts, reasoning=thoughts)
+
+
 def _on_top(counts: Counts, cached: int) -> int | None:
     """Return how many tokens the total holds on top of input and output; None where that proves nothing.
 
@@ -162,14 +176,6 @@ def _on_top(counts: Counts, cached: int) -> int | None:
         return None
     more = counts.total - counts.input - counts.output
     return more if more > 0 else None
-
-
-def with_thoughts(counts: Counts) -> Counts:
-    """Return *counts* of a model of Google's, what the total holds on top of input and output being its thoughts."""
-    if counts.reasoning is not None or counts.input is None or counts.output is None or counts.total is None:
-        return counts
-    thoughts = counts.total - counts.input - counts.output
-    return replace(counts, output=counts.output + thoughts, reasoning=thoughts) if thoughts > 0 else counts
 
 
 def merged(first: Usage, second: Usage) -> Usage:

@@ -272,7 +272,11 @@ def match(reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]]) ->
         return Matches({}, frozenset(), rollups)
     families = _Families(candidates, paths)
     doubtful: set[EventKey] = set()
-    for found in (_nested_pairs(candidates, paths), _beside_each_other(candidates, families)):
+    for found in (
+        _nested_pairs(candidates, paths),
+        _beside_each_other(candidates, families),
+        _within_each_other(candidates, paths, families),
+    ):
         # The second is looked for when the first are joined: who has found its twin has none elsewhere.
         for pair in sorted(_pairs(found, paths), key=lambda pair: pair.order):
             if pair.kind == COUSINS or not families.join(pair.one, pair.other):
@@ -324,6 +328,36 @@ def _beside_each_other(reports: Sequence[Report], families: _Families) -> Iterab
         same_input.setdefault(told_by, []).append(other)
 
 
+def _within_each_other(
+    reports: Sequence[Report], paths: Mapping[EventKey, Sequence[str]], families: _Families
+) -> Iterable[tuple[Report, Report]]:
+    """Yield each report whose tokens may be told otherwise beside it, and those there that began closest to it.
+
+    It is without usage, or says of cached tokens, which another instrumentation may leave out of the input.
+    """
+    beside: dict[str, list[Report]] = {}
+    for report in sorted(reports, key=by_start):
+        if not report.is_log and paths[report.key]:
+            beside.setdefault(paths[report.key][0], []).append(report)
+    for group in beside.values():
+        if len({report.scope for report in group}) < 2:
+            continue
+        for position, report in enumerate(group):
+            row = report.row
+            alike = report.has_usage and not (row.cache_read_tokens or row.cache_write_tokens)
+            if alike or len(families.tellers(report)) > 1:
+                continue
+            for other in group[max(0, position - CLOSEST) : position + CLOSEST]:
+                if layer_of(other) not in families.tellers(report):
+                    first, second = sorted((report, other), key=by_start)
+                    yield first, second
+
+
+def within(inner: Report, outer: Report) -> bool:
+    """Tell whether one report began and ended while the other ran."""
+    return outer.started <= inner.started and inner.ended <= outer.ended
+
+
 class _Timed(NamedTuple):
     started: float
     ended: float
@@ -368,9 +402,12 @@ def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -
     apart = time_apart(one, other)
     if nested(one, other, paths):
         return Pair(NESTED, not exact, apart, one, other)
-    if silent or not other_layer:
+    if not other_layer:
         return None
     siblings = one.is_log or other.is_log or (paths[one.key][:1] == paths[other.key][:1] != ())
+    if silent or one.row.input_tokens != other.row.input_tokens:
+        inside = siblings and (within(one, other) or within(other, one))
+        return Pair(SIBLINGS, not exact, apart, one, other) if inside else None
     return Pair(SIBLINGS if siblings else COUSINS, not exact, apart, one, other)
 
 

@@ -18,6 +18,7 @@ from otel_obs.pipeline.identity import (
     overlap,
     same_request,
     time_apart,
+    within,
 )
 from otel_obs.pipeline.totals import nearly_same, same_but_for_parts
 from otel_obs.rows.report import EventKey, Report
@@ -109,7 +110,7 @@ def are_strangers(one: Report, other: Report) -> bool:
         return overlap(one, other)
     if one.has_usage and other.has_usage and not nearly_same(one.row, other.row):
         return False
-    return _within(one, other) or _within(other, one)
+    return within(one, other) or within(other, one)
 
 
 def _same_totals(one: Report, other: Report) -> bool:
@@ -120,7 +121,3 @@ def _same_totals(one: Report, other: Report) -> bool:
 
 def _same_sum(one: Report, other: Report) -> bool:
     return (one.row.input_tokens, one.row.output_tokens) == (other.row.input_tokens, other.row.output_tokens)
-
-
-def _within(inner: Report, outer: Report) -> bool:
-    return outer.started <= inner.started and inner.ended <= outer.ended

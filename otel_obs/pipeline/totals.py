@@ -27,9 +27,10 @@ def same_but_for_parts(one: CallRow, other: CallRow) -> bool:
     """Tell whether two reports bill the same once cached and reasoning tokens are counted in, or left out, in both."""
     if not one.output_tokens or not other.output_tokens or one.input_tokens is None or other.input_tokens is None:
         return False
-    cached = max(one.cached_tokens, other.cached_tokens)
+    read = max(one.cache_read_tokens or 0, other.cache_read_tokens or 0)
+    written = max(one.cache_write_tokens or 0, other.cache_write_tokens or 0)
     reasoning = max(one.reasoning_tokens or 0, other.reasoning_tokens or 0)
-    return abs(one.input_tokens - other.input_tokens) in (0, cached) and (
+    return abs(one.input_tokens - other.input_tokens) in (0, read, written, read + written) and (
         abs(one.output_tokens - other.output_tokens) in (0, reasoning)
     )
 

@@ -199,8 +199,8 @@ def _windows(reports: Iterable[Report], settling: Settling) -> Iterable[dict[str
         window["until"] = max(window["until"], until)
         window["models"] |= {report.row.model_name, report.row.request_model}
         row = report.row
-        totals = (row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens or 0)
-        window["totals"].add((*totals, report.started, report.ended))
+        parts = (row.cache_read_tokens or 0, row.cache_write_tokens or 0, row.reasoning_tokens or 0)
+        window["totals"].add((row.input_tokens, row.output_tokens, *parts, report.started, report.ended))
     if window is not None:
         yield window
 
@@ -258,7 +258,8 @@ def _bindable(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if "models" in found:
         found["models"] = sorted(model for model in found["models"] if model is not None)
         totals = sorted(found.pop("totals"), key=str)
-        found.update(arrays(("inputs", "outputs", "cached", "reasoning", "starts", "ends"), totals))
+        names = ("inputs", "outputs", "read", "written", "reasoning", "starts", "ends")
+        found.update(arrays(names, totals))
     return found
 
 

@@ -50,6 +50,13 @@ _BEDROCK = re.compile(
     r"|twelvelabs|writer|zai)\.[\w.:-]+$"
 )
 """Bedrock's ids, with the region that a cross-region profile begins with."""
+_BEDROCK_WITHOUT_MAKER = re.compile(r"^([a-z]+)[\w.-]*-v\d+:\d+$")
+"""What is left of Bedrock's ids where an instrumentation takes their maker off: ``nova-lite-v1:0``."""
+_MAKERS = {
+    "nova": "amazon", "titan": "amazon", "claude": "anthropic", "llama": "meta", "mistral": "mistral",
+    "mixtral": "mistral", "pixtral": "mistral", "command": "cohere", "embed": "cohere", "rerank": "cohere",
+    "jamba": "ai21", "deepseek": "deepseek", "qwen": "qwen",
+}  # fmt: skip
 _PROXIES = frozenset({"litellm", "litellm_proxy"})
 _FINE_TUNE = re.compile(r"^ft:[^:]+:|\.ft-")
 _AZURE_SPELLING = re.compile(r"\bgpt-35\b")
@@ -88,6 +95,9 @@ def _candidates(name: str) -> Iterator[Candidate]:
         name = name.partition("/")[2]
     yield Candidate(_vendor(name), name)
     vendor = _vendor(name)
+    bedrocks = _BEDROCK_WITHOUT_MAKER.match(name)
+    if bedrocks is not None and bedrocks[1] in _MAKERS:
+        yield Candidate("aws", f"{_MAKERS[bedrocks[1]]}.{name}")
     if "/" in name:
         yield Candidate(vendor, name.partition("/")[2])
     shorter = _ARN.sub("", _PATHS.sub("", name))

@@ -125,12 +125,13 @@ WHERE t.organization_id = %(organization_id)s
     AND t."timestamp" BETWEEN %(since)s AND %(until)s AND NOT t.trace_id = ANY(%(trace_ids)s::text[])
     AND EXISTS (
         SELECT FROM unnest(
-            %(inputs)s::bigint[], %(outputs)s::bigint[], %(cached)s::bigint[], %(reasoning)s::bigint[],
-            %(starts)s::timestamptz[], %(ends)s::timestamptz[]
-        ) AS n (input_tokens, output_tokens, cached, reasoning, started, ended)
+            %(inputs)s::bigint[], %(outputs)s::bigint[], %(read)s::bigint[], %(written)s::bigint[],
+            %(reasoning)s::bigint[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]
+        ) AS n (input_tokens, output_tokens, read, written, reasoning, started, ended)
         WHERE (t.input_tokens, t.output_tokens) IS NOT DISTINCT FROM (n.input_tokens, n.output_tokens)
             OR (abs(t.input_tokens - n.input_tokens) IN (
-                    0, greatest(coalesce(t.cache_read_tokens, 0) + coalesce(t.cache_write_tokens, 0), n.cached))
+                    0, greatest(t.cache_read_tokens, n.read), greatest(t.cache_write_tokens, n.written),
+                    greatest(t.cache_read_tokens, n.read) + greatest(t.cache_write_tokens, n.written))
                 AND (abs(t.output_tokens - n.output_tokens) <= %(nearly)s
                     OR abs(t.output_tokens - n.output_tokens) = greatest(coalesce(t.reasoning_tokens, 0), n.reasoning)))
             OR (coalesce(t.input_tokens, t.output_tokens) IS NULL) <> (coalesce(n.input_tokens, n.output_tokens) IS NULL)
@@ -145,12 +146,13 @@ WHERE t.organization_id = %(organization_id)s AND t.response_id IS NULL
     AND t."timestamp" BETWEEN %(since)s AND %(until)s AND NOT t.trace_id = ANY(%(trace_ids)s::text[])
     AND EXISTS (
         SELECT FROM unnest(
-            %(inputs)s::bigint[], %(outputs)s::bigint[], %(cached)s::bigint[], %(reasoning)s::bigint[],
-            %(starts)s::timestamptz[], %(ends)s::timestamptz[]
-        ) AS n (input_tokens, output_tokens, cached, reasoning, started, ended)
+            %(inputs)s::bigint[], %(outputs)s::bigint[], %(read)s::bigint[], %(written)s::bigint[],
+            %(reasoning)s::bigint[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]
+        ) AS n (input_tokens, output_tokens, read, written, reasoning, started, ended)
         WHERE (t.input_tokens, t.output_tokens) IS NOT DISTINCT FROM (n.input_tokens, n.output_tokens)
             OR (abs(t.input_tokens - n.input_tokens) IN (
-                    0, greatest(coalesce(t.cache_read_tokens, 0) + coalesce(t.cache_write_tokens, 0), n.cached))
+                    0, greatest(t.cache_read_tokens, n.read), greatest(t.cache_write_tokens, n.written),
+                    greatest(t.cache_read_tokens, n.read) + greatest(t.cache_write_tokens, n.written))
                 AND (abs(t.output_tokens - n.output_tokens) <= %(nearly)s
                     OR abs(t.output_tokens - n.output_tokens) = greatest(coalesce(t.reasoning_tokens, 0), n.reasoning)))
             OR (coalesce(t.input_tokens, t.output_tokens) IS NULL) <> (coalesce(n.input_tokens, n.output_tokens) IS NULL)

@@ -63,6 +63,64 @@ OI_CACHE = {"llm.token_count.prompt_details.cache_read": 317, "llm.token_count.p
 
 FIELD = (
     Seen(
+        "the Traceloop SDK marks the spans of others: Mistral's own client, without an operation", {
+            "traceloop.workflow.name": "w", "traceloop.association.properties.user_id": "u",
+            "gen_ai.request.model": "m-embed", "gen_ai.provider.name": "mistral_ai",
+            "gen_ai.usage.prompt_tokens": 983, "gen_ai.usage.output_tokens": 61,
+        },
+        BLIND, scope="mistralai_sdk_tracer", provider="mistral_ai", model="m-embed", operation="embeddings",
+    ),
+    Seen(
+        "OpenLLMetry on Gemini: thoughts are in the total only", {
+            **CHAT, "gen_ai.provider.name": "gcp.gen_ai", "gen_ai.usage.input_tokens": 983,
+            "gen_ai.usage.output_tokens": 48, "gen_ai.usage.total_tokens": 1044,
+            "gen_ai.usage.cache_read.input_tokens": 317,
+        },
+        THOUGHT, scope="opentelemetry.instrumentation.google_generativeai", provider="gcp.gen_ai",
+    ),
+    Seen(
+        "Langtrace: the method that was called is the operation", {
+            **INCLUSIVE, "gen_ai.operation.name": "openai.responses.create", "gen_ai.system": "openai",
+            "gen_ai.request.model": "m", "gen_ai.response_id": "resp_1",
+        },
+        BLIND, scope="langtrace_python_sdk.instrumentation.openai.instrumentation", provider="openai",
+        response_id="resp_1",
+    ),
+    Seen(
+        "AgentOps: a type of request of its own", {
+            "gen_ai.request.type": "embedding", "gen_ai.system": "OpenAI", "gen_ai.request.model": "m",
+            "gen_ai.usage.prompt_tokens": 983, "gen_ai.usage.completion_tokens": 61,
+        },
+        BLIND, scope="openai", provider="openai", operation="embeddings",
+    ),
+    Seen(
+        "LiteLLM's proxy answers with the name that it gives the model", {
+            **CHAT, **INCLUSIVE, "litellm.call_id": "c", "litellm.provider.model": "anthropic/claude-haiku-4-5",
+            "litellm.model_group": "fast", "gen_ai.response.model": "fast", "gen_ai.system": "anthropic",
+        },
+        BLIND, scope="litellm", name="litellm_request", provider="anthropic", model="claude-haiku-4-5",
+    ),
+    Seen(
+        "Langfuse's handler for LangChain takes the details out of the sums", {
+            "langfuse.observation.type": "generation", "langfuse.observation.model.name": "m",
+            "langfuse.observation.metadata.ls_provider": "openai", "langfuse.observation.usage_details": as_json({
+                "input": 666, "output": 48, "total": 1044, "input_audio": 0, "input_cache_read": 317, "output_audio": 0,
+                "output_reasoning": 13,
+            }),
+        },
+        THOUGHT, provider="openai",
+    ),
+    Seen(
+        "Langfuse's handler, Anthropic: what was written by the time that it is kept", {
+            "langfuse.observation.type": "generation", "langfuse.observation.model.name": "m",
+            "langfuse.observation.metadata.ls_provider": "anthropic", "langfuse.observation.usage_details": as_json({
+                "input": 553, "output": 61, "total": 1044, "input_cache_read": 317, "input_cache_creation": 0,
+                "input_ephemeral_5m_input_tokens": 113, "input_ephemeral_1h_input_tokens": 0,
+            }),
+        },
+        WHOLE, provider="anthropic",
+    ),
+    Seen(
         "GenAI convention, cache_write", {
             **CHAT, **INCLUSIVE, "gen_ai.provider.name": "anthropic", "gen_ai.usage.cache_read.input_tokens": 317,
             "gen_ai.usage.cache_write.input_tokens": 113, "gen_ai.response.id": "msg_1",

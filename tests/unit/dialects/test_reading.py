@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -355,3 +356,77 @@ def test_an_id_that_a_framework_gave_its_own_run_is_no_response_id() -> None:
 
     assert found is not None
     assert (found.response_id, found.response_model) == ("chatcmpl-1", "gpt-4o")
+
+
+def test_a_client_that_says_all_went_well_was_served() -> None:
+    request = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+
+    client = replace(make_span(request, status_code=1), kind=3)
+
+    assert read(client).call is not None
+    assert read(replace(client, status_code=0)).call is None
+    assert read(replace(client, kind=1)).call is None
+
+
+def test_the_name_of_a_span_says_the_model_where_nothing_else_does() -> None:
+    found = read(make_span({"gen_ai.response.id": "r-1", "gen_ai.response.model": "m-2026-01-01"}, name="chat m"))
+
+    assert found.call is not None
+    assert (found.call.request_model, found.call.response_model) == ("m", "m-2026-01-01")
+
+
+@pytest.mark.parametrize(("method", "is_stream"), [("ConverseStream", True), ("InvokeModel", False)])
+def test_the_method_of_aws_tells_a_stream_and_how_often_it_was_tried(method: str, is_stream: bool) -> None:
+    found = read(make_span({**chat(response_id="r"), "rpc.method": method, "retry_attempts": 2}))
+
+    assert found.call is not None
+    assert (found.call.is_stream, found.call.attempts) == (is_stream, 3)
+
+
+@pytest.mark.parametrize("address", ["api.mistral.ai", "api.mistral.ai:443", "https://api.mistral.ai:443/v1"])
+def test_an_endpoint_has_its_port_once(address: str) -> None:
+    found = read(make_span({**chat(response_id="r"), "server.address": address, "server.port": 443}))
+
+    assert found.call is not None
+    assert found.call.endpoint == "api.mistral.ai:443"
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "name"),
+    [
+        ("openai/gpt-4o", "openai", "gpt-4o"),
+        ("azure/gpt-4o", "azure.ai.openai", "gpt-4o"),
+        ("openai/gpt-oss-120b", None, "openai/gpt-oss-120b"),
+        ("meta-llama/Llama-3.3-70B", None, "meta-llama/Llama-3.3-70B"),
+        ("gpt-4o", None, "gpt-4o"),
+    ],
+)
+def test_a_routers_prefix_names_the_provider_and_a_makers_does_not(model: str, provider: str | None, name: str) -> None:
+    found = read(make_span({"gen_ai.operation.name": "chat", "gen_ai.request.model": model, "gen_ai.response.id": "r"}))
+
+    assert found.call is not None
+    assert (found.call.provider, found.call.request_model) == (provider, name)
+
+
+def test_a_master_key_of_a_proxy_is_no_user() -> None:
+    found = read(make_span({**chat(), "litellm.call_id": "c", "metadata.user_api_key_user_id": "default_user_id"}))
+
+    assert found.user_id is None
+
+
+def test_a_span_that_the_traceloop_sdk_only_marked_is_read_as_what_it_is() -> None:
+    marked = {"traceloop.workflow.name": "w", "traceloop.association.properties.user_id": "alice"}
+
+    agent_run = read(make_span({**agent("writer"), **marked}))
+    vendors = read(make_span({"unseen.span.type": "tool", **marked}, name="lookup"))
+
+    assert agent_run.run is not None
+    assert (agent_run.agent_name, agent_run.user_id) == ("writer", "alice")
+    assert (vendors.event_type, vendors.user_id) == ("tool", "alice")
+
+
+def test_an_id_like_a_spans_names_no_agent_that_has_a_name() -> None:
+    named = read(make_span({**agent("writer"), "gen_ai.agent.id": "8bf411005ed9d04f"}))
+    stable = read(make_span({**agent("writer"), "gen_ai.agent.id": "writer-7"}))
+
+    assert (named.agent_id, stable.agent_id) == ("writer", "writer-7")

@@ -280,6 +280,48 @@ def test_a_sum_that_leaves_cached_tokens_of_its_calls_out_or_counts_them_again_i
         assert sorted(call.response_id or "" for call in calls_of(above, *below)) == ["r1", "r2"], total
 
 
+def test_of_two_instrumentations_beside_each_other_one_says_the_id_and_the_other_the_tokens() -> None:
+    root = make_span(agent("a"), duration_ms=500)
+    named = {"gen_ai.operation.name": "embeddings", "gen_ai.request.model": "m", "gen_ai.response.id": "e-1"}
+    counted = {"gen_ai.operation.name": "embeddings", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 52}
+    outer = make_span(named, scope="instrumentation", parent=root, start_ms=10, duration_ms=100)
+    inner = make_span(counted, scope="client", parent=root, start_ms=20, duration_ms=50)
+    later = make_span(counted, scope="client", parent=root, start_ms=120, duration_ms=50)
+
+    (call,) = calls_of(root, outer, inner)
+
+    assert (call.response_id, call.input_tokens) == ("e-1", 52)
+    assert len(calls_of(root, outer, later)) == 2
+
+
+@pytest.mark.parametrize(("start_ms", "calls"), [(20, 1), (80, 2)], ids=["within", "after"])
+def test_a_sibling_that_leaves_cached_tokens_out_tells_the_same_call_within_it(start_ms: float, calls: int) -> None:
+    root = make_span(agent("a"), duration_ms=500)
+    cached = {"gen_ai.usage.cache_read.input_tokens": 317, "gen_ai.usage.cache_creation.input_tokens": 113}
+    outer = make_span({**chat(553, 61), **cached}, scope="vendor", parent=root, start_ms=10, duration_ms=100)
+    inner = make_span(
+        {**chat(983, 61, response_id="r1"), **cached}, scope="client", parent=root, start_ms=start_ms, duration_ms=50
+    )
+
+    found = calls_of(root, outer, inner)
+
+    assert len(found) == calls
+    assert 983 in {call.input_tokens for call in found}
+
+
+@pytest.mark.parametrize("left_out", [317, 113, 430], ids=["what was read", "what was written", "both"])
+def test_a_stranger_that_leaves_cached_tokens_out_tells_the_same_call(left_out: int) -> None:
+    cached = {"gen_ai.usage.cache_read.input_tokens": 317, "gen_ai.usage.cache_creation.input_tokens": 113}
+    told = make_span(chat(983 - left_out, 61), scope="vendor", parent="00000000000000aa", duration_ms=200)
+    known = make_span(
+        {**chat(983, 61, response_id="r1"), **cached}, scope="client", trace_id="e" * 32, start_ms=2, duration_ms=190
+    )
+
+    (call,) = calls_of(told, known)
+
+    assert (call.response_id, call.input_tokens) == ("r1", 983)
+
+
 def test_a_tool_call_seen_by_agent_client_and_server_is_one_node() -> None:
     run = make_span(agent("a"), duration_ms=500)
     used = make_span(tool("search"), parent=run)

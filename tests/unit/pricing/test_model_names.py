@@ -52,6 +52,8 @@ KNOWN = [
      "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0", "3.3"),
     ("aws.bedrock", "apac.amazon.nova-micro-v1:0", "0.035"),
     ("aws.bedrock", "us.deepseek.r1-v1:0", "1.35"),
+    ("aws.bedrock", "nova-lite-v1:0", "0.06"),
+    ("aws.bedrock", "titan-embed-text-v2:0", "0.02"),
     ("aws.bedrock", "amazon.titan-embed-text-v1", "0.1"),
     ("aws.bedrock", "amazon.titan-embed-text-v2:0", "0.02"),
     (None, "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "3.3"),
