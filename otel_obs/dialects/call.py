@@ -18,7 +18,7 @@ ESTIMATED_USAGE = "estimated_usage"
 
 _COSTS = (
     "gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.usage.cost.amount", "gen_ai.cost.total_cost",
-    "operation.cost", "llm.cost.total", "cost_usd",
+    "gen_ai.client.estimated_cost", "operation.cost", "llm.cost.total", "cost_usd",
 )  # fmt: skip
 """No cost attribute is standard; these are in the field, all in US dollars."""
 _NOT_COUNTED_IN_TOKENS = frozenset({"image", "speech", "transcription", "moderation", "video", "rerank"})
@@ -128,11 +128,16 @@ def _first_reason(value: object) -> str | None:
     if isinstance(value, str):
         reasons = parse(value)
         if not isinstance(reasons, list):
-            return value.rpartition(".")[2].lower() if value.startswith("FinishReason.") else value or None
+            return _spelled(value.removeprefix("FinishReason."))
         value = reasons
     if isinstance(value, Sequence) and not isinstance(value, bytes) and value and isinstance(value[0], str):
-        return value[0]
+        return _spelled(value[0])
     return None
+
+
+def _spelled(reason: str) -> str | None:
+    """Return *reason* in small letters: enumerations of Java and of Google shout."""
+    return (reason.lower() if reason.isupper() else reason) or None
 
 
 _RESPONSE_IDS = ("resp_", "chatcmpl-", "msg_")

@@ -56,6 +56,9 @@ _ROLES: dict[str, EventType] = {
 }
 """Operations that are no request to a model. Any other operation is a step of a framework: a span."""
 
+_REQUEST_MODEL = ("gen_ai.request.model", "llm.request.model")
+_RESPONSE_MODEL = ("gen_ai.response.model", "llm.response.model")
+"""Names that begin with ``llm`` are those from before the convention; OpenLLMetry for Go sends them still."""
 _INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
 _OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
 _TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "gen_ai.client.token.usage")
@@ -81,9 +84,11 @@ _REASONING = (
     "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
     "gen_ai.usage.details.thoughts_tokens",
 )  # fmt: skip
+_PROVIDER = ("gen_ai.provider.name", "gen_ai.system", "llm.vendor")
 _STREAM = ("gen_ai.request.stream", "gen_ai.request.is_stream", "llm.is_streaming", "gen_ai.is_streaming")
 _RAW_COUNTS = frozenset({
     "opentelemetry.instrumentation.bedrock", "opentelemetry.instrumentation.botocore.bedrock-runtime",
+    "io.opentelemetry.aws-sdk-2.2",
 })  # fmt: skip
 """Instrumentations that hand on what the provider counts, whatever the convention says."""
 _UNITS = {
@@ -145,8 +150,8 @@ def read_call(
     call = Call(
         operation=operation,
         provider=provider_of(facts),
-        request_model=facts.text("gen_ai.request.model"),
-        response_model=facts.text("gen_ai.response.model"),
+        request_model=facts.text(*_REQUEST_MODEL),
+        response_model=facts.text(*_RESPONSE_MODEL),
         response_id=facts.text("gen_ai.response.id"),
         usage=merged(usage_by_convention(facts, apart=apart), found),
         failed=span.status_code == 2,
@@ -165,6 +170,14 @@ def read_call(
         prompt_name=facts.text("gen_ai.prompt.name"),
         prompt_version=facts.text("gen_ai.prompt.version"),
     )
+    reading = _call_reading(call, facts, contents, dialect)
+    if reading.call is None and any(event.name == "exception" for event in span.events):
+        # An exception in the place of an answer: not every emitter sets the status.
+        return replace(_call_reading(replace(call, failed=True), facts, contents, dialect), failed=True)
+    return reading
+
+
+def _call_reading(call: Call, facts: Facts, contents: Contents, dialect: str) -> Reading:
     return call_reading(
         call,
         facts,
@@ -244,7 +257,7 @@ def _is_stable(agent_id: str) -> bool:
 
 def provider_of(facts: Facts) -> str | None:
     """Return who serves the model, as the span says it in its new or old attribute."""
-    return provider_name(facts.text("gen_ai.provider.name")) or provider_name(facts.text("gen_ai.system"))
+    return next((name for said in _PROVIDER if (name := provider_name(facts.text(said))) is not None), None)
 
 
 def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
@@ -264,7 +277,7 @@ def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
         billed_units=_billed_units(facts),
     )
     if apart:
-        apart = bills_cache_apart(provider_of(facts), facts.text("gen_ai.response.model", "gen_ai.request.model"))
+        apart = bills_cache_apart(provider_of(facts), facts.text(*_RESPONSE_MODEL, *_REQUEST_MODEL))
     found = usage(counts, apart=apart)
     if not found.known:
         found = usage(

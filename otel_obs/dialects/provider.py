@@ -21,6 +21,7 @@ _OLD_NAMES = {
     "google": "gcp.gemini",
     "google_genai": "gcp.gemini",
     "google_generative_ai": "gcp.gemini",
+    "googleai": "gcp.gemini",
     "googleaistudio": "gcp.gemini",
     "google-gla": "gcp.gemini",
     "google-vertex": "gcp.vertex_ai",
@@ -54,7 +55,8 @@ _FRAMEWORKS = frozenset(
     {
         "agno", "ag2", "autogen", "crewai", "gcp.vertex.agent", "haystack", "langchain", "langgraph", "litellm",
         "llama_index", "llamaindex", "microsoft.agent_framework", "openai_agents", "pydantic-ai", "pydantic_ai",
-        "semantic_kernel", "smolagents", "strands", "strands-agents", "traceloop", "vercel", "unknown", "_other",
+        "semantic_kernel", "smolagents", "spring_ai", "strands", "strands-agents", "traceloop", "vercel", "unknown",
+        "_other",
     }
 )  # fmt: skip
 """What frameworks put there for want of a provider: nobody who could send a bill."""

@@ -13,6 +13,7 @@ from otel_obs.dialects import (
     codex,
     gemini_cli,
     gen_ai,
+    genkit,
     google_adk,
     haystack,
     langfuse,
@@ -27,6 +28,7 @@ from otel_obs.dialects import (
     openllmetry,
     pydantic_ai,
     semantic_kernel,
+    spring_ai,
     strands,
     vercel_ai,
 )
@@ -71,6 +73,8 @@ DIALECTS: tuple[Dialect, ...] = (
     mcp,
     openllmetry,
     haystack,
+    genkit,
+    spring_ai,
     gen_ai,
 )
 """In order of trust: the first dialect that recognises a span is believed; the general convention is last."""
@@ -222,6 +226,9 @@ def _parts(reading: Reading, contents: Contents) -> tuple[Content, ...]:
                 for content in parts
                 if _AS_TOOL.get(content.part) not in said
             )
+    if reading.event_type == "embedding":
+        # What comes back are vectors.
+        parts = tuple(content for content in parts if content.part != "output")
     if reading.check is not None and reading.check.flagged_reference:
         parts = (*parts, Content("reference", reading.check.flagged_reference))
     return parts

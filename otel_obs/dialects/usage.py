@@ -38,7 +38,7 @@ _OUTPUT_DETAILS = (
 _READ = (
     "cache_read_input_tokens", "cacheReadInputTokens", "cachedContentTokenCount", "cached_content_token_count",
     "cachedInputTokens", "cached_input_tokens", "input_cached_tokens", "cache_read_tokens", "cachedTokens",
-    "cached_tokens",
+    "cached_tokens", "cachedContentTokens",
 )  # fmt: skip
 _WRITE = (
     "cache_creation_input_tokens", "cacheWriteInputTokens", "cacheCreationInputTokens", "cache_write_input_tokens",
@@ -46,7 +46,8 @@ _WRITE = (
 )  # fmt: skip
 _READ_DETAIL = ("cached_tokens", "cache_read", "cacheReadTokens", "cachedTokens")
 _WRITE_DETAIL = ("cache_write_tokens", "cache_creation", "cacheWriteTokens", "cache_creation_tokens")
-_REASONING = ("reasoning_tokens", "reasoningTokens", "output_reasoning_tokens", "reasoning_output_tokens")
+_REASONING = ("reasoning_tokens", "reasoningTokens", "output_reasoning_tokens", "reasoning_output_tokens",
+              "thoughtsTokens")  # fmt: skip
 _REASONING_DETAIL = ("reasoning_tokens", "reasoning", "reasoningTokens")
 _APART = frozenset({"cache_creation_input_tokens", "cacheReadInputTokens", "cacheWriteInputTokens"})
 """Only objects whose input tokens leave cached ones out have these names and no total."""

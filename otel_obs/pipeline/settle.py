@@ -12,6 +12,7 @@ from typing import Any
 
 from otel_obs.frozen import dataclass
 from otel_obs.pipeline.identity import Cluster, Matches, clusters, match, outermost
+from otel_obs.pipeline.rounds import with_own_rounds
 from otel_obs.pipeline.runs import Holders, OwnedCall, agents_of, holders_of, own_runs, with_totals
 from otel_obs.pipeline.strangers import group_within, match_across
 from otel_obs.pipeline.totals import with_parts_inside
@@ -81,6 +82,7 @@ def settle(forest: Forest, reprice: Reprice) -> Settled:
     holders = holders_of(above, runs)
     events = handed_down(forest.events, above, said, agents_of(runs, said, holders))
     reports = _with_models(_attributed_reports(forest.reports, events), reprice)
+    reports = with_own_rounds(reports, events, reprice)
     matches = _matched(reports, above)
     reports = {key: _grouped(report, matches.groups.get(key)) for key, report in reports.items()}
     found = [
