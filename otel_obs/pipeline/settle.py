@@ -192,8 +192,21 @@ def _counted_row(cluster: Cluster, reprice: Reprice) -> CallRow:
         changes = dict(_missing(row, [with_parts_inside(other, [row]) for other in others]))
         changes.update(_attribution(cluster))
         # Kept reports bear the price as of when they came; it may have been corrected since.
-        row = reprice(row._replace(**changes))
+        row = _priced(row._replace(**changes), others, reprice)
     return row if _has_usage(row) else _estimated(row, cluster, reprice)
+
+
+def _priced(row: CallRow, others: Iterable[CallRow], reprice: Reprice) -> CallRow:
+    """Return *row* at the price of its model, or of what another report calls it: an alias of a gateway has none."""
+    priced = reprice(row)
+    if priced.cost_reason != "unknown_model":
+        return priced
+    for other in others:
+        if other.model_name is not None:
+            named = reprice(row._replace(model_name=other.model_name, provider=other.provider or row.provider))
+            if named.cost_reason != "unknown_model":
+                return named
+    return priced
 
 
 def _has_usage(row: CallRow) -> bool:
