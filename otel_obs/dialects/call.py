@@ -18,7 +18,8 @@ ESTIMATED_USAGE = "estimated_usage"
 
 _COSTS = (
     "gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.usage.cost.amount", "gen_ai.cost.total_cost",
-    "gen_ai.client.estimated_cost", "operation.cost", "llm.cost.total", "cost_usd",
+    "gen_ai.usage.cost.total", "gen_ai.usage.cost_usd", "gen_ai.client.estimated_cost", "operation.cost",
+    "llm.cost.total", "cost_usd",
 )  # fmt: skip
 """No cost attribute is standard; these are in the field, all in US dollars."""
 _NOT_COUNTED_IN_TOKENS = frozenset({"image", "speech", "transcription", "moderation", "video", "rerank"})

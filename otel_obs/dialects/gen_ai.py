@@ -23,6 +23,13 @@ OPERATIONS = {
     "chat": "chat",
     "completion": "text_completion",
     "completions": "text_completion",
+    "chat_completion": "chat",
+    "chat_completions": "chat",
+    "chat.completions": "chat",
+    "responses": "chat",
+    "messages": "chat",
+    "converse": "chat",
+    "call_llm": "chat",
     "text_completion": "text_completion",
     "generate_content": "generate_content",
     "embedding": "embeddings",
@@ -62,17 +69,30 @@ _RESPONSE_MODEL = ("gen_ai.response.model", "llm.response.model")
 _INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
 _OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
 _TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "gen_ai.client.token.usage")
+
+
+def _spelled_out(details: tuple[str, ...], counts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names under which a provider's object inside its usage object is sent, one attribute a member."""
+    return tuple(f"gen_ai.usage.{detail}.{count}" for detail in details for count in counts)
+
+
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "prompt_token_details", "input_token_details")
+_OUTPUT_DETAILS = (
+    "completion_tokens_details", "output_tokens_details", "completion_token_details", "output_token_details",
+)  # fmt: skip
 _READ = (
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens",
     "gen_ai.usage.input_tokens.cached", "gen_ai.usage.cached_input_tokens",
     "gen_ai.usage.details.cache_read_tokens", "gen_ai.usage.details.cache_read_input_tokens",
-    "gen_ai.usage.details.cached_tokens",
+    "gen_ai.usage.details.cached_tokens", "gen_ai.usage.cached_tokens", "gen_ai.usage.cache_read_tokens",
+    *_spelled_out(_INPUT_DETAILS, ("cached_tokens", "cached_read_tokens", "cache_read_tokens", "cache_read")),
 )  # fmt: skip
 _WRITE = (
     "gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
     "gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.cache_write_input_tokens",
     "gen_ai.usage.input_tokens.cache_write", "gen_ai.usage.details.cache_write_tokens",
-    "gen_ai.usage.details.cache_creation_input_tokens",
+    "gen_ai.usage.details.cache_creation_input_tokens", "gen_ai.usage.cache_write_tokens",
+    *_spelled_out(_INPUT_DETAILS, ("cached_write_tokens", "cache_write_tokens", "cache_creation")),
 )  # fmt: skip
 _WRITE_1H = (
     "anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
@@ -82,7 +102,7 @@ _WRITE_1H = (
 _REASONING = (
     "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens", "gen_ai.usage.output_tokens.reasoning",
     "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
-    "gen_ai.usage.details.thoughts_tokens",
+    "gen_ai.usage.details.thoughts_tokens", *_spelled_out(_OUTPUT_DETAILS, ("reasoning_tokens", "reasoning")),
 )  # fmt: skip
 _PROVIDER = ("gen_ai.provider.name", "gen_ai.system", "llm.vendor")
 _STREAM = ("gen_ai.request.stream", "gen_ai.request.is_stream", "llm.is_streaming", "gen_ai.is_streaming")
@@ -92,12 +112,20 @@ _RAW_COUNTS = frozenset({
 })  # fmt: skip
 """Instrumentations that hand on what the provider counts, whatever the convention says."""
 _UNITS = {
-    "input_audio_tokens": ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens"),
-    "output_audio_tokens": ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens"),
-    "input_image_tokens": ("gen_ai.usage.image.input_tokens",),
+    "input_audio_tokens": (
+        "gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens",
+        *_spelled_out(_INPUT_DETAILS, ("audio_tokens",)),
+    ),
+    "output_audio_tokens": (
+        "gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens",
+        *_spelled_out(_OUTPUT_DETAILS, ("audio_tokens",)),
+    ),
+    "input_image_tokens": (
+        "gen_ai.usage.image.input_tokens", *_spelled_out(_INPUT_DETAILS, ("image_tokens",)),
+    ),
     "input_video_tokens": ("gen_ai.usage.video.input_tokens",),
     "web_searches": ("gen_ai.usage.details.web_search_requests", "gen_ai.usage.web_searches"),
-}
+}  # fmt: skip
 _UNIT_NAMES = tuple(name for names in _UNITS.values() for name in names)
 _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
 """An id with a UUID in it was made for one object or one run, and names no agent."""

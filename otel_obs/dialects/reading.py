@@ -167,7 +167,7 @@ def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -
         check=reading.check,
         is_rollup=reading.is_rollup,
         failed=reading.failed,
-        error_type=reading.error_type or facts.text("error.type"),
+        error_type=reading.error_type or facts.text("error.type", "gen_ai.error.type"),
         agent_id=node_id or reading.agent_id,
         agent_name=reading.agent_name,
         flow_id=_flow(reading, span, facts),

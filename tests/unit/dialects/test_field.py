@@ -321,6 +321,23 @@ FIELD = (
         BLIND, scope="traceloop.tracer", provider="openai",
     ),
     Seen(
+        "Bifrost: no operation, the usage object of OpenAI spelled out", {
+            "gen_ai.provider.name": "openai", "gen_ai.request.model": "m", "gen_ai.usage.prompt_tokens": 983,
+            "gen_ai.usage.completion_tokens": 61, "gen_ai.usage.total_tokens": 1044,
+            "gen_ai.usage.prompt_token_details.cached_read_tokens": 317,
+            "gen_ai.usage.completion_token_details.reasoning_tokens": 13, "gen_ai.response.id": "c-1",
+        },
+        THOUGHT, scope="bifrost", provider="openai", response_id="c-1",
+    ),
+    Seen(
+        "an answer of OpenAI spelled out as it is", {
+            **CHAT, "gen_ai.operation.name": "call_llm", "gen_ai.usage.prompt_tokens": 983,
+            "gen_ai.usage.completion_tokens": 61, "gen_ai.usage.prompt_tokens_details.cached_tokens": 317,
+            "gen_ai.usage.completion_tokens_details.reasoning_tokens": 13,
+        },
+        THOUGHT,
+    ),
+    Seen(
         "Genkit for Go: its own view of OpenAI's usage", {
             "genkit:type": "action", "genkit:name": "openai/m", "genkit:path": "/{openai/m,t:action,s:model}",
             "genkit:metadata:subtype": "model", "genkit:output": as_json({
