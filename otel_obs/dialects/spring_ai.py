@@ -47,22 +47,24 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     return replace(
         reading,
         conversation_id=None if conversation == _NO_CONVERSATION else conversation,
-        flags=(ROUNDS_BELOW,) if kind == "advisor" else (),
+        flags=(ROUNDS_BELOW,) if kind == "advisor" and _adds_up(span) else (),
     )
 
 
 def _call(span: Span, facts: Facts, contents: Contents, operation: str) -> Reading:
-    """Return the reading of a request; its usage is the provider's own count.
-
-    Until 1.x, with Boot 3, a model that calls tools reports the sum over all rounds so far on each of them.
-    """
+    """Return the reading of a request; its usage is the provider's own count."""
     reading = read_call(span, facts, contents, operation, apart=True, dialect="spring_ai")
-    if reading.call is None or not span.scope.version.startswith(("1.", "2.", "3.")):
+    if reading.call is None or not _adds_up(span):
         return reading
     usage = reading.call.usage
     if usage.input_tokens is None or usage.output_tokens is None:
         return reading
     return replace(reading, flags=(f"{RUNNING_TOTAL}({usage.input_tokens},{usage.output_tokens})",))
+
+
+def _adds_up(span: Span) -> bool:
+    """Tell whether a model that calls tools reports on each round the sum so far, as Spring AI 1 does, with Boot 3."""
+    return span.scope.version.startswith("3.")
 
 
 def _tool(facts: Facts) -> Reading:
