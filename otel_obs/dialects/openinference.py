@@ -194,8 +194,6 @@ def _answer(facts: Facts) -> Answer:
     return answer_of(value, facts) if isinstance(value, dict) else NOTHING
 
 
-
-
 def _metadata(facts: Facts) -> Mapping[str, object]:
     return facts.mapping("metadata")
 
