@@ -33,6 +33,7 @@ COMPILED = (
     "otel_obs/pipeline/identity.py",
     "otel_obs/pipeline/ingest.py",
     "otel_obs/pipeline/mapping.py",
+    "otel_obs/pipeline/rounds.py",
     "otel_obs/pipeline/runs.py",
     "otel_obs/pipeline/settle.py",
     "otel_obs/pipeline/strangers.py",

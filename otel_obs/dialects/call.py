@@ -19,7 +19,8 @@ ESTIMATED_USAGE = "estimated_usage"
 
 _COSTS = (
     "gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.usage.cost.amount", "gen_ai.cost.total_cost",
-    "operation.cost", "llm.cost.total", "cost_usd",
+    "gen_ai.usage.cost.total", "gen_ai.usage.cost_usd", "gen_ai.client.estimated_cost", "operation.cost",
+    "llm.cost.total", "cost_usd",
 )  # fmt: skip
 """No cost attribute is standard; these are in the field, all in US dollars."""
 _NOT_COUNTED_IN_TOKENS = frozenset({"image", "speech", "transcription", "moderation", "video", "rerank"})
@@ -161,16 +162,16 @@ def _first_reason(value: object) -> str | None:
     if isinstance(value, str):
         reasons = parse(value)
         if not isinstance(reasons, list):
-            return _reason(value)
+            return _spelled(value.removeprefix("FinishReason."))
         value = reasons
     if isinstance(value, Sequence) and not isinstance(value, bytes) and value and isinstance(value[0], str):
-        return _reason(value[0])
+        return _spelled(value[0].removeprefix("FinishReason."))
     return None
 
 
-def _reason(text: str) -> str | None:
-    """Return stop for ``FinishReason.STOP``, as Python shows a member of an enumeration; any other text as it is."""
-    return text.rpartition(".")[2].lower() if text.startswith("FinishReason.") else text or None
+def _spelled(reason: str) -> str | None:
+    """Return *reason* in small letters: enumerations of Java, Python and Google shout."""
+    return (reason.lower() if reason.isupper() else reason) or None
 
 
 _RESPONSE_IDS = ("resp_", "chatcmpl-", "msg_")

@@ -26,7 +26,7 @@ BAD_USAGE = "bad_usage"
 BAD_COST = "bad_cost"
 BAD_SCORE = "bad_score"
 
-_NOTHING = frozenset({"", "null", "None"})
+_NOTHING = frozenset({"", "null", "None", "none"})
 
 
 class Facts:
@@ -175,11 +175,11 @@ def finite(value: object) -> float | None:
 
 
 def dollars(value: object) -> Decimal | None:
-    """Return *value* as an amount of money, exact as it was written; None if it is none."""
+    """Return *value* as an amount of US dollars, exact as it was written; None if it is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
-        amount = Decimal(str(value))
+        amount = Decimal(str(value).removesuffix("USD"))
     except InvalidOperation:
         return None
     return amount if amount.is_finite() and 0 <= amount <= MAX_COST_USD else None

@@ -23,6 +23,13 @@ OPERATIONS = {
     "chat": "chat",
     "completion": "text_completion",
     "completions": "text_completion",
+    "chat_completion": "chat",
+    "chat_completions": "chat",
+    "chat.completions": "chat",
+    "responses": "chat",
+    "messages": "chat",
+    "converse": "chat",
+    "call_llm": "chat",
     "text_completion": "text_completion",
     "generate_content": "generate_content",
     "embed": "embeddings",
@@ -65,20 +72,36 @@ _ROLES: dict[str, EventType] = {
 }
 """Operations that are no request to a model. Any other operation is a step of a framework: a span."""
 
+_REQUEST_MODEL = ("gen_ai.request.model", "llm.request.model")
+_RESPONSE_MODEL = ("gen_ai.response.model", "llm.response.model")
+"""Names that begin with ``llm`` are those from before the convention; OpenLLMetry for Go sends them still."""
 _INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
 _OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
 _TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "gen_ai.client.token.usage")
+
+
+def _spelled_out(details: tuple[str, ...], counts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names under which a provider's object inside its usage object is sent, one attribute a member."""
+    return tuple(f"gen_ai.usage.{detail}.{count}" for detail in details for count in counts)
+
+
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "prompt_token_details", "input_token_details")
+_OUTPUT_DETAILS = (
+    "completion_tokens_details", "output_tokens_details", "completion_token_details", "output_token_details",
+)  # fmt: skip
 _READ = (
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens",
     "gen_ai.usage.input_tokens.cached", "gen_ai.usage.cached_input_tokens",
     "gen_ai.usage.details.cache_read_tokens", "gen_ai.usage.details.cache_read_input_tokens",
-    "gen_ai.usage.details.cached_tokens",
+    "gen_ai.usage.details.cached_tokens", "gen_ai.usage.cached_tokens", "gen_ai.usage.cache_read_tokens",
+    *_spelled_out(_INPUT_DETAILS, ("cached_tokens", "cached_read_tokens", "cache_read_tokens", "cache_read")),
 )  # fmt: skip
 _WRITE = (
     "gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
     "gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.cache_write_input_tokens",
     "gen_ai.usage.input_tokens.cache_write", "gen_ai.usage.details.cache_write_tokens",
-    "gen_ai.usage.details.cache_creation_input_tokens",
+    "gen_ai.usage.details.cache_creation_input_tokens", "gen_ai.usage.cache_write_tokens",
+    *_spelled_out(_INPUT_DETAILS, ("cached_write_tokens", "cache_write_tokens", "cache_creation")),
 )  # fmt: skip
 _WRITE_1H = (
     "anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
@@ -89,7 +112,9 @@ _REASONING = (
     "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens", "gen_ai.usage.output_tokens.reasoning",
     "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
     "gen_ai.usage.details.thoughts_tokens", "gen_ai.usage.thinking_tokens",
+    *_spelled_out(_OUTPUT_DETAILS, ("reasoning_tokens", "reasoning")),
 )  # fmt: skip
+_PROVIDER = ("gen_ai.provider.name", "gen_ai.system", "llm.vendor")
 _STREAM = (
     "gen_ai.request.stream", "gen_ai.request.is_stream", "gen_ai.request.streaming", "llm.is_streaming",
     "gen_ai.is_streaming", "gen_ai.is_stream",
@@ -100,17 +125,25 @@ _BEDROCK_STREAMS = {
 """Operations of Bedrock: do they answer in pieces?"""
 _RAW_COUNTS = (
     "opentelemetry.instrumentation.ag2", "opentelemetry.instrumentation.bedrock",
-    "opentelemetry.instrumentation.botocore.bedrock-runtime", "@traceloop/instrumentation-",
-    "respan_instrumentation_anthropic.",
+    "opentelemetry.instrumentation.botocore.bedrock-runtime", "io.opentelemetry.aws-sdk-2.2",
+    "@traceloop/instrumentation-", "respan_instrumentation_anthropic.",
 )  # fmt: skip
 """Beginnings of instrumentations that hand on what the provider counts, whatever the convention says."""
 _UNITS = {
-    "input_audio_tokens": ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens"),
-    "output_audio_tokens": ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens"),
-    "input_image_tokens": ("gen_ai.usage.image.input_tokens",),
+    "input_audio_tokens": (
+        "gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens",
+        *_spelled_out(_INPUT_DETAILS, ("audio_tokens",)),
+    ),
+    "output_audio_tokens": (
+        "gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens",
+        *_spelled_out(_OUTPUT_DETAILS, ("audio_tokens",)),
+    ),
+    "input_image_tokens": (
+        "gen_ai.usage.image.input_tokens", *_spelled_out(_INPUT_DETAILS, ("image_tokens",)),
+    ),
     "input_video_tokens": ("gen_ai.usage.video.input_tokens",),
     "web_searches": ("gen_ai.usage.details.web_search_requests", "gen_ai.usage.web_searches"),
-}
+}  # fmt: skip
 _UNIT_NAMES = tuple(name for names in _UNITS.values() for name in names)
 _ADDRESS = re.compile(r"^\d{14,15}$")
 """Python's ``id()`` of an object."""
@@ -142,7 +175,12 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     asked = asked_for(operation)
     if asked is not None:
         return read_call(span, facts, contents, asked)
-    return read_role(span, facts, _ROLES.get(operation, "span"))
+    return read_role(span, facts, role_of(operation) or "span")
+
+
+def role_of(operation: str) -> EventType | None:
+    """Return what a span is whose *operation* asks nothing of a model; None if the convention knows no such."""
+    return _ROLES.get(operation)
 
 
 def asked_for(operation: str) -> str | None:
@@ -171,8 +209,7 @@ def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading 
 
 def _by_model(facts: Facts) -> str:
     """Return what is asked of a model of which only the name is known: models for embeddings are called so."""
-    model = facts.text("gen_ai.response.model", "gen_ai.request.model")
-    return EMBEDDING if embeds(model) else "chat"
+    return EMBEDDING if embeds(facts.text(*_RESPONSE_MODEL, *_REQUEST_MODEL)) else "chat"
 
 
 def read_call(
@@ -196,8 +233,8 @@ def read_call(
     call = Call(
         operation=operation,
         provider=None if _names_itself(span, facts) else provider_of(facts),
-        request_model=facts.text("gen_ai.request.model") or _model_in_name(span),
-        response_model=facts.text("gen_ai.response.model"),
+        request_model=facts.text(*_REQUEST_MODEL) or _model_in_name(span),
+        response_model=facts.text(*_RESPONSE_MODEL),
         response_id=facts.text("gen_ai.response.id", "gen_ai.response_id"),
         usage=merged(usage_by_convention(facts, apart=apart), found),
         failed=span.status_code == 2,
@@ -216,6 +253,14 @@ def read_call(
         prompt_name=facts.text("gen_ai.prompt.name", "traceloop.prompt.key"),
         prompt_version=_version(facts),
     )
+    reading = _call_reading(call, span, facts, contents, dialect)
+    if reading.call is None and any(event.name == "exception" for event in span.events):
+        # An exception in the place of an answer: not every emitter sets the status.
+        return replace(_call_reading(replace(call, failed=True), span, facts, contents, dialect), failed=True)
+    return reading
+
+
+def _call_reading(call: Call, span: Span, facts: Facts, contents: Contents, dialect: str) -> Reading:
     return call_reading(
         call,
         facts,
@@ -309,7 +354,7 @@ def _is_stable(agent_id: str) -> bool:
 
 def provider_of(facts: Facts) -> str | None:
     """Return who serves the model, as the span says it in its new or old attribute."""
-    return provider_name(facts.text("gen_ai.provider.name")) or provider_name(facts.text("gen_ai.system"))
+    return next((name for said in _PROVIDER if (name := provider_name(facts.text(said))) is not None), None)
 
 
 def _names_itself(span: Span, facts: Facts) -> bool:
@@ -336,7 +381,7 @@ def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
     )
     provider = provider_of(facts)
     if apart:
-        model = facts.text("gen_ai.response.model", "gen_ai.request.model")
+        model = facts.text(*_RESPONSE_MODEL, *_REQUEST_MODEL)
         apart = bills_cache_apart(provider, model)
         if counts.output is not None and counts.reasoning and counts_thoughts_apart(provider, model):
             counts = replace(counts, output=counts.output + counts.reasoning, total=None)

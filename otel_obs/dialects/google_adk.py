@@ -1,7 +1,7 @@
 """Google's Agent Development Kit (https://google.github.io/adk-docs/), in all its ages.
 
-Until 1.1x a run is ``invocation`` > ``agent_run [name]`` > ``call_llm``; the usage attributes leave thoughts
-and the cache out, which only the provider's answer tells that it also puts on the span.
+Until 1.1x, and in Java, a run is ``invocation`` > ``agent_run [name]`` > ``call_llm``; the usage attributes leave
+thoughts and the cache out, which only the provider's answer tells that it also puts on the span.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from otel_obs.dialects.usage import merged
 from otel_obs.model import Reading, Span
 
 SCOPE = "gcp.vertex.agent"
-_BRACKETED = re.compile(r"^(?:invocation|agent_run) \[(.+)\]$")
+_MERGED = "(merged"
+"""Tools that ran beside each other have a span each, and one more that holds all their results."""
+_BRACKETED = re.compile(r"^(?:invocation|agent_run|tool_call) \[(.+)\]$")
 
 
 def concerns(scope: str, names: Names) -> bool:
@@ -34,11 +36,16 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
         return None
     if span.name == "call_llm":
         reading = _call(span, facts, contents)
-    elif facts.text("gen_ai.operation.name") in OPERATIONS:
-        reading = told_once(read_call(span, facts, contents, "generate_content", dialect="google_adk"))
     elif span.name.startswith("agent_run ["):
         reading = with_role(Reading(dialect="google_adk"), "agent", unwrapped(span.name), facts)
+    elif span.name.startswith("tool_call ["):
+        # Its answer stands on a span of its own, ``tool_response [name]``.
+        reading = with_role(Reading(dialect="google_adk"), "tool", unwrapped(span.name), facts)
     elif span.name == "invocation":
+        reading = Reading(dialect="google_adk")
+    elif facts.text("gen_ai.operation.name") in OPERATIONS:
+        reading = told_once(_call(span, facts, contents))
+    elif (facts.text("gen_ai.tool.name") or "").startswith(_MERGED):
         reading = Reading(dialect="google_adk")
     else:
         return None
@@ -61,7 +68,7 @@ def told_once(reading: Reading) -> Reading:
 
 
 def unwrapped(name: str) -> str:
-    """Return X of ``invocation [X]`` and ``agent_run [X]``; any other name as it is."""
+    """Return X of ``invocation [X]``, ``agent_run [X]`` and ``tool_call [X]``; any other name as it is."""
     found = _BRACKETED.match(name)
     return found[1] if found else name
 

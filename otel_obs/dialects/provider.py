@@ -60,9 +60,9 @@ _FRAMEWORKS = frozenset(
     {
         "agno", "ag2", "autogen", "crewai", "gcp.vertex.agent", "haystack", "langchain", "langgraph", "litellm",
         "llama_index", "llamaindex", "microsoft.agent_framework", "openai_agents", "pydantic-ai", "pydantic_ai",
-        "semantic_kernel", "smolagents", "strands", "strands-agents", "traceloop", "vercel", "unknown", "_other",
-        "beeai", "browser_use", "camel", "controlflow", "dspy", "dynamiq", "guardrails", "instructor", "julep", "letta",
-        "mcp", "mem0", "phidata", "portkey",
+        "semantic_kernel", "smolagents", "spring_ai", "strands", "strands-agents", "traceloop", "vercel", "unknown",
+        "_other", "beeai", "browser_use", "camel", "controlflow", "dspy", "dynamiq", "guardrails", "instructor",
+        "julep", "letta", "mcp", "mem0", "phidata", "portkey",
     }
 )  # fmt: skip
 """What frameworks put there for want of a provider: nobody who could send a bill."""

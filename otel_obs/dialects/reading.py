@@ -34,6 +34,7 @@ from otel_obs.dialects import (
     openllmetry,
     pydantic_ai,
     semantic_kernel,
+    spring_ai,
     strands,
     vendors,
     vercel_ai,
@@ -87,6 +88,7 @@ DIALECTS: tuple[Dialect, ...] = (
     mcp,
     haystack,
     llama_index,
+    spring_ai,
     openllmetry,
     vendors,
     gen_ai,
@@ -185,7 +187,7 @@ def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -
         check=reading.check,
         is_rollup=reading.is_rollup,
         failed=reading.failed,
-        error_type=reading.error_type or facts.text("error.type"),
+        error_type=reading.error_type or facts.text("error.type", "gen_ai.error.type"),
         agent_id=node_id or reading.agent_id,
         agent_name=reading.agent_name,
         flow_id=_flow(reading, span, facts),
@@ -249,6 +251,9 @@ def _parts(reading: Reading, contents: Contents) -> tuple[Content, ...]:
                 for content in parts
                 if _AS_TOOL.get(content.part) not in said
             )
+    if reading.event_type == "embedding":
+        # What comes back are vectors.
+        parts = tuple(content for content in parts if content.part != "output")
     if reading.check is not None and reading.check.flagged_reference:
         parts = (*parts, Content("reference", reading.check.flagged_reference))
     return parts

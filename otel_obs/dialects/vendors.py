@@ -19,7 +19,7 @@ from otel_obs.dialects.answer import NOTHING, answer_of
 from otel_obs.dialects.call import named_plainly
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of, parse, text_of
-from otel_obs.dialects.gen_ai import agent_of, read_call, with_role
+from otel_obs.dialects.gen_ai import agent_of, asked_for, read_call, read_role, role_of, with_role
 from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import provider_name
 from otel_obs.dialects.usage import merged, usage_of
@@ -80,12 +80,16 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     kind = None if found is None else _said(facts, found.name)
     if found is None or kind is None:
         return None
-    if kind in _REQUESTS:
-        reading = _call(span, facts, contents, found, _REQUESTS[kind])
-    elif kind in _ROLES or kind in _STEPS:
-        reading = _role(span, facts, kind)
-    else:
+    if kind not in _REQUESTS and kind not in _ROLES and kind not in _STEPS:
         return None
+    operation = facts.text("gen_ai.operation.name") or ""
+    request = asked_for(operation) or (None if role_of(operation) is not None else _REQUESTS.get(kind))
+    if request is not None:
+        reading = _call(span, facts, contents, found, request)
+    elif (role := role_of(operation)) is not None:
+        reading = read_role(span, facts, role, dialect="vendors")
+    else:
+        reading = _role(span, facts, kind)
     metadata = facts.mapping("metadata", f"{found.vendor}.metadata")
     return replace(
         reading,

@@ -392,7 +392,7 @@ def layer_of(report: Report) -> Layer:
 
 
 def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -> Pair | None:
-    if not same_request(one.row, other.row):
+    if not same_request(one.row, other.row) and not _renamed(one, other, paths):
         return None
     silent = not (one.has_usage and other.has_usage)
     exact = not silent and (same_totals(one.row, other.row) or same_but_for_parts(one.row, other.row))
@@ -409,6 +409,21 @@ def _pair(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -
         inside = siblings and (within(one, other) or within(other, one))
         return Pair(SIBLINGS, not exact, apart, one, other) if inside else None
     return Pair(SIBLINGS if siblings else COUSINS, not exact, apart, one, other)
+
+
+def _renamed(one: Report, other: Report, paths: Mapping[EventKey, Sequence[str]]) -> bool:
+    """Tell whether a request lies below one of the same totals that another instrumentation tells of another model.
+
+    What a gateway calls a model is its own affair: it is asked for an alias, and asks for what that stands for.
+    """
+    totals = (one.row.input_tokens, one.row.output_tokens)
+    return (
+        all(totals)
+        and totals == (other.row.input_tokens, other.row.output_tokens)
+        and layer_of(one) != layer_of(other)
+        and {one.row.operation, other.row.operation} <= _GENERATING
+        and nested(one, other, paths)
+    )
 
 
 _GENERATING = frozenset({"chat", "text_completion", "generate_content"})

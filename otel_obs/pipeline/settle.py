@@ -12,6 +12,7 @@ from typing import Any
 
 from otel_obs.frozen import dataclass
 from otel_obs.pipeline.identity import Cluster, Matches, clusters, match, outermost
+from otel_obs.pipeline.rounds import with_own_rounds
 from otel_obs.pipeline.runs import Holders, OwnedCall, agents_of, holders_of, own_runs, with_totals
 from otel_obs.pipeline.strangers import group_within, match_across
 from otel_obs.pipeline.totals import with_parts_inside
@@ -81,6 +82,7 @@ def settle(forest: Forest, reprice: Reprice) -> Settled:
     holders = holders_of(above, runs)
     events = handed_down(forest.events, above, said, agents_of(runs, said, holders))
     reports = _with_models(_attributed_reports(forest.reports, events), reprice)
+    reports = with_own_rounds(reports, events, reprice)
     matches = _matched(reports, above)
     reports = {key: _grouped(report, matches.groups.get(key)) for key, report in reports.items()}
     found = [
@@ -190,8 +192,21 @@ def _counted_row(cluster: Cluster, reprice: Reprice) -> CallRow:
         changes = dict(_missing(row, [with_parts_inside(other, [row]) for other in others]))
         changes.update(_attribution(cluster))
         # Kept reports bear the price as of when they came; it may have been corrected since.
-        row = reprice(row._replace(**changes))
+        row = _priced(row._replace(**changes), others, reprice)
     return row if _has_usage(row) else _estimated(row, cluster, reprice)
+
+
+def _priced(row: CallRow, others: Iterable[CallRow], reprice: Reprice) -> CallRow:
+    """Return *row* at the price of its model, or of what another report calls it: an alias of a gateway has none."""
+    priced = reprice(row)
+    if priced.cost_reason != "unknown_model":
+        return priced
+    for other in others:
+        if other.model_name is not None:
+            named = reprice(row._replace(model_name=other.model_name, provider=other.provider or row.provider))
+            if named.cost_reason != "unknown_model":
+                return named
+    return priced
 
 
 def _has_usage(row: CallRow) -> bool:

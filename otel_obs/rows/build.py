@@ -285,7 +285,7 @@ def _span_context(
     return _contexts(
         attributes=attributes,
         scope=_scope(span.scope),
-        events=[_event_context(item, reading.content_event_keys) for item in span.events] if span.events else None,
+        events=[_event_context(item, reading) for item in span.events] if span.events else None,
         links=[{"trace_id": link.trace_id, "span_id": link.span_id} for link in span.links] if span.links else None,
         trace_state=_context.cut(span.trace_state, MAX_TRACE_STATE_BYTES),
         flags=flags,
@@ -340,12 +340,20 @@ def _contexts(**parts: Any) -> dict[str, Any]:
     return _context.bounded({key: value for key, value in parts.items() if value})
 
 
-def _event_context(item: SpanEvent, content_keys: frozenset[str]) -> dict[str, Any]:
+def _event_context(item: SpanEvent, reading: Reading) -> dict[str, Any]:
     return {
-        "name": item.name,
+        "name": (_module_of_line(item) if reading.dialect else None) or item.name,
         "time": timestamp_of(item.time_unix_nano).isoformat(),
-        "attributes": _context.attributes_without(item.attributes, content_keys),
+        "attributes": _context.attributes_without(item.attributes, reading.content_event_keys),
     }
+
+
+def _module_of_line(item: SpanEvent) -> str | None:
+    """Return the module of a line of a log, None for other events.
+
+    Rust's ``tracing`` makes events of lines, named by their text, and libraries log what a tool was given and gave.
+    """
+    return _context.text(item.attributes.get("target")) if "level" in item.attributes else None
 
 
 def _scope(scope: Scope) -> dict[str, Any]:

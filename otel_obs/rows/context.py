@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from otel_obs.dialects.facts import parse
 from otel_obs.model import AttributeValue
 from otel_obs.settings import MAX_ID_BYTES, NO_IDENTIFIER
 

@@ -722,6 +722,80 @@ FIELD = (
         },
         BLIND, flags=("bad_usage", "bad_cost"),
     ),
+    Seen(
+        "Spring AI 2: all as text, a count of Anthropic's own", {
+            **CHAT, "gen_ai.system": "anthropic",
+            "gen_ai.usage.input_tokens": "553", "gen_ai.usage.output_tokens": "61",
+            "gen_ai.usage.cache_read.input_tokens": "317", "gen_ai.usage.cache_creation.input_tokens": "113",
+            "gen_ai.usage.total_tokens": "614", "gen_ai.response.model": "none", "gen_ai.response.id": "msg_1",
+        },
+        WHOLE, scope="org.springframework.boot", version="4.0.7", provider="anthropic", response_id="msg_1",
+    ),
+    Seen(
+        "Quarkus LangChain4j", {
+            "gen_ai.request.model": "m", "gen_ai.usage.prompt_tokens": 983, "gen_ai.usage.completion_tokens": 61,
+            "gen_ai.response.id": "c-1", "gen_ai.client.estimated_cost": "0.00020175USD",
+        },
+        BLIND, scope="io.quarkus.opentelemetry", response_id="c-1",
+    ),
+    Seen(
+        "OpenLLMetry for Go", {
+            "llm.vendor": "openai", "llm.request.type": "chat", "llm.request.model": "m",
+            "llm.usage.prompt_tokens": 983, "llm.usage.completion_tokens": 61, "llm.usage.total_tokens": 1044,
+        },
+        BLIND, scope="traceloop.tracer", provider="openai",
+    ),
+    Seen(
+        "Bifrost: no operation, the usage object of OpenAI spelled out", {
+            "gen_ai.provider.name": "openai", "gen_ai.request.model": "m", "gen_ai.usage.prompt_tokens": 983,
+            "gen_ai.usage.completion_tokens": 61, "gen_ai.usage.total_tokens": 1044,
+            "gen_ai.usage.prompt_token_details.cached_read_tokens": 317,
+            "gen_ai.usage.completion_token_details.reasoning_tokens": 13, "gen_ai.response.id": "c-1",
+        },
+        THOUGHT, scope="bifrost", provider="openai", response_id="c-1",
+    ),
+    Seen(
+        "an answer of OpenAI spelled out as it is", {
+            **CHAT, "gen_ai.operation.name": "call_llm", "gen_ai.usage.prompt_tokens": 983,
+            "gen_ai.usage.completion_tokens": 61, "gen_ai.usage.prompt_tokens_details.cached_tokens": 317,
+            "gen_ai.usage.completion_tokens_details.reasoning_tokens": 13,
+        },
+        THOUGHT,
+    ),
+    Seen(
+        "Genkit for Go: its own view of OpenAI's usage", {
+            "genkit:type": "action", "genkit:name": "openai/m", "genkit:path": "/{openai/m,t:action,s:model}",
+            "genkit:metadata:subtype": "model", "genkit:output": as_json({
+                "usage": {"inputTokens": 983, "outputTokens": 61, "totalTokens": 1044, "cachedContentTokens": 317,
+                          "thoughtsTokens": 13},
+                "custom": {"id": "c-1", "model": "m"}, "message": {"role": "model"},
+            }),
+        },
+        THOUGHT, scope="genkit-tracer", provider="openai", response_id="c-1",
+    ),
+    Seen(
+        "Genkit: Google's own answer", {
+            "genkit:type": "action", "genkit:name": "googleai/m", "genkit:path": "/{googleai/m,t:action,s:model}",
+            "genkit:metadata:subtype": "model", "genkit:output": as_json({
+                "usage": {"inputTokens": 983, "outputTokens": 48, "cachedContentTokens": 317, "thoughtsTokens": 13},
+                "custom": {"candidates": [], "usageMetadata": {
+                    "promptTokenCount": 983, "cachedContentTokenCount": 317, "candidatesTokenCount": 48,
+                    "thoughtsTokenCount": 13, "totalTokenCount": 1044,
+                }},
+            }),
+        },
+        THOUGHT, scope="genkit-tracer", provider="gcp.gemini",
+    ),
+    Seen(
+        "Genkit: Anthropic's own answer", {
+            "genkit:type": "action", "genkit:name": "anthropic/m", "genkit:path": "/{anthropic/m,t:action,s:model}",
+            "genkit:metadata:subtype": "model", "genkit:output": as_json({
+                "raw": {"id": "msg_1", "type": "message", "content": [], "usage": ANTHROPIC},
+                "usage": {"inputTokens": 553, "outputTokens": 61},
+            }),
+        },
+        WHOLE, scope="genkit-tracer", provider="anthropic", response_id="msg_1",
+    ),
 )  # fmt: skip
 
 
@@ -1198,3 +1272,96 @@ def test_a_validator_of_guardrails_ai_is_a_check() -> None:
     assert found.check is not None
     assert (found.check.guardrail_name, found.check.action_taken) == ("no-rain", "pass")
     assert found.user_id is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [(["STOP"], "stop"), ('["TOOL_CALLS"]', "tool_calls"), ("FinishReason.STOP", "stop"), ("toolUse", "toolUse")],
+)
+def test_enumerations_that_shout_mean_the_same_reason(sent: Any, reason: str) -> None:
+    found = read(make_span({**CHAT, "gen_ai.response.finish_reasons": sent})).call
+
+    assert found is not None
+    assert found.finish_reason == reason
+
+
+def test_an_exception_in_the_place_of_an_answer_is_a_failure_and_beside_one_is_none() -> None:
+    exception = [SpanEvent("exception", 0, {"exception.type": "RateLimitException"})]
+
+    failed, answered = (read(make_span(said, events=exception)) for said in (CHAT, {**CHAT, **INCLUSIVE}))
+
+    assert failed.failed
+    assert failed.call is not None
+    assert failed.call.failed
+    assert not answered.failed
+    assert answered.call is not None
+    assert not answered.call.failed
+
+
+def test_a_cost_may_name_its_currency() -> None:
+    found = read(make_span({**CHAT, **INCLUSIVE, "gen_ai.client.estimated_cost": "0.00020175USD"})).call
+
+    assert found is not None
+    assert found.reported_cost_usd == Decimal("0.00020175")
+
+
+SPRING_AI = {"gen_ai.operation.name": "framework", "gen_ai.system": "spring_ai"}
+
+
+def test_an_advisor_of_spring_ai_is_a_mere_span_and_names_the_conversation() -> None:
+    named, unnamed = (
+        read(make_span({**SPRING_AI, "spring.ai.kind": "chat_client", "spring.ai.chat.client.conversation.id": name}))
+        for name in ("conv-42", "default")
+    )
+
+    assert (named.event_type, named.conversation_id) == ("span", "conv-42")
+    assert unnamed.conversation_id is None
+
+
+def test_a_vector_store_that_is_asked_is_a_retrieval_and_one_that_is_filled_is_none() -> None:
+    store = {"spring.ai.kind": "vector_store", "db.collection.name": "docs", "db.vector.query.content": "a question"}
+
+    asked, filled = (read(make_span({**store, "db.operation.name": name})) for name in ("query", "add"))
+
+    assert asked.step is not None
+    assert (asked.step.kind, asked.step.name) == ("retrieval", "docs")
+    assert [(content.part, content.body) for content in asked.contents] == [("input", "a question")]
+    assert filled.step is None
+
+
+def test_flows_of_genkit_are_workflows_and_helpers_repeat_what_is_below() -> None:
+    said = {"genkit:path": "/{f,t:flow}", "genkit:name": "f", "genkit:output": as_json({"usage": {"inputTokens": 1}})}
+
+    flow, helper = (read(make_span({**said, "genkit:metadata:subtype": kind})) for kind in ("flow", "util"))
+
+    assert flow.run is not None
+    assert (flow.run.kind, flow.run.name) == ("workflow", "f")
+    assert helper.call is None
+    assert helper.is_rollup
+
+
+def test_a_step_of_genkit_fails_as_its_state_says() -> None:
+    said = {"genkit:path": "/{t,t:action}", "genkit:metadata:subtype": "tool.v2", "genkit:sessionId": "s-1"}
+
+    found = read(make_span({**said, "genkit:state": "error"}))
+
+    assert (found.event_type, found.failed, found.conversation_id) == ("tool", True, "s-1")
+
+
+def test_vectors_are_no_content() -> None:
+    said = {
+        "genkit:path": "/{e,t:action}",
+        "genkit:metadata:subtype": "embedder",
+        "genkit:input": as_json({"input": 1}),
+    }
+
+    found = read(make_span({**said, "genkit:output": as_json({"embeddings": [[0.1]]})}))
+
+    assert [content.part for content in found.contents] == ["input"]
+    assert "genkit:output" in found.content_keys
+
+
+def test_tools_that_ran_beside_each_other_are_told_once_each() -> None:
+    merged = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "(merged tools)"}
+
+    assert read(make_span(merged, scope="gcp.vertex.agent")).step is None

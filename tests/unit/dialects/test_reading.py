@@ -238,8 +238,10 @@ def test_only_a_workflow_and_a_root_say_which_workflow_it_is() -> None:
         {"langsmith.span.kind": "tool", "gen_ai.tool.name": "search"},
         {"ai.operationId": "ai.toolCall", "ai.toolCall.name": "search"},
         {"haystack.tool.name": "search"},
+        {"spring.ai.kind": "tool_call", "spring.ai.tool.definition.name": "search", "spring.ai.tool.call.id": "c-1"},
+        {"genkit:path": "/{search}", "genkit:name": "search", "genkit:metadata:subtype": "tool.v2"},
     ],
-    ids=["mcp", "gen_ai", "openinference", "openllmetry", "langsmith", "ai sdk", "haystack"],
+    ids=["mcp", "gen_ai", "openinference", "openllmetry", "langsmith", "ai sdk", "haystack", "spring ai", "genkit"],
 )
 def test_tools_are_known_by_their_names(attributes: dict[str, Any]) -> None:
     found = read(make_span(attributes))
@@ -274,6 +276,7 @@ CONTENT = [
     ("mastra.agent_run.input", "input"), ("mastra.workflow_step.output", "output"), ("genkit:input", "input"),
     ("lmnr.span.output", "output"), ("gen_ai.response.text", "output"), ("gen_ai.request.messages", "input"),
     ("gen_ai.embeddings.input", "input"), ("system_prompt", "system"), ("gen_ai.tool.input", "tool_arguments"),
+    ("db.vector.query.response.documents", "output"),
 ]  # fmt: skip
 
 

@@ -48,6 +48,18 @@ def test_the_outermost_step_of_a_trace_is_its_workflow() -> None:
     assert (reading.event_type, reading.flow_id) == ("workflow", "my flow")
 
 
+@pytest.mark.parametrize(
+    ("operation", "event_type"), [("embeddings", "embedding"), ("execute_tool", "tool"), ("invoke_agent", "agent")]
+)
+def test_what_the_convention_says_is_believed_before_a_vendors_kind(operation: str, event_type: str) -> None:
+    reading = reading_of(
+        {"unseen.span.type": "llm", "gen_ai.operation.name": operation, "gen_ai.request.model": "m"},
+        parent="b7ad6b7169203331",
+    )
+
+    assert reading.event_type == event_type
+
+
 @pytest.mark.parametrize("attributes", [{"span.kind": "client"}, {"unseen.event_type": "click"}, {"span.type": "web"}])
 def test_an_unknown_kind_says_nothing(attributes: dict[str, Any]) -> None:
     assert reading_of(attributes).dialect == ""
@@ -152,6 +164,8 @@ def test_a_models_wish_for_a_tool_is_no_run_of_it() -> None:
         ("braintrust.input_json", "input"),
         ("honeyhive_inputs.question", "input"),
         ("honeyhive_outputs.result", "output"),
+        ("gen_ai.workflow.input_data", "input"),
+        ("gen_ai.input.unseen.output", "output"),
         ("gen_ai.output.messages.0.message.content", "output"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from itertools import permutations
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_obs.model import Decoded, LogRecord, Span
+from otel_obs.model import Call, Cost, Decoded, LogRecord, Span
 from otel_obs.pipeline.batching import batch_of
 from otel_obs.pipeline.ingest import receive
 from otel_obs.pipeline.memory import MemoryStore
@@ -136,6 +138,39 @@ def test_without_an_ancestor_or_a_common_parent_two_reports_stay_two_and_the_lat
     flags = {event.span_id: event.context.get("flags") for event in store.events.values()}
     assert len(store.calls) == 2
     assert flags[other.span_id] == ["possible_duplicate"]
+
+
+def through_a_gateway(asked: dict[str, Any], served: dict[str, Any]) -> list[Span]:
+    """Return what an application tells that asks by way of a gateway, which tells its own request too."""
+    application = make_span(asked, scope="openai", duration_ms=500)
+    sent = make_span({"http.request.method": "POST"}, scope="http", parent=application, duration_ms=490)
+    resource = {"service.name": "gateway"}
+    return [application, sent, make_span(served, scope="gateway", parent=sent, start_ms=5, resource=resource)]
+
+
+def price_of_known(call: Call, at: datetime, organization_id: str) -> Cost:
+    """Return the price of a call, unless its model is an alias."""
+    known = (call.response_model or call.request_model) == "gpt-4o"
+    return price(call, at, organization_id) if known else Cost(reason="unknown_model")
+
+
+@pytest.mark.parametrize("cached", [300, None])
+def test_what_a_gateway_asks_for_is_what_it_was_asked_for_by_whatever_name(cached: int | None) -> None:
+    asked = chat(1000, 50, model="our-best", response_id="c-1", more={"gen_ai.usage.cache_read.input_tokens": cached})
+    spans = through_a_gateway(asked, chat(1000, 50, model="gpt-4o"))
+    mapping = replace(MAPPING, price=price_of_known)
+
+    batch = batch_of([receive(Decoded(spans=spans), Sender(), RECEIVED_AT, mapping)], price_of_known)
+    (call,) = batch.calls
+
+    assert (call.model_name, call.response_id, call.cost_source) == ("gpt-4o", "c-1", "computed")
+
+
+def test_a_request_of_another_model_and_other_totals_below_one_is_another() -> None:
+    for one, other in ((50, 51), (None, None)):
+        spans = through_a_gateway(chat(1000, one, model="gpt-4o"), chat(1000, other, model="gpt-4o-mini"))
+
+        assert len(calls_of(*spans)) == 2
 
 
 def test_a_server_with_five_ids_for_a_hundred_calls_has_a_hundred() -> None:

@@ -52,6 +52,16 @@ def test_what_zlib_reads_is_read_and_what_it_refuses_is_refused(encoding: str, d
     assert found == by_zlib(whole, encoding)
 
 
+@pytest.mark.parametrize("flags", [0x20, 0x40, 0x80, 0xFF])
+@pytest.mark.parametrize("before", [b"", gzip.compress(b"first")], ids=["first", "second"])
+def test_gzip_with_flags_that_nobody_knows_is_refused(before: bytes, flags: int) -> None:
+    member = bytearray(gzip.compress(b"what"))
+    member[3] = flags
+
+    with pytest.raises(DecodeError):
+        decompressed(before + bytes(member), window_bits("gzip"), LIMIT)
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("size", [1024 * 1024 - 1, 1024 * 1024, 1024 * 1024 + 1, LIMIT])
 def test_a_body_of_several_blocks_is_whole(encoding: str, size: int) -> None:

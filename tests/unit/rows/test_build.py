@@ -154,6 +154,16 @@ def test_parameters_that_say_nothing_else_are_left_out() -> None:
     assert "llm.invocation_parameters" not in rows_of(span).event.context["attributes"]
 
 
+def test_a_line_of_a_log_that_quotes_what_was_said_is_named_by_its_module() -> None:
+    line = SpanEvent(f"tool answered {CANARY}", START_NS, {"level": "INFO", "target": "rig::agent"})
+
+    of_a_tool, of_nobody = (rows_of(make_span(said, events=[line])).event for said in (tool("search"), {}))
+
+    assert [event["name"] for event in of_a_tool.context["events"]] == ["rig::agent"]
+    assert CANARY not in repr(of_a_tool)
+    assert [event["name"] for event in of_nobody.context["events"]] == [line.name]
+
+
 def test_a_run_whose_content_is_not_stored_is_still_a_run() -> None:
     rows = rows_of(SAID["agent"], replace(MAPPING, policy=ContentPolicy(store=False)))
 

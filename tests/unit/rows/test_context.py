@@ -18,7 +18,6 @@ from otel_obs.rows.context import (
     cut,
     identifier,
     jsonable,
-    parameters_without_content,
     without_media,
 )
 
@@ -201,26 +200,3 @@ def test_base64_is_found_wherever_it_stands(length: int) -> None:
 @pytest.mark.parametrize("text", ["A" * 2047, f"{'A' * 2047} {'A' * 2047}", f"{'A' * 1024}-é{'A' * 2000}"])
 def test_what_is_too_short_for_media_stays(text: str) -> None:
     assert without_media(text) == text
-
-
-def test_what_was_said_is_taken_out_of_a_requests_parameters() -> None:
-    said = {
-        "model": "m",
-        "temperature": 0.5,
-        "instructions": "a secret",
-        "inputText": "a secret",
-        "tools": ["a secret"],
-    }
-
-    found = parameters_without_content({"a": 1, "llm.invocation_parameters": json.dumps(said)})
-
-    assert found["a"] == 1
-    assert json.loads(found["llm.invocation_parameters"]) == {"model": "m", "temperature": 0.5}
-
-
-def test_parameters_without_content_and_those_that_cannot_be_read_are_not_guessed_at() -> None:
-    harmless = {"llm.invocation_parameters": '{"model": "m",  "stream": true}'}
-    broken = {"llm.invocation_parameters": '{"instructions": "a secret'}
-
-    assert parameters_without_content(harmless) is harmless
-    assert parameters_without_content(broken) == {"llm.invocation_parameters": "{}"}
