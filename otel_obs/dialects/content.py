@@ -66,7 +66,9 @@ _NAMES: dict[str, Part | None] = {
     "gen_ai.prompts": "system",
     "gen_ai.request.embedding_inputs": "input",
     "gen_ai.request.tool_results": None,
-    "gen_ai.request.parameters": None,
+    "gen_ai.request.functions": "tools",
+    "llm.request.functions": "tools",
+    "langfuse.observation.metadata.response_format": None,
     "instructions": "system",
     "_llmobs": None,
     "ai.prompt.messages": "input",
@@ -158,14 +160,17 @@ _PREFIXES: tuple[tuple[str, Part | None], ...] = (
     ("reranker.input_documents.", "input"),
     ("reranker.output_documents.", "output"),
     ("reranker.query", "input"),
-    ("embedding.embeddings.", None),
+    ("embedding.embeddings", None),
     ("embedding.text", None),
     ("message.contents.", "input"),
     ("github.copilot.tool.parameters.", None),
 )
 PARAMETERS = frozenset(
-    {"llm.invocation_parameters", "embedding.invocation_parameters", "langfuse.observation.model.parameters"}
-)
+    {
+        "braintrust.metadata", "embedding.invocation_parameters", "gen_ai.request.parameters",
+        "langfuse.observation.model.parameters", "langwatch.params", "llm.invocation_parameters",
+    }
+)  # fmt: skip
 """JSON objects of what was asked for, prompts and tools often among it: ``without_content`` gives the rest."""
 _SAID = frozenset(
     {
@@ -357,7 +362,7 @@ def _settings(given: Mapping[Any, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             if inner := _settings(value):
                 kept[name] = inner
-        elif not isinstance(value, list | tuple) and not (isinstance(value, str) and len(value) > _LONGEST_WORD):
+        elif len(value) <= _LONGEST_WORD if isinstance(value, str) else value is None or isinstance(value, int | float):
             kept[name] = value
     return kept
 

@@ -294,8 +294,8 @@ def _span_context(
 
 def _keep_parameters(attributes: dict[str, Any], sent: Attributes) -> None:
     """Put into *attributes* what a request was set to, of those attributes *sent* that say what was said as well."""
-    for name in PARAMETERS:
-        if name in sent and (kept := without_content(sent[name])) is not None:
+    for name in sent:
+        if name in PARAMETERS and (kept := without_content(sent[name])) is not None:
             attributes[name] = _context.jsonable(kept)
 
 

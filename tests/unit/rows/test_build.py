@@ -82,6 +82,17 @@ SAID: dict[str, Record] = {
             "llm.prompt_template.variables": json.dumps({"context": CANARY}),
         }
     ),
+    "parameters of a request under a vendor's name": make_span(
+        {
+            "langwatch.span.type": "llm",
+            "langwatch.params": json.dumps({"tools": [CANARY], "temperature": 1}),
+            "braintrust.metadata": json.dumps({"model": "m", "response_format": {"schema": CANARY}}),
+            "gen_ai.request.parameters": json.dumps({"messages": [CANARY]}),
+            "llm.request.functions": json.dumps([CANARY]),
+            "embedding.embeddings": CANARY,
+            "unseen.input_json": CANARY,
+        }
+    ),
     "events of LlamaIndex": make_span(
         {"llamaindex.step.input_summary": f"AgentInput(input=[{CANARY!r}])"},
         events=[
@@ -146,6 +157,16 @@ def test_what_a_request_was_set_to_is_kept_without_what_was_said() -> None:
     assert kept == {
         "model": "gpt-4o", "temperature": 0.5, "stream": True, "stop": None, "thinking": {"budget_tokens": 1024},
     }  # fmt: skip
+
+
+def test_parameters_that_came_as_an_object_may_hold_anything() -> None:
+    """Bytes and lists are no settings, and no reason to lose the span."""
+    sent = {"temperature": 1, "schema": b"\x00", "stop": ["a"], "n": {"seed": 2, "key": b"k"}}
+    span = make_span({"openinference.span.kind": "LLM", "llm.invocation_parameters": sent})
+
+    kept = rows_of(span).event.context["attributes"]["llm.invocation_parameters"]
+
+    assert json.loads(kept) == {"temperature": 1, "n": {"seed": 2}}
 
 
 def test_parameters_that_say_nothing_else_are_left_out() -> None:
