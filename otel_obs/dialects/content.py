@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from otel_obs.dialects.facts import parse
+from otel_obs.dialects.names import speak_of_models
 from otel_obs.frozen import dataclass
 from otel_obs.model import Attributes, AttributeValue, Content, SpanEvent
 from otel_obs.remembering import remembered
@@ -299,8 +300,13 @@ def layout_of(names: Iterable[str], more: Mapping[str, Part | None] | None = Non
     """
     keys = set()
     found: dict[Part, tuple[list[str], list[str]]] = {}
+    names = tuple(names)
+    of_models = speak_of_models(names)
     for name in names:
         is_content, part = (True, more[name]) if more is not None and name in more else _known_part(name)
+        if not is_content and of_models:
+            part = _part_of_a_vendor(name)
+            is_content = part is not None
         if is_content:
             keys.add(name)
         if part is not None:
@@ -322,9 +328,6 @@ def _known_part(key: str) -> tuple[bool, Part | None]:
                 return True, part
         if key.startswith("llm.") and _RAW_REQUEST.match(key):
             return True, None
-        vendors = _part_of_a_vendor(key)
-        if vendors is not None:
-            return True, vendors
     return False, None
 
 

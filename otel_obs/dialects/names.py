@@ -6,7 +6,16 @@ is found out once for each kind.
 
 from __future__ import annotations
 
+import re
+
 from otel_obs.remembering import remembered
+
+KIND = re.compile(r"(?:^|[._])(?:span[._](?:type|kind)|event_type|span_attributes)$")
+"""How vendors call the attribute that tells the kind of a span; Braintrust's is JSON, with the kind as its ``type``."""
+OF_MODELS = frozenset({"gen_ai", "llm", "ai", "openinference", "traceloop"})
+"""What names of attributes begin with that only spans about models have, up to the first dot ..."""
+VENDORS = frozenset({"agentops", "braintrust", "fi", "honeyhive", "langwatch", "lmnr", "mastra", "monocle", "respan"})
+"""... and, up to the first dot or underscore, those of vendors that only see such."""
 
 
 class _Sent(dict[tuple[str, ...], tuple[str, ...]]):
@@ -51,3 +60,13 @@ class Names:
 def names_of(names: tuple[str, ...]) -> Names:
     """Return what is known of *names*."""
     return Names(names)
+
+
+def speak_of_models(names: tuple[str, ...]) -> bool:
+    """Tell whether attributes with these *names* are those of a span about models, whoever's it is."""
+    return any(
+        name.partition(".")[0] in OF_MODELS
+        or name.replace("_", ".").partition(".")[0] in VENDORS
+        or KIND.search(name) is not None
+        for name in names
+    )

@@ -20,14 +20,12 @@ from otel_obs.dialects.call import named_plainly
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of, parse, text_of
 from otel_obs.dialects.gen_ai import agent_of, asked_for, read_call, read_role, role_of, with_role
-from otel_obs.dialects.names import Names
+from otel_obs.dialects.names import KIND, OF_MODELS, VENDORS, Names
 from otel_obs.dialects.provider import provider_name
 from otel_obs.dialects.usage import merged, usage_of
 from otel_obs.model import EventType, Reading, Span, Usage
 from otel_obs.remembering import remembered
 
-_KIND = re.compile(r"(?:^|[._])(?:span[._](?:type|kind)|event_type|span_attributes)$")
-"""How the attribute is called that tells the kind; Braintrust's is JSON, with the kind as its ``type``."""
 _REQUESTS = {
     "llm": "chat", "generation": "chat", "model": "chat", "chat": "chat", "chat_model": "chat", "inference": "chat",
     "llm_call": "chat", "llm_request": "chat", "completion": "text_completion",
@@ -40,6 +38,9 @@ _ROLES: dict[str, EventType] = {
 }  # fmt: skip
 _STEPS = frozenset({"chain", "task", "span", "default", "step", "component", "module", "operation", "eval"})
 """Kinds that say nothing but that somebody wanted to see them; the outermost of a trace is its workflow."""
+
+_OF_ANYBODY = _STEPS | {"function", "tool", "session", "pipeline", "workflow", "model", "score", "evaluation"}
+"""Kinds that other programs have as well: a job, a page, a car."""
 
 _USERS = ("user_id", "user.id", "customer_identifier")
 _CONVERSATIONS = ("session_id", "session.id", "thread_id", "thread.id", "thread_identifier", "conversation_id")
@@ -59,7 +60,7 @@ class Kind(NamedTuple):
 
 @remembered(2048)
 def _kind_of(names: tuple[str, ...]) -> Kind | None:
-    told = [name for name in names if _KIND.search(name)]
+    told = [name for name in names if KIND.search(name)]
     if not told:
         return None
     # A kind says more than a type: of Datadog's ``span.type`` every request to a model is ``llm``.
@@ -82,6 +83,8 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
         return None
     if kind not in _REQUESTS and kind not in _ROLES and kind not in _STEPS:
         return None
+    if kind in _OF_ANYBODY and not _speaks_of_models(facts.names, found, contents):
+        return None
     operation = facts.text("gen_ai.operation.name") or ""
     request = asked_for(operation) or (None if role_of(operation) is not None else _REQUESTS.get(kind))
     if request is not None:
@@ -96,6 +99,11 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
         user_id=_own_text(facts, found, _USERS) or _text(metadata, _USERS),
         conversation_id=_own_text(facts, found, _CONVERSATIONS) or _text(metadata, _CONVERSATIONS),
     )
+
+
+def _speaks_of_models(names: Names, kind: Kind, contents: Contents) -> bool:
+    """Tell whether a span is one of a program that asks models, and not of any that has kinds of its own."""
+    return kind.vendor in VENDORS or not OF_MODELS.isdisjoint(names.namespaces) or bool(contents.keys)
 
 
 def _said(facts: Facts, name: str) -> str | None:

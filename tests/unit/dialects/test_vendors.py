@@ -212,3 +212,22 @@ def test_monocle_says_usage_and_content_in_events() -> None:
     assert (call.usage.input_tokens, call.usage.cache_read_tokens, call.usage.output_tokens) == (983, 317, 61)
     assert {content.part for content in reading.contents} == {"input", "output"}
     assert reading.content_event_keys == {"input", "response"}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"span.type": "web", "http.route": "/"}, {"event_type": "session"}, {"shop.event_type": "pipeline", "shop": 1},
+        {"span.kind": "function"}, {"car.span.type": "model"}, {"job.event_type": "score"},
+    ],
+    ids=lambda said: next(iter(said.values())),
+)  # fmt: skip
+def test_spans_of_other_programs_have_kinds_too(attributes: dict[str, Any]) -> None:
+    reading = reading_of(attributes)
+
+    assert (reading.event_type, reading.dialect) == ("span", "")
+
+
+def test_what_programs_that_ask_no_models_put_out_is_no_content() -> None:
+    assert reading_of({"ffmpeg.output": "film.mp4", "job.input": "film.mov"}).content_keys == frozenset()
+    assert reading_of({"ffmpeg.output": "film.mp4", "gen_ai.tool.name": "ffmpeg"}).content_keys == {"ffmpeg.output"}
