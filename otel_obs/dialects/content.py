@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from otel_obs.dialects.facts import parse
 from otel_obs.dialects.names import speak_of_models
+from otel_obs.dialects.parameters import PARAMETERS
 from otel_obs.frozen import dataclass
 from otel_obs.model import Attributes, AttributeValue, Content, SpanEvent
 from otel_obs.remembering import remembered
@@ -166,23 +166,6 @@ _PREFIXES: tuple[tuple[str, Part | None], ...] = (
     ("message.contents.", "input"),
     ("github.copilot.tool.parameters.", None),
 )
-PARAMETERS = frozenset(
-    {
-        "braintrust.metadata", "embedding.invocation_parameters", "gen_ai.request.parameters",
-        "langfuse.observation.model.parameters", "langwatch.params", "llm.invocation_parameters",
-    }
-)  # fmt: skip
-"""JSON objects of what was asked for, prompts and tools often among it: ``without_content`` gives the rest."""
-_SAID = frozenset(
-    {
-        "api_key", "chat_history", "content", "contents", "documents", "examples", "extra_body", "extra_headers",
-        "functions", "headers", "http_options", "input", "inputs", "inputtext", "instructions", "messages", "preamble",
-        "prompt", "prompts", "query", "response_format", "suffix", "system", "system_instruction", "system_prompt",
-        "systeminstruction", "text", "texts", "toolconfig", "tools",
-    }
-)  # fmt: skip
-_LONGEST_WORD = 128
-"""A parameter in words, such as the name of a model, is no longer."""
 _NOT_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.prompt.id"})
 _RAW_REQUEST = re.compile(
     r"^llm\.[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions|contents|candidates"
@@ -212,30 +195,25 @@ _EVENT_METADATA = frozenset(
 )
 
 
-_LLAMA_INDEX: dict[str, Part] = {
-    "messages": "input",
-    "prompt": "input",
-    "query.query_str": "input",
-    "str_or_query_bundle.query_str": "input",
-    "chunks": "input",
-    "response.message.blocks": "output",
-    "response.text": "output",
-    "response.response": "output",
-    "nodes": "output",
-    "output": "output",
-}
-"""What LlamaIndex's own events say, which bear their name a second time as ``class_name``."""
-_LLAMA_INDEX_KEPT = (
-    "class_name", "id_", "span_id", "timestamp", "model_dict.", "response.raw.id", "response.raw.model",
-    "response.raw.usage", "response.raw.object", "response.raw.finish_reason", "tags.llamaindex.run_id",
-    "tags.llamaindex.step.input_event",
-)  # fmt: skip
-"""How those of their attributes begin that hold nothing of what was said: figures, names, ids."""
+_SPOKEN: dict[str, Part] = {
+    "input": "input", "prompt": "input", "messages": "input", "output": "output", "completion": "output",
+    "content": "output",
+}  # fmt: skip
+"""What was said on events of any name, where the span is one about models ..."""
+_PIECES = ("chunk", "token")
+"""... and how names of pieces of it begin, which the whole repeats; of figures, such as ``token_count``, nothing is."""
+_ALWAYS_SPOKEN = ("mlflow.chunk.", "gen_ai.event.content")
 
 
-_SPOKEN = frozenset({"input", "output", "prompt", "completion", "messages", "content"})
-_SPOKEN_FROM = ("mlflow.chunk.", "gen_ai.event.content", "chunk", "token")
-"""Attributes that hold what was said on events of any name."""
+class EventNames(NamedTuple):
+    """What one program's own span events say."""
+
+    mark: str
+    """Attribute in which they bear their name a second time; other events are not its own."""
+    parts: Mapping[str, Part]
+    """Attribute -> the part that it is."""
+    kept: tuple[str, ...]
+    """How names begin of those that hold nothing of what was said: figures, names, ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,10 +251,14 @@ class Layout:
 
     keys: frozenset[str]
     places: tuple[Place, ...]
+    of_models: bool = False
+    """They are spans about models, as the names of their attributes tell."""
+    events: EventNames | None = None
+    """How their span events are to be read, where these are a program's own."""
 
     def contents(self, attributes: Attributes, events: Sequence[SpanEvent] = ()) -> Contents:
         """Return the content among *attributes* and span *events*."""
-        said, event_keys = _from_events(events) if events else ({}, frozenset())
+        said, event_keys = self._of_events(events) if events else ({}, frozenset())
         if not self.keys and not event_keys:
             return NOTHING
         parts = []
@@ -292,15 +274,48 @@ class Layout:
                 parts.append(Content(part, body))
         return Contents(tuple(parts), self.keys, event_keys)
 
+    def _of_events(self, events: Sequence[SpanEvent]) -> tuple[dict[Part, list[AttributeValue]], frozenset[str]]:
+        """Return what span *events* say, and the names of their attributes that hold content."""
+        found: dict[Part, list[AttributeValue]] = {}
+        keys: set[str] = set()
+        messages: dict[Part, list[AttributeValue]] = {}
+        for event in events:
+            if event.name in _EVENTS:
+                keys.update(key for key in event.attributes if key not in _EVENT_METADATA)
+                messages.setdefault(_EVENTS[event.name], []).append({"event": event.name, **event.attributes})
+                continue
+            keys.update(key for key in event.attributes if key.startswith(_ALWAYS_SPOKEN))
+            for key, value in event.attributes.items():
+                is_content, part = self._said_by(event, key, value)
+                if is_content:
+                    keys.add(key)
+                if part is not None:
+                    found.setdefault(part, []).append(value)
+        for part, said in messages.items():
+            found.setdefault(part, []).append(said)
+        return found, frozenset(keys)
 
-def layout_of(names: Iterable[str], more: Mapping[str, Part | None] | None = None) -> Layout:
+    def _said_by(self, event: SpanEvent, key: str, value: AttributeValue) -> tuple[bool, Part | None]:
+        """Return whether an attribute of *event* holds content, and which part it is."""
+        if event.name == _DETAILS:
+            part = _NAMES.get(key)
+            return part is not None, part
+        if self.events is not None and event.attributes.get(self.events.mark) == event.name:
+            return not key.startswith(self.events.kept), self.events.parts.get(key)
+        if not self.of_models or isinstance(value, bool | int | float):
+            return False, None
+        return key in _SPOKEN or key.startswith(_PIECES), _SPOKEN.get(key)
+
+
+def layout_of(
+    names: tuple[str, ...], more: Mapping[str, Part | None] | None = None, events: EventNames | None = None
+) -> Layout:
     """Return where spans have their content whose attributes have these *names*.
 
-    *more* names attributes that hold content in one dialect only.
+    *more* names attributes that hold content in one dialect only, *events* those of its span events.
     """
     keys = set()
     found: dict[Part, tuple[list[str], list[str]]] = {}
-    names = tuple(names)
     of_models = speak_of_models(names)
     for name in names:
         is_content, part = (True, more[name]) if more is not None and name in more else _known_part(name)
@@ -313,7 +328,7 @@ def layout_of(names: Iterable[str], more: Mapping[str, Part | None] | None = Non
             whole, numbered = found.setdefault(part, ([], []))
             (numbered if _INDEXED.search(name) else whole).append(name)
     places = tuple(Place(part, tuple(whole), tuple(numbered)) for part, (whole, numbered) in found.items())
-    return Layout(frozenset(keys), places)
+    return Layout(frozenset(keys), places, of_models, events)
 
 
 @remembered(16_384)
@@ -347,54 +362,6 @@ def _part_of_a_vendor(key: str) -> Part | None:
         if not rest or rest[0] in _WHOLLY or word.endswith("s"):
             return _SIDES[word]
     return None
-
-
-def without_content(value: AttributeValue) -> AttributeValue:
-    """Return the parameters in *value*, a JSON object, without those that say what was said; None without any."""
-    given = parse(value)
-    kept = _settings(given) if isinstance(given, Mapping) else {}
-    return json.dumps(kept, ensure_ascii=False) if kept else None
-
-
-def _settings(given: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the numbers, switches and short words of *given*."""
-    kept: dict[str, Any] = {}
-    for name, value in given.items():
-        if not isinstance(name, str) or name.lower() in _SAID:
-            continue
-        if isinstance(value, Mapping):
-            if inner := _settings(value):
-                kept[name] = inner
-        elif len(value) <= _LONGEST_WORD if isinstance(value, str) else value is None or isinstance(value, int | float):
-            kept[name] = value
-    return kept
-
-
-def _from_events(events: Sequence[SpanEvent]) -> tuple[dict[Part, list[AttributeValue]], frozenset[str]]:
-    """Return what span events say, and the names of their attributes that hold content."""
-    found: dict[Part, list[AttributeValue]] = {}
-    keys: set[str] = set()
-    messages: dict[Part, list[AttributeValue]] = {}
-    for event in events:
-        if event.name in _EVENTS:
-            keys.update(key for key in event.attributes if key not in _EVENT_METADATA)
-            messages.setdefault(_EVENTS[event.name], []).append({"event": event.name, **event.attributes})
-        elif event.name == _DETAILS:
-            for key, value in event.attributes.items():
-                part = _NAMES.get(key)
-                if part is not None:
-                    keys.add(key)
-                    found.setdefault(part, []).append(value)
-        elif event.attributes.get("class_name") == event.name:
-            keys.update(key for key in event.attributes if not key.startswith(_LLAMA_INDEX_KEPT))
-            for key, part in _LLAMA_INDEX.items():
-                if key in event.attributes:
-                    found.setdefault(part, []).append(event.attributes[key])
-        else:
-            keys.update(key for key in event.attributes if key in _SPOKEN or key.startswith(_SPOKEN_FROM))
-    for part, said in messages.items():
-        found.setdefault(part, []).append(said)
-    return found, frozenset(keys)
 
 
 def _first_body(values: Iterable[AttributeValue]) -> str:

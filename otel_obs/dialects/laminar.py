@@ -8,6 +8,9 @@ from otel_obs.dialects.gen_ai import OPERATIONS, with_role
 from otel_obs.dialects.names import Names
 from otel_obs.model import EventType, Reading, Span
 
+_ASSOCIATION = "lmnr.association.properties."
+USER, CONVERSATION = _ASSOCIATION + "user_id", _ASSOCIATION + "session_id"
+"""What its SDK puts on every span of a trace, whoever made it."""
 _TYPE = "lmnr.span.type"
 _INPUT = "lmnr.span.input"
 _ROLES: dict[str, EventType] = {"TOOL": "tool", "EVALUATOR": "evaluation", "HUMAN_EVALUATOR": "evaluation"}

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from otel_obs.dialects.answer import NOTHING, answer_of
 from otel_obs.dialects.call import call_reading
-from otel_obs.dialects.content import Contents
+from otel_obs.dialects.content import Contents, EventNames
 from otel_obs.dialects.facts import Facts, parse, text_of
 from otel_obs.dialects.gen_ai import with_role
 from otel_obs.dialects.names import Names
@@ -19,6 +19,27 @@ from otel_obs.dialects.provider import served_by
 from otel_obs.model import Attributes, AttributeValue, Call, Reading, Span, SpanEvent
 
 SCOPE = "llamaindex.opentelemetry.tracer"
+EVENTS = EventNames(
+    mark="class_name",
+    parts={
+        "messages": "input",
+        "prompt": "input",
+        "query.query_str": "input",
+        "str_or_query_bundle.query_str": "input",
+        "chunks": "input",
+        "response.message.blocks": "output",
+        "response.text": "output",
+        "response.response": "output",
+        "nodes": "output",
+        "output": "output",
+    },
+    kept=(
+        "class_name", "id_", "span_id", "timestamp", "model_dict.", "response.raw.id", "response.raw.model",
+        "response.raw.usage", "response.raw.object", "response.raw.finish_reason", "tags.llamaindex.run_id",
+        "tags.llamaindex.step.input_event",
+    ),
+)  # fmt: skip
+"""What its span events say."""
 _ASKED = {"LLMChatStartEvent": "chat", "LLMCompletionStartEvent": "chat", "EmbeddingStartEvent": "embeddings"}
 """The first event of a request -> what is asked."""
 _ANSWERED = frozenset({"LLMChatEndEvent", "LLMCompletionEndEvent", "EmbeddingEndEvent"})

@@ -41,7 +41,7 @@ from otel_obs.dialects import (
     voltagent,
 )
 from otel_obs.dialects.call import is_conversation
-from otel_obs.dialects.content import Contents, Layout, Part, body_of, event_part, layout_of
+from otel_obs.dialects.content import Contents, EventNames, Layout, Part, body_of, event_part, layout_of
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.guardrail import is_check
 from otel_obs.dialects.names import Names, names_of
@@ -129,15 +129,13 @@ def kind_of(scope: str, names: tuple[str, ...]) -> Kind:
     """Return what is known of spans of *scope* whose attributes have these *names*, in their order."""
     known = names_of(names)
     concerned = tuple(dialect for dialect in DIALECTS if dialect.concerns(scope, known))
-    return Kind(known, layout_of(names, _content_names(scope)), concerned)
+    return Kind(known, layout_of(names, _content_names(scope), _event_names(scope)), concerned)
 
 
-_LAMINAR = "lmnr.association.properties."
-"""What Laminar's SDK puts on every span of a trace, whoever made it."""
 _USERS = (
-    "user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "openai.request.user", _LAMINAR + "user_id",
+    "user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "openai.request.user", laminar.USER,
 )  # fmt: skip
-_CONVERSATIONS = ("gen_ai.conversation.id", "session.id", _LAMINAR + "session_id")
+_CONVERSATIONS = ("gen_ai.conversation.id", "session.id", laminar.CONVERSATION)
 
 
 def is_mere(span: Span) -> bool:
@@ -278,6 +276,11 @@ def _content_names(scope: str) -> Mapping[str, Part | None] | None:
     if scope.startswith("autogen"):
         return {"message": None}
     return None
+
+
+def _event_names(scope: str) -> EventNames | None:
+    """Return what span events say where *scope* is a program with events of its own."""
+    return llama_index.EVENTS if scope == llama_index.SCOPE else None
 
 
 def read_log(record: LogRecord) -> Reading:

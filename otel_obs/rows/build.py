@@ -7,7 +7,7 @@ import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from otel_obs.dialects.content import PARAMETERS, without_content
+from otel_obs.dialects.parameters import PARAMETERS, without_content
 from otel_obs.frozen import dataclass
 from otel_obs.model import Attributes, Cost, LogRecord, Reading, Resource, Scope, Span, SpanEvent
 from otel_obs.rows import context as _context

@@ -1234,6 +1234,12 @@ def test_an_event_of_llama_index_spells_the_provider_s_answer() -> None:
     assert {"messages", "response.message.blocks"} <= found.content_event_keys
 
 
+def test_an_exception_on_a_span_of_llama_index_is_told_as_on_any_other() -> None:
+    raised = SpanEvent("exception", 0, {"exception.type": "ValueError", "exception.message": "no such model"})
+
+    assert llama_index("OpenAI.chat", {}, ASKED, raised).content_event_keys == {"messages"}
+
+
 def test_a_stream_of_llama_index_ends_without_an_event_and_was_served() -> None:
     found = llama_index("OpenAI.astream_chat", {}, ASKED).call
 

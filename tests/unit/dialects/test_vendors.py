@@ -170,7 +170,7 @@ def test_a_models_wish_for_a_tool_is_no_run_of_it() -> None:
     ],
 )
 def test_what_was_said_is_content_under_any_vendors_name(name: str, part: str) -> None:
-    (found,) = layout_of([name]).contents({name: "hello"}).parts
+    (found,) = layout_of((name,)).contents({name: "hello"}).parts
 
     assert found.part == part
 
@@ -183,7 +183,7 @@ def test_what_was_said_is_content_under_any_vendors_name(name: str, part: str) -
     ],
 )  # fmt: skip
 def test_counts_and_kinds_are_no_content(name: str) -> None:
-    assert layout_of([name]).keys == frozenset()
+    assert layout_of((name,)).keys == frozenset()
 
 
 def test_monocle_says_usage_and_content_in_events() -> None:
@@ -231,3 +231,17 @@ def test_spans_of_other_programs_have_kinds_too(attributes: dict[str, Any]) -> N
 def test_what_programs_that_ask_no_models_put_out_is_no_content() -> None:
     assert reading_of({"ffmpeg.output": "film.mp4", "job.input": "film.mov"}).content_keys == frozenset()
     assert reading_of({"ffmpeg.output": "film.mp4", "gen_ai.tool.name": "ffmpeg"}).content_keys == {"ffmpeg.output"}
+
+
+def event_of(attributes: dict[str, Any], said: dict[str, Any]) -> Reading:
+    return reading_of(attributes, events=[SpanEvent("something", 0, said)])
+
+
+def test_what_an_event_says_is_content_of_a_span_about_models_alone() -> None:
+    said = {"content": "a secret", "chunk.text": "a se", "token_count": 3, "chunk_size": 4, "level": "info"}
+
+    of_a_tool, of_a_film = event_of({"gen_ai.tool.name": "search"}, said), event_of({"film.id": 7}, said)
+
+    assert of_a_tool.content_event_keys == {"content", "chunk.text"}
+    assert [content.body for content in of_a_tool.contents] == ["a secret"]
+    assert (of_a_film.content_event_keys, of_a_film.contents) == (frozenset(), ())

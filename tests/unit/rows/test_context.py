@@ -12,14 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_obs.rows import context as context_module
-from otel_obs.rows.context import (
-    MAX_VALUE_BYTES,
-    bounded,
-    cut,
-    identifier,
-    jsonable,
-    without_media,
-)
+from otel_obs.rows.context import MAX_VALUE_BYTES, bounded, cut, identifier, jsonable, without_media
 
 LIMIT = 64 * 1024
 PROSE = "What was said, at length. "
