@@ -251,6 +251,14 @@ EventType: TypeAlias = Literal[
 ]  # fmt: skip
 
 
+TOLD_AGAIN = "agent_unless_nested"
+"""Flag of a span that is an agent's run only where no other span tells the same run."""
+RUNNING_TOTAL = "running_total"
+"""``running_total(INPUT,OUTPUT)``: what the span reports is the sum over the rounds of an answer up to its own."""
+ROUNDS_BELOW = "rounds_below"
+"""Flag of a span whose requests right below it are the rounds of one answer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What a dialect understood of one span or log record. At most one of call, run, step, check."""

@@ -13,10 +13,11 @@ from typing import NamedTuple
 from otel_obs.dialects.call import EMBEDDING, call_reading, endpoint_of, finish_reason_of
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
+from otel_obs.dialects.gen_ai_usage import TOTAL, said_usage, usage_by_convention
 from otel_obs.dialects.guardrail import check_of
 from otel_obs.dialects.names import Names
-from otel_obs.dialects.provider import bills_cache_apart, counts_thoughts_apart, is_known, provider_name
-from otel_obs.dialects.usage import NO_USAGE, Counts, merged, usage, usage_of, with_thoughts
+from otel_obs.dialects.provider import is_known, provider_name
+from otel_obs.dialects.usage import NO_USAGE, merged
 from otel_obs.model import Call, EventType, Reading, Run, Span, Step, Usage
 
 OPERATIONS = {
@@ -75,45 +76,6 @@ _ROLES: dict[str, EventType] = {
 _REQUEST_MODEL = ("gen_ai.request.model", "llm.request.model")
 _RESPONSE_MODEL = ("gen_ai.response.model", "llm.response.model")
 """Names that begin with ``llm`` are those from before the convention; OpenLLMetry for Go sends them still."""
-_INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
-_OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
-_TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "gen_ai.client.token.usage")
-
-
-def _spelled_out(details: tuple[str, ...], counts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names under which a provider's object inside its usage object is sent, one attribute a member."""
-    return tuple(f"gen_ai.usage.{detail}.{count}" for detail in details for count in counts)
-
-
-_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "prompt_token_details", "input_token_details")
-_OUTPUT_DETAILS = (
-    "completion_tokens_details", "output_tokens_details", "completion_token_details", "output_token_details",
-)  # fmt: skip
-_READ = (
-    "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens",
-    "gen_ai.usage.input_tokens.cached", "gen_ai.usage.cached_input_tokens",
-    "gen_ai.usage.details.cache_read_tokens", "gen_ai.usage.details.cache_read_input_tokens",
-    "gen_ai.usage.details.cached_tokens", "gen_ai.usage.cached_tokens", "gen_ai.usage.cache_read_tokens",
-    *_spelled_out(_INPUT_DETAILS, ("cached_tokens", "cached_read_tokens", "cache_read_tokens", "cache_read")),
-)  # fmt: skip
-_WRITE = (
-    "gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
-    "gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.cache_write_input_tokens",
-    "gen_ai.usage.input_tokens.cache_write", "gen_ai.usage.details.cache_write_tokens",
-    "gen_ai.usage.details.cache_creation_input_tokens", "gen_ai.usage.cache_write_tokens",
-    *_spelled_out(_INPUT_DETAILS, ("cached_write_tokens", "cache_write_tokens", "cache_creation")),
-)  # fmt: skip
-_WRITE_1H = (
-    "anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
-    "gen_ai.usage.cache_creation.ephemeral_1h_input_tokens",
-    "gen_ai.usage.details.ephemeral_1h_input_tokens",
-)
-_REASONING = (
-    "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens", "gen_ai.usage.output_tokens.reasoning",
-    "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
-    "gen_ai.usage.details.thoughts_tokens", "gen_ai.usage.thinking_tokens",
-    *_spelled_out(_OUTPUT_DETAILS, ("reasoning_tokens", "reasoning")),
-)  # fmt: skip
 _PROVIDER = ("gen_ai.provider.name", "gen_ai.system", "llm.vendor")
 _STREAM = (
     "gen_ai.request.stream", "gen_ai.request.is_stream", "gen_ai.request.streaming", "llm.is_streaming",
@@ -129,22 +91,6 @@ _RAW_COUNTS = (
     "@traceloop/instrumentation-", "respan_instrumentation_anthropic.",
 )  # fmt: skip
 """Beginnings of instrumentations that hand on what the provider counts, whatever the convention says."""
-_UNITS = {
-    "input_audio_tokens": (
-        "gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens",
-        *_spelled_out(_INPUT_DETAILS, ("audio_tokens",)),
-    ),
-    "output_audio_tokens": (
-        "gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens",
-        *_spelled_out(_OUTPUT_DETAILS, ("audio_tokens",)),
-    ),
-    "input_image_tokens": (
-        "gen_ai.usage.image.input_tokens", *_spelled_out(_INPUT_DETAILS, ("image_tokens",)),
-    ),
-    "input_video_tokens": ("gen_ai.usage.video.input_tokens",),
-    "web_searches": ("gen_ai.usage.details.web_search_requests", "gen_ai.usage.web_searches"),
-}  # fmt: skip
-_UNIT_NAMES = tuple(name for names in _UNITS.values() for name in names)
 _ADDRESS = re.compile(r"^\d{14,15}$")
 """Python's ``id()`` of an object."""
 _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
@@ -156,9 +102,6 @@ _NOBODY = frozenset({"agent", "default"})
 """Ids of agents that were given none."""
 _CLIENT = 3
 """Kind of a span: https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/trace/v1/trace.proto"""
-
-TOLD_AGAIN = "agent_unless_nested"
-"""The span is an agent's run only where no other span tells the same run."""
 
 
 def concerns(scope: str, names: Names) -> bool:
@@ -201,15 +144,15 @@ def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading 
     if facts.has("gen_ai.request.model", "gen_ai.response.model") and not span.name.endswith("count_tokens"):
         # Who asks how many tokens a prompt has asks nothing of the model.
         request = asked_for(facts.text("gen_ai.request.type", "llm.request.type") or "")
-        return read_call(span, facts, contents, request or _by_model(facts))
+        # Of a model of which only the name is known: those that make embeddings are called so.
+        return read_call(span, facts, contents, request or (EMBEDDING if embeds(_model_of(facts)) else "chat"))
     if "gen_ai" in facts.names.namespaces:
         return read_role(span, facts, "span")
     return None
 
 
-def _by_model(facts: Facts) -> str:
-    """Return what is asked of a model of which only the name is known: models for embeddings are called so."""
-    return EMBEDDING if embeds(facts.text(*_RESPONSE_MODEL, *_REQUEST_MODEL)) else "chat"
+def _model_of(facts: Facts) -> str | None:
+    return facts.text(*_RESPONSE_MODEL, *_REQUEST_MODEL)
 
 
 def read_call(
@@ -228,15 +171,16 @@ def read_call(
     leaves cached tokens out of the input tokens.
     """
     apart = apart or span.scope.name.startswith(_RAW_COUNTS)
-    if operation == "text_completion" and _by_model(facts) == EMBEDDING:
+    provider, model = provider_of(facts), _model_of(facts)
+    if operation == "text_completion" and embeds(model):
         operation = EMBEDDING
     call = Call(
         operation=operation,
-        provider=None if _names_itself(span, facts) else provider_of(facts),
+        provider=None if _names_itself(span, facts) else provider,
         request_model=facts.text(*_REQUEST_MODEL) or _model_in_name(span),
         response_model=facts.text(*_RESPONSE_MODEL),
         response_id=facts.text("gen_ai.response.id", "gen_ai.response_id"),
-        usage=merged(usage_by_convention(facts, apart=apart), found),
+        usage=merged(usage_by_convention(facts, provider, model, apart=apart), found),
         failed=span.status_code == 2,
         service_tier=facts.text(
             "openai.response.service_tier",
@@ -265,9 +209,9 @@ def _call_reading(call: Call, span: Span, facts: Facts, contents: Contents, dial
         call,
         facts,
         dialect=dialect,
-        total_tokens=facts.tokens(*_TOTAL),
+        total_tokens=facts.tokens(*TOTAL),
         has_output=contents.of("output") is not None or facts.has("gen_ai.embeddings.dimension.count"),
-        said_usage=_said_usage(facts) or _is_answered(span),
+        said_usage=said_usage(facts) or _is_answered(span),
         agent=agent_of(facts),
     )
 
@@ -288,7 +232,7 @@ def read_role(span: Span, facts: Facts, role: EventType, *, dialect: str = "gen_
     return Reading(
         event_type=role,
         dialect=dialect,
-        is_rollup=_said_usage(facts),
+        is_rollup=said_usage(facts),
         agent_id=agent_id,
         agent_name=agent_name,
         run=_run(role, name, agent_id, agent_name),
@@ -361,57 +305,6 @@ def _names_itself(span: Span, facts: Facts) -> bool:
     """Tell whether an application's tracer names itself where the provider belongs, as Strands for TypeScript does."""
     said = facts.text("gen_ai.provider.name", "gen_ai.system")
     return said is not None and said == span.scope.name and not is_known(said)
-
-
-def usage_by_convention(facts: Facts, *, apart: bool = False) -> Usage:
-    """Return the tokens that the ``gen_ai.usage.*`` attributes report.
-
-    By the convention cached tokens are inside ``gen_ai.usage.input_tokens``, and reasoning inside
-    ``gen_ai.usage.output_tokens``; with *apart* they are beside it where the provider itself counts so.
-    """
-    counts = Counts(
-        input=facts.tokens(*_INPUT),
-        output=facts.tokens(*_OUTPUT),
-        total=facts.tokens(*_TOTAL),
-        cache_read=facts.tokens(*_READ),
-        cache_write=facts.tokens(*_WRITE),
-        cache_write_1h=facts.tokens(*_WRITE_1H),
-        reasoning=facts.tokens(*_REASONING),
-        billed_units=_billed_units(facts),
-    )
-    provider = provider_of(facts)
-    if apart:
-        model = facts.text(*_RESPONSE_MODEL, *_REQUEST_MODEL)
-        apart = bills_cache_apart(provider, model)
-        if counts.output is not None and counts.reasoning and counts_thoughts_apart(provider, model):
-            counts = replace(counts, output=counts.output + counts.reasoning, total=None)
-    if provider is not None and provider.startswith("gcp."):
-        counts = with_thoughts(counts)
-    found = usage(counts, apart=apart)
-    if not found.known:
-        found = usage(
-            Counts(
-                input=facts.tokens("gen_ai.usage.details.input_tokens"),
-                output=facts.tokens("gen_ai.usage.details.output_tokens"),
-                cache_read=counts.cache_read,
-                cache_write=counts.cache_write,
-                cache_write_1h=counts.cache_write_1h,
-                reasoning=counts.reasoning,
-            ),
-            apart=True,
-        )
-    raw = facts.mapping("gen_ai.usage.raw")
-    return merged(found, usage_of(raw, facts)) if raw else found
-
-
-def _billed_units(facts: Facts) -> dict[str, int]:
-    if not facts.sent(*_UNIT_NAMES):
-        return {}
-    return {unit: count for unit, names in _UNITS.items() if (count := facts.tokens(*names))}
-
-
-def _said_usage(facts: Facts) -> bool:
-    return facts.has_any("gen_ai.usage.", "llm.usage.", "gen_ai.aggregated_usage.")
 
 
 def _component(span: Span, facts: Facts, role: EventType) -> str | None:

@@ -48,7 +48,7 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
         reading = with_role(Reading(dialect="genkit"), _ROLES[kind], name, facts)
     else:
         # Helpers around a request give its answer back, usage and all.
-        reading = Reading(dialect="genkit", is_rollup='"usage"' in (facts.text("genkit:output") or ""))
+        reading = Reading(dialect="genkit", is_rollup="usage" in facts.mapping("genkit:output"))
     return replace(reading, failed=_failed(facts), conversation_id=facts.text("genkit:sessionId"))
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from otel_obs.dialects.call import call_reading, waited_ms
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, dollars, text_of, whole
-from otel_obs.dialects.gen_ai import TOLD_AGAIN, provider_of, with_role
+from otel_obs.dialects.gen_ai import provider_of, with_role
 from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import bills_cache_apart, provider_name
 from otel_obs.dialects.usage import NO_USAGE, cache_is_apart, usage_of
-from otel_obs.model import Call, EventType, Reading, Span, Usage
+from otel_obs.model import TOLD_AGAIN, Call, EventType, Reading, Span, Usage
 
 _OBSERVATION = "langfuse.observation."
 _KIND = _OBSERVATION + "type"

@@ -14,11 +14,11 @@ from otel_obs.dialects.answer import NOTHING, Answer, answer_of
 from otel_obs.dialects.call import EMBEDDING, call_reading
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, parse, text_of
-from otel_obs.dialects.gen_ai import OPERATIONS, TOLD_AGAIN, embeds, with_role
+from otel_obs.dialects.gen_ai import OPERATIONS, embeds, with_role
 from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import bills_cache_apart, provider_name, routed_to, served_by
 from otel_obs.dialects.usage import Counts, merged, usage, with_thoughts
-from otel_obs.model import Call, EventType, Reading, Span, Usage
+from otel_obs.model import TOLD_AGAIN, Call, EventType, Reading, Span, Usage
 
 _KIND = "openinference.span.kind"
 _EVENT_PATH = "metadata.path"

@@ -13,10 +13,10 @@ from otel_obs.dialects import gen_ai, vendors
 from otel_obs.dialects.call import ESTIMATED_USAGE
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
-from otel_obs.dialects.gen_ai import OPERATIONS, TOLD_AGAIN, read_call, read_role, with_role
+from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role, with_role
 from otel_obs.dialects.names import Names
 from otel_obs.dialects.usage import NO_USAGE
-from otel_obs.model import EventType, Reading, Span
+from otel_obs.model import TOLD_AGAIN, EventType, Reading, Span
 
 _TOLD = ("llm.request.type", "gen_ai.workflow.nodes")
 """Names that tell of it where none begins with its own."""

@@ -12,16 +12,11 @@ from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role, with_role
 from otel_obs.dialects.names import Names
-from otel_obs.model import Reading, Span
+from otel_obs.model import ROUNDS_BELOW, RUNNING_TOTAL, Reading, Span
 
 _SCOPE = "org.springframework.boot"
 _CONVERSATION = "spring.ai.chat.client.conversation.id"
 _NO_CONVERSATION = "default"
-
-RUNNING_TOTAL = "running_total"
-"""``running_total(INPUT,OUTPUT)``: what the span reports is the sum over the rounds of an answer up to its own."""
-ROUNDS_BELOW = "rounds_below"
-"""The requests right below the span are the rounds of one answer."""
 
 
 def concerns(scope: str, names: Names) -> bool:

@@ -7,17 +7,16 @@ event, so that this is a function of the set of rows, however often a trace is s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from otel_obs.model import ROUNDS_BELOW, RUNNING_TOTAL
 from otel_obs.rows import CallRow, EventRow
 from otel_obs.rows.report import EventKey, Report
 
-RUNNING_TOTAL = "running_total("
-"""The flag ``running_total(INPUT,OUTPUT)`` of a request begins so."""
-ROUNDS_BELOW = "rounds_below"
-"""Flag of a span whose requests right below it are the rounds of one answer."""
+_SUM = re.compile(rf"^{RUNNING_TOTAL}\((\d+),(\d+)\)$")
 
 Totals = tuple[int, int]
 
@@ -49,9 +48,8 @@ def with_own_rounds(
 def _total(event: EventRow) -> Totals | None:
     flags: Iterable[Any] = event.context.get("flags", ())
     for flag in flags:
-        if isinstance(flag, str) and flag.startswith(RUNNING_TOTAL):
-            given, _, received = flag[len(RUNNING_TOTAL) : -1].partition(",")
-            return int(given), int(received)
+        if isinstance(flag, str) and (found := _SUM.match(flag)) is not None:
+            return int(found[1]), int(found[2])
     return None
 
 

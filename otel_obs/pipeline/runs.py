@@ -8,14 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 from otel_obs.frozen import dataclass
+from otel_obs.model import TOLD_AGAIN
 from otel_obs.pipeline.tree import Above, Forest, Said, agent_of, children_of, key_of
 from otel_obs.rows import AgentRunRow, CallRow, EventRow
 from otel_obs.rows.report import EventKey
 
 MAX_EXECUTION_NODES = 1000
-
-TOLD_AGAIN = "agent_unless_nested"
-"""Flag of an event that is an agent's run only where no other event tells the same run."""
 
 Runs = Mapping[EventKey, AgentRunRow]
 Holders = Mapping[EventKey, EventKey | None]

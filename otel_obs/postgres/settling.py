@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 _SETTLE = load("settle")
 _READ: dict[str, LiteralString] = {
     **{name: _SETTLE[name] for name in ("events_of_traces", "events_of_keys")},
-    **{
-        name: naming(CallRow._fields, _SETTLE[name])
-        for name in ("calls_of_traces", "calls_near", "nameless_calls_near", "calls_of_events")
-    },
+    **{name: naming(CallRow._fields, _SETTLE[name]) for name in ("calls_of_traces", "calls_near", "calls_of_events")},
     "agent_runs_of_events": naming(AgentRunRow._fields, _SETTLE["agent_runs_of_events"]),
     "checks_of_events": naming(CheckRow._fields, _SETTLE["checks_of_events"]),
     "contents_of_events": naming(ContentRow._fields, _SETTLE["contents_of_events"]),
@@ -154,12 +151,12 @@ def _strangers(
     """Return reports of other traces that may speak of the calls of these, *own*, although no id says so."""
     mine = _among_others(connection, asked["organization_id"], list(own.values()))
     found: dict[EventKey, CallRow] = {}
-    for name, reports in (
-        ("calls_near", [report for report in mine if report.row.response_id is None]),
-        ("nameless_calls_near", [report for report in mine if report.row.response_id is not None]),
-    ):
+    for nameless in (False, True):
+        # Who names a response id looks for those that name none.
+        reports = [report for report in mine if (report.row.response_id is None) is not nameless]
         for window in _windows(reports, settling):
-            rows = _rows(connection, name, {**asked, **window, "nearly": settling.nearly}, CallRow)
+            near = {**asked, **window, "nearly": settling.nearly, "nameless": nameless}
+            rows = _rows(connection, "calls_near", near, CallRow)
             found.update({(row.trace_id, row.event_id): row for row in rows})
     if not found:
         return []

@@ -119,30 +119,10 @@ WHERE organization_id = %(organization_id)s AND hash = ANY(%(hashes)s::text[]) A
 -- name: calls_near
 -- Calls of other traces that may be those that name no response id: same model, same totals (once cached and
 -- reasoning tokens are counted in, or left out, in both) or nearly, about the same time; or one of the two says none.
+-- The other way round only those that name none are looked at: these are few, and an index holds just them.
 SELECT t.* FROM model_cost_logs AS t
-WHERE t.organization_id = %(organization_id)s
-    AND (t.model_name = ANY(%(models)s::text[]) OR t.request_model = ANY(%(models)s::text[]))
-    AND t."timestamp" BETWEEN %(since)s AND %(until)s AND NOT t.trace_id = ANY(%(trace_ids)s::text[])
-    AND EXISTS (
-        SELECT FROM unnest(
-            %(inputs)s::bigint[], %(outputs)s::bigint[], %(read)s::bigint[], %(written)s::bigint[],
-            %(reasoning)s::bigint[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]
-        ) AS n (input_tokens, output_tokens, read, written, reasoning, started, ended)
-        WHERE (t.input_tokens, t.output_tokens) IS NOT DISTINCT FROM (n.input_tokens, n.output_tokens)
-            OR (abs(t.input_tokens - n.input_tokens) IN (
-                    0, greatest(t.cache_read_tokens, n.read), greatest(t.cache_write_tokens, n.written),
-                    greatest(t.cache_read_tokens, n.read) + greatest(t.cache_write_tokens, n.written))
-                AND (abs(t.output_tokens - n.output_tokens) <= %(nearly)s
-                    OR abs(t.output_tokens - n.output_tokens) = greatest(coalesce(t.reasoning_tokens, 0), n.reasoning)))
-            OR (coalesce(t.input_tokens, t.output_tokens) IS NULL) <> (coalesce(n.input_tokens, n.output_tokens) IS NULL)
-                AND tstzrange(t."timestamp", t."timestamp" + coalesce(t.latency_ms, 0) * interval '1 millisecond', '[]')
-                    && tstzrange(n.started, n.ended, '[]')
-    );
-
--- name: nameless_calls_near
--- The same the other way round; few calls name no response id, and an index holds just those.
-SELECT t.* FROM model_cost_logs AS t
-WHERE t.organization_id = %(organization_id)s AND t.response_id IS NULL
+WHERE t.organization_id = %(organization_id)s AND (NOT %(nameless)s::boolean OR t.response_id IS NULL)
+    AND (%(nameless)s::boolean OR t.model_name = ANY(%(models)s::text[]) OR t.request_model = ANY(%(models)s::text[]))
     AND t."timestamp" BETWEEN %(since)s AND %(until)s AND NOT t.trace_id = ANY(%(trace_ids)s::text[])
     AND EXISTS (
         SELECT FROM unnest(
