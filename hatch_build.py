@@ -30,6 +30,7 @@ COMPILED = (
     "otel_obs/otlp/sdk.py",
     "otel_obs/otlp/values.py",
     "otel_obs/pipeline/batching.py",
+    "otel_obs/pipeline/clusters.py",
     "otel_obs/pipeline/identity.py",
     "otel_obs/pipeline/ingest.py",
     "otel_obs/pipeline/mapping.py",

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from otel_obs.frozen import dataclass
-from otel_obs.pipeline.identity import Cluster, Matches, clusters, match, outermost
+from otel_obs.pipeline.clusters import Cluster, clusters, outermost
+from otel_obs.pipeline.identity import Matches, match
 from otel_obs.pipeline.rounds import with_own_rounds
 from otel_obs.pipeline.runs import Holders, OwnedCall, agents_of, holders_of, own_runs, with_totals
 from otel_obs.pipeline.strangers import group_within, match_across
