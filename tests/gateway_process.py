@@ -24,6 +24,8 @@ class GatewayProcess:
         self._url = url
         self._data_dir = data_dir
         self.environment = environment(**{f"OTEL_OBS_{name}": value for name, value in settings.items()})
+        # If it has to be aborted, its log says where every thread stood.
+        self.environment["PYTHONFAULTHANDLER"] = "1"
         self.grpc = f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
         self.log = data_dir.parent / f"{data_dir.name}.log"
@@ -97,6 +99,11 @@ class GatewayProcess:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(60)
-        self.process = None
-        return code
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(60)
+            raise AssertionError("it does not stop:\n" + self.log.read_text()[-20_000:]) from None
+        finally:
+            self.kill()

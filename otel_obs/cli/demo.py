@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +26,7 @@ from otel_obs.analytics.costs import costs as costs_of
 from otel_obs.analytics.traces import Node, Verdict, newest_trace, nodes, verdicts
 from otel_obs.cli.costs import as_table, money, number
 from otel_obs.cli.options import console_for_people, database, database_options, settings_from
+from otel_obs.cli.running import stop_signals
 from otel_obs.errors import ConfigurationError
 from otel_obs.postgres import schema
 from otel_obs.postgres.pool import conninfo, translated, uri_with_search_path
@@ -242,16 +241,14 @@ def _say_what_next(console: Console) -> None:
 
 
 def _serve(console: Console, settings: Settings, listening: Listening, url: str) -> None:
-    stop = threading.Event()
-    for number_ in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number_, lambda *_: stop.set())
     api = ApiServer(settings, url)
     api.otlp = (listening.grpc, listening.http)
-    try:
-        where = api.start()
-        console.print(f"\nready grpc={listening.grpc} http={listening.http} api={where}")
-        console.print(f"dashboard: [bold]http://{where}/?organization_id={ORGANIZATION}[/]", soft_wrap=True)
-        console.print(f"rows: {uri_with_search_path(url)}", soft_wrap=True)
-        stop.wait()
-    finally:
-        api.stop()
+    with stop_signals() as stop:
+        try:
+            where = api.start()
+            console.print(f"\nready grpc={listening.grpc} http={listening.http} api={where}")
+            console.print(f"dashboard: [bold]http://{where}/?organization_id={ORGANIZATION}[/]", soft_wrap=True)
+            console.print(f"rows: {uri_with_search_path(url)}", soft_wrap=True)
+            stop.wait()
+        finally:
+            api.stop()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -14,14 +11,11 @@ import click
 from otel_obs.cli.garbage import search_seldom
 from otel_obs.cli.logs import log_to_stderr
 from otel_obs.cli.options import database, database_options, listen_options, settings_from
+from otel_obs.cli.running import stop_signals, until_ready
 from otel_obs.cli.workers import Workers, workers_by_default
-from otel_obs.errors import ObsError, SchemaTooNewError, UnsafeReaderError
 from otel_obs.postgres.pool import uri_with_search_path
 from otel_obs.server import Gateway, Listening, write_run_file
 from otel_obs.settings import Settings
-
-LOOK_EVERY_S = 1.0
-SAY_EVERY_S = 10.0
 
 
 class Beside:
@@ -52,54 +46,23 @@ def gateway(**options: str | None) -> None:
 
 def serve_until_told(settings: Settings, url: str, beside: Callable[[Gateway | Workers], Beside]) -> None:
     """Run a gateway, or as many processes as *settings* say, with what *beside* makes, until SIGINT or SIGTERM."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    settings = replace(settings, workers=settings.workers or workers_by_default())
-    server = Gateway(settings, url) if settings.workers == 1 else Workers(settings, url)
-    other = beside(server)
-    listening = other.start(server.start())
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    run_file = settings.data_dir / "run.json"
-    try:
-        if _wait_until_ready(server, stop):
-            write_run_file(run_file, listening, uri_with_search_path(url))
-            also = "" if listening.api is None else f" api={listening.api}"
-            click.echo(f"ready grpc={listening.grpc} http={listening.http}{also}")
-            with other.serving():
-                search_seldom()
-                stop.wait()
-    finally:
-        click.echo("stopping: finishing what was accepted", err=True)
-        run_file.unlink(missing_ok=True)
-        other.stop()
-        server.stop()
-
-
-def _wait_until_ready(server: Gateway | Workers, stop: threading.Event) -> bool:
-    """Return True once requests can be taken, by the database or on disk; until then senders are told to come again.
-
-    Raises:
-        SchemaTooNewError: this program will never fit that database.
-        UnsafeReaderError: one tenant could read another's rows there.
-    """
-    said_at = -SAY_EVERY_S
-    while not stop.is_set():
-        waits_for = _waits_for(server)
-        if waits_for is None:
-            return True
-        if time.monotonic() - said_at > SAY_EVERY_S:
-            said_at = time.monotonic()
-            click.echo(f"waiting: {waits_for}", err=True)
-        stop.wait(LOOK_EVERY_S)
-    return False
-
-
-def _waits_for(server: Gateway | Workers) -> ObsError | None:
-    try:
-        server.can_take()
-    except (SchemaTooNewError, UnsafeReaderError):
-        raise
-    except ObsError as error:
-        return error
-    return None
+    with stop_signals() as stop:
+        settings = replace(settings, workers=settings.workers or workers_by_default())
+        server = Gateway(settings, url) if settings.workers == 1 else Workers(settings, url)
+        other = beside(server)
+        listening = other.start(server.start())
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        run_file = settings.data_dir / "run.json"
+        try:
+            if until_ready(server.can_take, stop):
+                write_run_file(run_file, listening, uri_with_search_path(url))
+                also = "" if listening.api is None else f" api={listening.api}"
+                click.echo(f"ready grpc={listening.grpc} http={listening.http}{also}")
+                with other.serving():
+                    search_seldom()
+                    stop.wait()
+        finally:
+            click.echo("stopping: finishing what was accepted", err=True)
+            run_file.unlink(missing_ok=True)
+            other.stop()
+            server.stop()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import click
 import psycopg
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from otel_obs.cli.options import database, database_options, json_option, rfc3339, settings_from, time_option
-from otel_obs.errors import ObsError, SchemaTooNewError
+from otel_obs.cli.running import stop_signals, until_ready
 from otel_obs.flags.store import Change, FlagScope, set_flag
 from otel_obs.maintenance.jobs import JOBS, run
 from otel_obs.maintenance.lease import Lease
@@ -44,7 +43,6 @@ POOL_SIZE = 4
 STATEMENT_TIMEOUT_S = 300.0
 """Batches take much less; what takes longer waits for somebody."""
 WAIT_S = 15.0
-LOOK_EVERY_S = 1.0
 
 
 @click.command()
@@ -188,9 +186,6 @@ def maintenance_pool(url: str) -> ConnectionPool:
 
 def _until_told(settings: Settings, url: str) -> None:
     """Run each job at its time until a signal comes."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     pool = maintenance_pool(url)
     scheduler = scheduler_of(settings, pool)
     registry = CollectorRegistry()
@@ -204,48 +199,27 @@ def _until_told(settings: Settings, url: str) -> None:
     )
     routes = [*health, *lookups.routes]
     listener = HttpListener(routes, settings.api_endpoint, certificates_of(settings), settings.trusted_proxies)
-    try:
-        if authenticator is not None:
-            authenticator.start()
-        lookups.start()
-        where = listener.start()
-        if _wait_until_ready(pool, stop):
-            scheduler.start()
-            started = True
-            click.echo(f"ready api={where}")
-            stop.wait()
-    finally:
-        if started:
-            scheduler.stop()
-        lookups.close()
-        listener.stop()
-        if authenticator is not None:
-            authenticator.close()
-        pool.close(1.0)
+    with stop_signals() as stop:
+        try:
+            if authenticator is not None:
+                authenticator.start()
+            lookups.start()
+            where = listener.start()
+            if until_ready(partial(_check, pool), stop):
+                scheduler.start()
+                started = True
+                click.echo(f"ready api={where}")
+                stop.wait()
+        finally:
+            if started:
+                scheduler.stop()
+            lookups.close()
+            listener.stop()
+            if authenticator is not None:
+                authenticator.close()
+            pool.close(1.0)
 
 
 def _check(pool: ConnectionPool, *, goes_on: bool = False) -> None:
     with translated(), pool.connection(timeout=1.0) as connection:
         schema.check(connection, goes_on=goes_on)
-
-
-def _wait_until_ready(pool: ConnectionPool, stop: threading.Event) -> bool:
-    """Return True once the schema is there; it is never made here.
-
-    Raises:
-        SchemaTooNewError: this program will never fit that database.
-    """
-    said = ""
-    while not stop.is_set():
-        try:
-            _check(pool)
-        except SchemaTooNewError:  # noqa: PERF203  # that is what the loop is for
-            raise
-        except ObsError as error:
-            if str(error) != said:
-                said = str(error)
-                click.echo(f"waiting: {said}", err=True)
-            stop.wait(LOOK_EVERY_S)
-        else:
-            return True
-    return False
