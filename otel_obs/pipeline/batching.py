@@ -64,6 +64,12 @@ def batch_of(received: Iterable[Received], price: Price, *, from_spool: bool = F
             if record.sent_by is not None
         },
         call_scopes=_call_scopes(tenants),
+        root_callers=frozenset(
+            (organization, report.resource)
+            for organization, forest in settled.items()
+            for report in forest.reports.values()
+            if report.is_root and not report.is_log
+        ),
         quarantined=quarantined,
         repeated=repeated,
         from_spool=from_spool,

@@ -2,7 +2,8 @@
 
 Settling is a function of the set of rows: settled again, a trace of which a batch holds all events comes out the same,
 unless something outside of it has a say. That are reports of other traces that may be of the same call although no id
-says so: another instrumentation in the same process told them, so that where there is none nothing is looked for.
+says so: another instrumentation in the same process told them, one of the two as the root of its trace, so that where
+there is none, or none that ever loses the context, nothing is looked for.
 Which of the two names a response id, and which came first, is all the same.
 Whoever has the same response id in another trace comes second, and says so when he comes.
 """

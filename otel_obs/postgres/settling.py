@@ -169,11 +169,11 @@ def _strangers(
 
 
 def _among_others(connection: psycopg.Connection, organization_id: str, reports: Sequence[Report]) -> Sequence[Report]:
-    """Return those of *reports* whose sender has another instrumentation that may report the same call."""
+    """Return those of *reports* that another instrumentation of their sender may tell in another trace."""
     if not reports:
         return ()
     asked = {"organization_id": organization_id, "hashes": sorted({report.resource for report in reports})}
-    alone = {row[0] for row in connection.execute(_SETTLE["senders_of_one_scope"], asked).fetchall()}
+    alone = {row[0] for row in connection.execute(_SETTLE["senders_without_twins"], asked).fetchall()}
     return [report for report in reports if report.resource not in alone]
 
 

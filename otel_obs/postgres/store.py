@@ -75,6 +75,7 @@ class PostgresStore:
         self._prices: set[str] = set()
         self._tenants = Tenants()
         self._resources: dict[tuple[str, str], frozenset[str]] = {}
+        self._root_callers: set[tuple[str, str]] = set()
         self._covered: tuple[datetime, datetime] | None = None
         self._covering = Lock()
 
@@ -162,8 +163,10 @@ class PostgresStore:
         self._tenants.committed(done.batch)
         if len(self._resources) > MAX_KNOWN_RESOURCES:
             self._resources.clear()
+            self._root_callers.clear()
         for key in done.batch.resources:
             self._resources[key] = self._resources.get(key, frozenset()) | done.batch.call_scopes.get(key, frozenset())
+        self._root_callers |= done.batch.root_callers
         self._prices |= done.prices
         if self._vault is not None:
             self._vault.count(self._pool, done.messages)
@@ -172,18 +175,25 @@ class PostgresStore:
         new = self._new_resources(batch)
         if new:
             rows = [
-                (*key, Jsonb(batch.resources[key]), Jsonb(sorted(batch.call_scopes.get(key, ()))))
+                (
+                    *key,
+                    Jsonb(batch.resources[key]),
+                    Jsonb(sorted(batch.call_scopes.get(key, ()))),
+                    key in batch.root_callers,
+                )
                 for key in sorted(new)
             ]
-            names = ("organization_ids", "hashes", "attributes", "call_scopes")
+            names = ("organization_ids", "hashes", "attributes", "call_scopes", "root_calls")
             connection.execute(_WRITE["store_resources"], arrays(names, rows))
 
     def _new_resources(self, batch: Batch) -> set[tuple[str, str]]:
-        """Return the senders of *batch* that are new, or report calls by a scope that is."""
+        """Return the senders of *batch* that are new, or report calls by a scope, or as roots, which is."""
         return {
             key
             for key in batch.resources
-            if key not in self._resources or not batch.call_scopes.get(key, frozenset()) <= self._resources[key]
+            if key not in self._resources
+            or not batch.call_scopes.get(key, frozenset()) <= self._resources[key]
+            or (key in batch.root_callers and key not in self._root_callers)
         }
 
     def _store_prices(self, connection: psycopg.Connection, calls: Iterable[CallRow]) -> set[str]:

@@ -40,7 +40,7 @@ class Whole(NamedTuple):
     events: int
     """... if it has so many events ..."""
     resource_hash: str | None = None
-    """... and, unless this is None, as long as this sender reports calls by one instrumentation only."""
+    """... and, unless this is None, as long as this sender reports calls by one instrumentation, or none as a root."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,8 @@ class Batch:
     """(organization, hash) -> attributes"""
     call_scopes: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     """(organization, hash of a resource) -> the instrumentation scopes by which it reports calls."""
+    root_callers: frozenset[tuple[str, str]] = frozenset()
+    """Those of these senders that report a call as the root of its trace."""
     quarantined: Sequence[Quarantined] = ()
     repeated: int = 0
     """Events that came more than once, of which one is written."""

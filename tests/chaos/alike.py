@@ -64,7 +64,7 @@ def _said(decode: Callable[[bytes], Decoded], body: bytes) -> str:
         return f"{type(error).__name__}: {error}"
     # Sets of names come in another order in each process.
     scopes = {sender: sorted(found) for sender, found in batch.call_scopes.items()}
-    made = repr((replace(batch, call_scopes={}), scopes))
+    made = repr((replace(batch, call_scopes={}, root_callers=frozenset()), scopes, sorted(batch.root_callers)))
     return hashlib.sha256(recorded.to_bytes(received) + made.encode(errors="replace")).hexdigest()
 
 

@@ -4,7 +4,8 @@
 SELECT organization_id, trace_id, CASE
     WHEN resource_hash IS NULL OR EXISTS (
         SELECT FROM resources AS r
-        WHERE r.organization_id = u.organization_id AND r.hash = u.resource_hash AND cardinality(r.call_scopes) = 1
+        WHERE r.organization_id = u.organization_id AND r.hash = u.resource_hash
+            AND (cardinality(r.call_scopes) = 1 OR r.root_calls IS FALSE)
     ) THEN events
 END
 FROM unsettled_traces AS u
@@ -111,10 +112,11 @@ JOIN unnest(%(timestamps)s::timestamptz[], %(trace_ids)s::text[], %(event_ids)s:
 WHERE t.organization_id = %(organization_id)s
     AND t."timestamp" BETWEEN %(since)s::timestamptz AND %(until)s::timestamptz;
 
--- name: senders_of_one_scope
--- Those of whose calls nobody else in the same process tells.
+-- name: senders_without_twins
+-- Those of whose calls nobody else in the same process tells in another trace.
 SELECT hash FROM resources
-WHERE organization_id = %(organization_id)s AND hash = ANY(%(hashes)s::text[]) AND cardinality(call_scopes) = 1;
+WHERE organization_id = %(organization_id)s AND hash = ANY(%(hashes)s::text[])
+    AND (cardinality(call_scopes) = 1 OR root_calls IS FALSE);
 
 -- name: calls_near
 -- Calls of other traces that may be those that name no response id: same model, same totals (once cached and

@@ -61,14 +61,18 @@ ON CONFLICT DO NOTHING;
 
 -- name: store_resources
 -- Of the scopes that report calls two are enough: with them calls are compared across traces, whoever comes third.
-INSERT INTO resources AS r (organization_id, hash, attributes, call_scopes)
-SELECT organization_id, hash, attributes, ARRAY(SELECT jsonb_array_elements_text(call_scopes) LIMIT 2)
-FROM unnest(%(organization_ids)s::text[], %(hashes)s::text[], %(attributes)s::jsonb[], %(call_scopes)s::jsonb[])
-    AS new (organization_id, hash, attributes, call_scopes)
+INSERT INTO resources AS r (organization_id, hash, attributes, call_scopes, root_calls)
+SELECT organization_id, hash, attributes, ARRAY(SELECT jsonb_array_elements_text(call_scopes) LIMIT 2), root_calls
+FROM unnest(
+    %(organization_ids)s::text[], %(hashes)s::text[], %(attributes)s::jsonb[], %(call_scopes)s::jsonb[],
+    %(root_calls)s::boolean[]
+) AS new (organization_id, hash, attributes, call_scopes, root_calls)
 ORDER BY organization_id, hash
 ON CONFLICT (organization_id, hash) DO UPDATE
-SET call_scopes = ARRAY(SELECT DISTINCT unnest(r.call_scopes || EXCLUDED.call_scopes) LIMIT 2)
-WHERE cardinality(r.call_scopes) < 2 AND NOT r.call_scopes @> EXCLUDED.call_scopes;
+SET call_scopes = ARRAY(SELECT DISTINCT unnest(r.call_scopes || EXCLUDED.call_scopes) LIMIT 2),
+    root_calls = r.root_calls OR EXCLUDED.root_calls
+WHERE cardinality(r.call_scopes) < 2 AND NOT r.call_scopes @> EXCLUDED.call_scopes
+    OR EXCLUDED.root_calls AND r.root_calls IS NOT TRUE;
 
 -- name: not_whole
 -- Some of the batch was stored before, or is counted elsewhere. Its marks are this transaction's already.

@@ -29,7 +29,9 @@ def final(found: Batch) -> set[tuple[str, str]]:
     return {
         (organization, trace_id)
         for (organization, trace_id), whole in found.whole.items()
-        if whole.resource_hash is None or len(found.call_scopes[organization, whole.resource_hash]) == 1
+        if whole.resource_hash is None
+        or len(found.call_scopes[sender := (organization, whole.resource_hash)]) == 1
+        or sender not in found.root_callers
     }
 
 
@@ -109,8 +111,23 @@ def test_a_call_of_which_another_trace_may_tell_is_final_while_its_sender_has_on
 def test_with_two_instrumentations_such_a_call_is_not_final() -> None:
     found = batch([*a_nameless_call(), make_span(chat(response_id="r"), trace_id=f"{6:032x}", scope="wire")])
 
-    assert [set(scopes) for scopes in found.call_scopes.values()] == [{"client", "wire"}]
+    (sender,) = found.resources
+    assert found.call_scopes == {sender: {"client", "wire"}}
+    assert found.root_callers == {sender}
     assert final(found) == set()
+
+
+def test_with_two_instrumentations_of_which_none_loses_the_context_it_is() -> None:
+    run, call = a_nameless_call()
+    wire = make_span(chat(response_id="r"), trace_id=run.trace_id, parent=call, scope="wire")
+
+    found = batch([run, call, wire])
+
+    (sender,) = found.resources
+    assert found.call_scopes == {sender: {"client", "wire"}}
+    assert found.root_callers == set()
+    assert final(found) == {("default", run.trace_id)}
+    assert is_final(found)
 
 
 def test_a_trace_whose_calls_two_senders_report_is_not_final() -> None:
