@@ -9,11 +9,13 @@ from datetime import datetime
 from typing import Literal
 
 from otel_obs.dialects.facts import Facts, parse
-from otel_obs.dialects.provider import is_provider, provider_name, routed_to
+from otel_obs.dialects.provider import is_provider, provider_name, routed_to, serves
 from otel_obs.model import Call, Reading, Span, Usage
 from otel_obs.semconv import USAGE_SOURCE
 
 EMBEDDING = "embeddings"
+_UNKNOWN = "unknown"
+"""What instrumentations call a model whose name they have not been told."""
 ZERO_USAGE = "zero_usage"
 ESTIMATED_USAGE = "estimated_usage"
 
@@ -76,7 +78,8 @@ def call_reading(
 
 def named_plainly(call: Call) -> Call:
     """Return *call* with the provider that a router put before a model's name, and models without it."""
-    provider = call.provider or routed_to(call.request_model) or routed_to(call.response_model)
+    provider = serves(call.request_model, call.provider) or routed_to(call.request_model)
+    provider = provider or routed_to(call.response_model)
     request_model, response_model = (
         _unprefixed(call.request_model, provider),
         _unprefixed(call.response_model, provider),
@@ -91,7 +94,7 @@ def _unprefixed(model: str | None, provider: str | None) -> str | None:
 
     A model that is called as a provider is none: the emitter did not know it.
     """
-    if model is None or is_provider(model, provider):
+    if model is None or model == _UNKNOWN or is_provider(model, provider):
         return None
     if "/" not in model:
         return model

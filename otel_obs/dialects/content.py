@@ -38,6 +38,7 @@ _NAMES: dict[str, Part | None] = {
     "gen_ai.request.prompt": "input",
     "gen_ai.request.instructions": "system",
     "gen_ai.request.tools": "tools",
+    "gen_ai.request.tool.definitions": "tools",
     "gen_ai.raw_request": None,
     "gen_ai.raw_response": None,
     "gen_ai.prompt": "input",
@@ -85,6 +86,12 @@ _NAMES: dict[str, Part | None] = {
     "ai.response.toolCalls": "output",
     "ai.response.reasoning": None,
     "ai.response.files": None,
+    "ai.request.text": "input",
+    "ai.documents": "input",
+    "ai.ranking": "output",
+    "ai.decision.state": "input",
+    "ai.decision.questions": "input",
+    "ai.decision.answers": "output",
     "ai.result.text": "output",
     "ai.result.object": "output",
     "ai.result.toolCalls": "output",
@@ -136,6 +143,7 @@ _NAMES: dict[str, Part | None] = {
     "spring.ai.chat.client.user.text": "input",
     "db.vector.query.content": "input",
     "db.vector.query.response.documents": "output",
+    "microsoft.a365.agent.thought.process": None,
     "crew_agents": None,
     "crew_tasks": None,
     "crew_inputs": "input",
@@ -172,9 +180,13 @@ _RAW_REQUEST = re.compile(
     r"|message|query|documents|texts|results|response|completion)$"
 )
 _SIDES: dict[str, Part] = {"input": "input", "inputs": "input", "output": "output", "outputs": "output"}
+_WHOLE_SIDES: dict[str, Part] = {"request": "input", "response": "output"}
+"""What means the same where nothing stands behind it: ``gen_ai.workflow.request``, ``trpc.go.agent.llm_response``."""
 _WHOLLY = frozenset({"content", "data", "json", "messages", "result", "text", "texts", "value"})
 """What may stand behind ``input`` or ``output`` and means no less than that."""
 _COUNTED = frozenset({"bytes", "cost", "count", "length", "price", "size", "token", "tokens", "usage"})
+_DOCUMENT = re.compile(r"^documents\.\d+\.")
+"""What OpenLLMetry for JavaScript calls the documents that Cohere is to rank."""
 _INDEXED = re.compile(r"\.(\d+)(?:\.|$)")
 
 _EVENTS: dict[str, Part] = {
@@ -361,7 +373,9 @@ def _part_of_a_vendor(key: str) -> Part | None:
         rest = words[place + 1 :]
         if not rest or rest[0] in _WHOLLY or word.endswith("s"):
             return _SIDES[word]
-    return None
+    if _DOCUMENT.match(key):
+        return "input"
+    return _WHOLE_SIDES.get(words[-1]) if len(words) > 1 else None
 
 
 def _first_body(values: Iterable[AttributeValue]) -> str:

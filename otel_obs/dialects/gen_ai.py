@@ -19,6 +19,7 @@ from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import is_known, provider_name
 from otel_obs.dialects.usage import NO_USAGE, merged
 from otel_obs.model import Call, EventType, Reading, Run, Span, Step, Usage
+from otel_obs.remembering import remembered
 
 OPERATIONS = {
     "chat": "chat",
@@ -31,6 +32,7 @@ OPERATIONS = {
     "messages": "chat",
     "converse": "chat",
     "call_llm": "chat",
+    "summarize": "chat",
     "text_completion": "text_completion",
     "generate_content": "generate_content",
     "embed": "embeddings",
@@ -64,7 +66,9 @@ _ROLES: dict[str, EventType] = {
     "invoke_agent": "agent",
     "invoke_workflow": "workflow",
     "execute_tool": "tool",
+    "workflow": "workflow",
     "retrieval": "retrieval",
+    "retrieve": "retrieval",
     "apply_guardrail": "guardrail",
     "run_guardrail": "guardrail",
     "guardrail": "guardrail",
@@ -88,9 +92,11 @@ _BEDROCK_STREAMS = {
 _RAW_COUNTS = (
     "opentelemetry.instrumentation.ag2", "opentelemetry.instrumentation.bedrock",
     "opentelemetry.instrumentation.botocore.bedrock-runtime", "io.opentelemetry.aws-sdk-2.2",
-    "@traceloop/instrumentation-", "respan_instrumentation_anthropic.",
+    "@traceloop/instrumentation-", "respan_instrumentation_anthropic.", "trpc.agent.go",
 )  # fmt: skip
 """Beginnings of instrumentations that hand on what the provider counts, whatever the convention says."""
+_CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+"""Where a word begins in names such as enumerations have them: ``GenerateContent``."""
 _ADDRESS = re.compile(r"^\d{14,15}$")
 """Python's ``id()`` of an object."""
 _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
@@ -123,7 +129,7 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
 
 def role_of(operation: str) -> EventType | None:
     """Return what a span is whose *operation* asks nothing of a model; None if the convention knows no such."""
-    return _ROLES.get(operation)
+    return _ROLES.get(operation) or _ROLES.get(in_words(operation))
 
 
 def asked_for(operation: str) -> str | None:
@@ -132,9 +138,18 @@ def asked_for(operation: str) -> str | None:
     Some emitters put there the method that was called: ``openai.responses.create``.
     """
     found = OPERATIONS.get(operation)
-    if found is None and "." in operation and operation not in _ROLES:
-        return next((_METHODS[word] for word in operation.lower().split(".") if word in _METHODS), None)
-    return found
+    if found is not None or operation in _ROLES:
+        return found
+    words = in_words(operation)
+    if "." in words:
+        return next((_METHODS[word] for word in words.split(".") if word in _METHODS), None)
+    return OPERATIONS.get(words)
+
+
+@remembered(256)
+def in_words(operation: str) -> str:
+    """Return *operation* as the convention spells it: ``text_completion`` for ``TextCompletion``."""
+    return _CAPITAL.sub("_", operation).replace("-", "_").lower()
 
 
 def _without_operation(span: Span, facts: Facts, contents: Contents) -> Reading | None:
@@ -358,5 +373,6 @@ def _first_token_ms(facts: Facts) -> float | None:
         "gen_ai.response.time_to_first_chunk",
         "gen_ai.client.operation.time_to_first_chunk",
         "gen_ai.server.time_to_first_token",
+        "trpc_agent_go.client.time_to_first_token",
     )
     return None if seconds is None or seconds < 0 else seconds * 1000

@@ -28,7 +28,7 @@ _OUTPUT_DETAILS = (
 )  # fmt: skip
 _READ = (
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens",
-    "gen_ai.usage.input_tokens.cached", "gen_ai.usage.cached_input_tokens",
+    "gen_ai.usage.input_tokens.cached", "gen_ai.usage.input_tokens.cache_read", "gen_ai.usage.cached_input_tokens",
     "gen_ai.usage.details.cache_read_tokens", "gen_ai.usage.details.cache_read_input_tokens",
     "gen_ai.usage.details.cached_tokens", "gen_ai.usage.cached_tokens", "gen_ai.usage.cache_read_tokens",
     *_spelled_out(_INPUT_DETAILS, ("cached_tokens", "cached_read_tokens", "cache_read_tokens", "cache_read")),
@@ -36,7 +36,8 @@ _READ = (
 _WRITE = (
     "gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
     "gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.cache_write_input_tokens",
-    "gen_ai.usage.input_tokens.cache_write", "gen_ai.usage.details.cache_write_tokens",
+    "gen_ai.usage.input_tokens.cache_write", "gen_ai.usage.input_tokens.cache_creation",
+    "gen_ai.usage.details.cache_write_tokens",
     "gen_ai.usage.details.cache_creation_input_tokens", "gen_ai.usage.cache_write_tokens",
     *_spelled_out(_INPUT_DETAILS, ("cached_write_tokens", "cache_write_tokens", "cache_creation")),
 )  # fmt: skip

@@ -12,8 +12,7 @@ _OLD_NAMES = {
     "az.ai.openai": "azure.ai.openai",
     "azure": "azure.ai.openai",
     "azure_openai": "azure.ai.openai",
-    "azure-openai": "azure.ai.openai",
-    "amazon-bedrock": "aws.bedrock",
+    "azure_open_ai": "azure.ai.openai",
     "amazon_bedrock": "aws.bedrock",
     "aws": "aws.bedrock",
     "aws_bedrock": "aws.bedrock",
@@ -26,9 +25,12 @@ _OLD_NAMES = {
     "google_ai_studio": "gcp.gemini",
     "googleai": "gcp.gemini",
     "googleaistudio": "gcp.gemini",
-    "google-gla": "gcp.gemini",
-    "google-vertex": "gcp.vertex_ai",
+    "google_gla": "gcp.gemini",
+    "google_ai_gemini": "gcp.gemini",
+    "google_vertex": "gcp.vertex_ai",
     "google_vertexai": "gcp.vertex_ai",
+    "google_vertex_ai_anthropic": "gcp.vertex_ai",
+    "google_vertex_ai_gemini": "gcp.vertex_ai",
     "vertex_ai": "gcp.vertex_ai",
     "vertexai": "gcp.vertex_ai",
     "vertex": "gcp.vertex_ai",
@@ -37,7 +39,8 @@ _OLD_NAMES = {
     "moonshot": "moonshot_ai",
     "moonshotai": "moonshot_ai",
     "xai": "x_ai",
-    "x-ai": "x_ai",
+    "claude": "anthropic",
+    "open_ai": "openai",
     "grok": "x_ai",
     "watsonx": "ibm.watsonx.ai",
     "fireworks": "fireworks_ai",
@@ -45,6 +48,7 @@ _OLD_NAMES = {
     "togetherai": "together_ai",
     "firstparty": "anthropic",
     "microsoft.foundry": "azure.ai.inference",
+    "microsoft_foundry": "azure.ai.inference",
     "ollama_chat": "ollama",
 }
 
@@ -62,10 +66,13 @@ _FRAMEWORKS = frozenset(
         "llama_index", "llamaindex", "microsoft.agent_framework", "openai_agents", "pydantic-ai", "pydantic_ai",
         "semantic_kernel", "smolagents", "spring_ai", "strands", "strands-agents", "traceloop", "vercel", "unknown",
         "_other", "beeai", "browser_use", "camel", "controlflow", "dspy", "dynamiq", "guardrails", "instructor",
-        "julep", "letta", "mcp", "mem0", "phidata", "portkey",
+        "julep", "letta", "mcp", "mem0", "phidata", "portkey", "eino", "other", "trpc.go.agent",
     }
 )  # fmt: skip
 """What frameworks put there for want of a provider: nobody who could send a bill."""
+
+_APIS = frozenset({"chat", "chat-completions", "completions", "embeddings", "messages", "responses"})
+"""What may stand behind a provider's name and a hyphen, and is one of its APIs."""
 
 _KNOWN = frozenset(
     {"openai", "anthropic", "cohere", "deepseek", "groq", "perplexity", "ollama", "openrouter", "cerebras"}
@@ -89,7 +96,20 @@ def provider_name(name: str | None) -> str | None:
     if found not in _OLD_NAMES and "." in found and not found.startswith(("aws.", "azure.", "gcp.", "ibm.")):
         # The AI SDK names provider and API: openai.chat, anthropic.messages.
         found = found.partition(".")[0]
-    return _OLD_NAMES.get(found, found)
+    return _old_name(found) or _of_api(found) or found
+
+
+def _old_name(name: str) -> str | None:
+    """Return the conventional name for *name*, whichever sign joins its words."""
+    return _OLD_NAMES.get(name.replace("-", "_").replace(" ", "_"))
+
+
+def _of_api(name: str) -> str | None:
+    """Return openai for openai-chat: who serves an API is called by its name in some adapters."""
+    maker, _, api = name.partition("-")
+    if api not in _APIS:
+        return None
+    return _old_name(maker) or (maker if maker in _KNOWN else None)
 
 
 _ROUTED = frozenset(
@@ -125,6 +145,15 @@ _BEDROCK_ID = re.compile(
     r"(?:ai21|amazon|anthropic|cohere|deepseek|luma|meta|mistral|openai|qwen|stability|twelvelabs|writer)\.[a-z])"
 )
 """https://docs.aws.amazon.com/bedrock/latest/userguide/models-supported.html"""
+
+
+_MAKERS = frozenset({"amazon", "anthropic", "cohere", "deepseek", "meta", "mistral_ai", "openai", "qwen"})
+"""Who made models that Bedrock serves."""
+
+
+def serves(model: str | None, provider: str | None) -> str | None:
+    """Return who serves *model*: *provider*, or Bedrock where only the maker of one of its models was named."""
+    return "aws.bedrock" if provider in _MAKERS and is_of_bedrock(model) else provider
 
 
 _CLIENT = re.compile(

@@ -10,8 +10,10 @@ from typing import NamedTuple, Protocol
 from otel_obs.dialects import (
     ag2,
     agent_framework,
+    beeai,
     claude_code,
     codex,
+    effect,
     gemini_cli,
     gen_ai,
     genkit,
@@ -36,6 +38,7 @@ from otel_obs.dialects import (
     semantic_kernel,
     spring_ai,
     strands,
+    tanstack,
     vendors,
     vercel_ai,
     voltagent,
@@ -84,12 +87,15 @@ DIALECTS: tuple[Dialect, ...] = (
     monocle,
     vercel_ai,
     guardrails,
+    beeai,
     openinference,
     mcp,
     haystack,
     llama_index,
     spring_ai,
     openllmetry,
+    effect,
+    tanstack,
     vendors,
     gen_ai,
 )
@@ -129,13 +135,14 @@ def kind_of(scope: str, names: tuple[str, ...]) -> Kind:
     """Return what is known of spans of *scope* whose attributes have these *names*, in their order."""
     known = names_of(names)
     concerned = tuple(dialect for dialect in DIALECTS if dialect.concerns(scope, known))
-    return Kind(known, layout_of(names, _content_names(scope), _event_names(scope)), concerned)
+    return Kind(known, layout_of(names, _content_names(scope, known), _event_names(scope)), concerned)
 
 
 _USERS = (
     "user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "openai.request.user", laminar.USER,
+    "trpc.go.agent.runner.user_id",
 )  # fmt: skip
-_CONVERSATIONS = ("gen_ai.conversation.id", "session.id", laminar.CONVERSATION)
+_CONVERSATIONS = ("gen_ai.conversation.id", "session.id", "gen_ai.session.id", laminar.CONVERSATION)
 
 
 def is_mere(span: Span) -> bool:
@@ -257,8 +264,10 @@ def _parts(reading: Reading, contents: Contents) -> tuple[Content, ...]:
     return parts
 
 
-def _content_names(scope: str) -> Mapping[str, Part | None] | None:
+def _content_names(scope: str, names: Names) -> Mapping[str, Part | None] | None:
     """Return the names that hold content where *scope* is the instrumentation, and elsewhere do not."""
+    if effect.runs_tool(names):
+        return effect.CONTENT
     if logfire.is_logfire(scope):
         return logfire.CONTENT
     if pydantic_ai.is_pydantic_ai(scope):
@@ -271,6 +280,8 @@ def _content_names(scope: str) -> Mapping[str, Part | None] | None:
         return openlit.CONTENT
     if voltagent.is_voltagent(scope):
         return voltagent.CONTENT
+    if beeai.is_beeai(scope):
+        return beeai.CONTENT
     if mastra.is_version_0(scope):
         return mastra.CONTENT
     if scope.startswith("autogen"):

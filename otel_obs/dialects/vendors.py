@@ -28,7 +28,7 @@ from otel_obs.remembering import remembered
 
 _REQUESTS = {
     "llm": "chat", "generation": "chat", "model": "chat", "chat": "chat", "chat_model": "chat", "inference": "chat",
-    "llm_call": "chat", "llm_request": "chat", "completion": "text_completion",
+    "llm_call": "chat", "llm_request": "chat", "chatmodel": "chat", "completion": "text_completion",
     "embedding": "embeddings", "embeddings": "embeddings", "rerank": "rerank", "reranker": "rerank",
 }  # fmt: skip
 _ROLES: dict[str, EventType] = {
@@ -36,11 +36,14 @@ _ROLES: dict[str, EventType] = {
     "pipeline": "workflow", "retriever": "retrieval", "retrieval": "retrieval", "rag": "retrieval",
     "guardrail": "guardrail", "evaluation": "evaluation", "evaluator": "evaluation", "score": "evaluation",
 }  # fmt: skip
-_STEPS = frozenset({"chain", "task", "span", "default", "step", "component", "module", "operation", "eval"})
+_STEPS = frozenset({"chain", "task", "span", "default", "step", "component", "module", "operation", "eval", "graph"})
 """Kinds that say nothing but that somebody wanted to see them; the outermost of a trace is its workflow."""
 
 _OF_ANYBODY = _STEPS | {"function", "tool", "session", "pipeline", "workflow", "model", "score", "evaluation"}
 """Kinds that other programs have as well: a job, a page, a car."""
+
+_COMPONENT = "runinfo.component"
+"""What Eino (https://www.cloudwego.io/docs/eino) runs: the kind of a trace's outermost span is always a workflow."""
 
 _USERS = ("user_id", "user.id", "customer_identifier")
 _CONVERSATIONS = ("session_id", "session.id", "thread_id", "thread.id", "thread_identifier", "conversation_id")
@@ -111,6 +114,9 @@ def _said(facts: Facts, name: str) -> str | None:
     kind = facts.text(name)
     if kind is not None and name.endswith("span_attributes"):
         kind = text_of(mapping_of(parse(kind)).get("type"))
+    component = (facts.text(_COMPONENT) or "").lower()
+    if component in _REQUESTS:
+        return component
     return None if kind is None else kind.rpartition(".")[2].lower()
 
 
