@@ -24,6 +24,7 @@ from otel_obs.remembering import remembered
 OPERATIONS = {
     "chat": "chat",
     "completion": "text_completion",
+    "text.completions": "text_completion",
     "completions": "text_completion",
     "chat_completion": "chat",
     "chat_completions": "chat",
@@ -64,11 +65,14 @@ _METHODS = {
 
 _ROLES: dict[str, EventType] = {
     "invoke_agent": "agent",
+    "agent": "agent",
     "invoke_workflow": "workflow",
     "execute_tool": "tool",
+    "tool": "tool",
     "workflow": "workflow",
     "retrieval": "retrieval",
     "retrieve": "retrieval",
+    "rag": "retrieval",
     "apply_guardrail": "guardrail",
     "run_guardrail": "guardrail",
     "guardrail": "guardrail",

@@ -12,8 +12,15 @@ from otel_obs.dialects.provider import bills_cache_apart, counts_thoughts_apart
 from otel_obs.dialects.usage import Counts, merged, usage, usage_of, with_thoughts
 from otel_obs.model import Usage
 
-_INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
-_OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
+_INPUT = (
+    "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens",
+    "gen_ai.response.prompt_tokens",
+)  # fmt: skip
+_OUTPUT = (
+    "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens",
+    "gen_ai.response.completion_tokens",
+)  # fmt: skip
+"""Those of a response are Semantic Kernel's of 2024, which others took over."""
 TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "gen_ai.client.token.usage")
 
 

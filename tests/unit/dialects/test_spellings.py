@@ -28,6 +28,7 @@ def call_of(attributes: dict[str, Any], *, scope: str = "test", name: str = "a s
     [
         ("Chat", "chat"), ("TextCompletion", "text_completion"), ("GenerateContent", "generate_content"),
         ("text-completion", "text_completion"), ("CHAT", "chat"), ("summarize", "chat"),
+        ("chat.completions", "chat"), ("text.completions", "text_completion"),
     ],
 )  # fmt: skip
 def test_an_operation_is_one_however_its_words_are_joined(operation: str, meant: str) -> None:
@@ -38,7 +39,8 @@ def test_an_operation_is_one_however_its_words_are_joined(operation: str, meant:
     ("operation", "role"),
     [
         ("InvokeAgent", "agent"), ("ExecuteTool", "tool"), ("invoke-workflow", "workflow"), ("workflow", "workflow"),
-        ("retrieve", "retrieval"), ("OutputMessages", "span"),
+        ("retrieve", "retrieval"), ("rag", "retrieval"), ("agent", "agent"), ("tool", "tool"),
+        ("OutputMessages", "span"),
     ],
 )  # fmt: skip
 def test_what_asks_nothing_of_a_model_is_known_so_too(operation: str, role: str) -> None:
@@ -206,6 +208,7 @@ def test_trpc_hands_on_what_anthropic_counts() -> None:
         ("ai.decision.answers", "output"), ("gen_ai.workflow.request", "input"),
         ("gen_ai.embeddings.response", "output"), ("documents.0.index", "input"),
         ("gen_ai.request.tool.definitions", "tools"), ("microsoft.a365.agent.thought.process", None),
+        ("embabel.rag.query", "input"), ("embabel.action.result", "output"), ("embabel.replan.reason", None),
     ],
 )  # fmt: skip
 def test_what_was_said_is_content_under_these_names_too(name: str, part: str | None) -> None:
@@ -219,3 +222,37 @@ def test_a_request_s_settings_are_no_content() -> None:
     names = ("gen_ai.request.top_p", "gen_ai.response.id", "http.request.method", "documents.count")
 
     assert read(make_span({**CHAT, **dict.fromkeys(names, "x")})).content_keys == frozenset()
+
+
+def test_what_a_response_says_it_took_is_its_usage() -> None:
+    counts = {"gen_ai.response.prompt_tokens": 983, "gen_ai.response.completion_tokens": 61}
+
+    found = call_of({"gen_ai.operation.name": "chat.completions", "gen_ai.request.model": "m", **counts})
+
+    assert (found.usage.input_tokens, found.usage.output_tokens) == (983, 61)
+
+
+def test_a_function_that_semantic_kernel_for_java_invokes_is_a_tool() -> None:
+    attributes = {
+        "semantic_kernel.function.invocation.name": "get_weather",
+        "semantic_kernel.function.invocation.plugin_name": "Weather",
+    }
+
+    found = read(make_span(attributes, scope="SemanticKernel", name="function_invocation Weather-get_weather")).step
+
+    assert found is not None
+    assert (found.kind, found.name) == ("tool", "get_weather")
+
+
+def test_agents_of_embabel_are_runs_and_its_records_of_cost_are_no_requests() -> None:
+    agent = {"gen_ai.operation.name": "agent", "embabel.agent.name": "researcher", "embabel.agent.status": "COMPLETED"}
+    record = {"embabel.llm.model": "m", "embabel.llm.cost": "0.01", **USAGE}
+    asked = {"gen_ai.operation.name": "rag", "embabel.rag.service": "docs", "embabel.rag.query": "a secret"}
+
+    run, told, step = (read(make_span(attributes)) for attributes in (agent, record, asked))
+
+    assert run.run is not None
+    assert (run.run.kind, run.run.name, run.agent_id) == ("agent", "researcher", "researcher")
+    assert (told.event_type, told.call, told.is_rollup) == ("span", None, True)
+    assert step.step is not None
+    assert (step.step.kind, step.step.name) == ("retrieval", "docs")
