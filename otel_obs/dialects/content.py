@@ -184,7 +184,7 @@ _PREFIXES: tuple[tuple[str, Part | None], ...] = (
 )
 _NOT_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.prompt.id"})
 _RAW_REQUEST = re.compile(
-    r"^llm\.[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions|contents|candidates"
+    r"^llm\.(?!token_count\.|cost\.|usage\.)[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions|contents|candidates"
     r"|message|query|documents|texts|results|response|completion)$"
 )
 _SIDES: dict[str, Part] = {"input": "input", "inputs": "input", "output": "output", "outputs": "output"}

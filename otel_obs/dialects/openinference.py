@@ -38,6 +38,10 @@ _PRIVATE_STEP = re.compile(r"(?:^|\.)_[a-z]\w*$")
 _STREAM = re.compile(r"(?:[a-z]S|[._]s|^s)tream(?:ing)?$")
 """Instrumentations of clients name a request after the method: ``converse_stream``, ``GenerateContentStream``."""
 _AGENT_RUN = re.compile(r"(?:Agent|AgentWorkflow)\.a?run$")
+_INVOKED = "bedrock.invoke_agent"
+"""The request to an agent of Bedrock's, which has its id and the session's among its parameters."""
+AGENTS_OF_BEDROCK = "@arizeai/openinference-instrumentation-bedrock-agent"
+"""It puts into ``metadata`` what the model thought."""
 _AGENT_NAMES = ("agent.name", "gen_ai.agent.name", "graph.node.id")
 _FRAMED = frozenset(
     {"openinference.instrumentation.openai_agents", "@arizeai/openinference-instrumentation-openai-agents"}
@@ -70,6 +74,10 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     if kind == "RERANKER":
         return _with_owner(_rerank(span, facts, contents), facts)
     role, name = _role(span, facts, kind, contents)
+    conversation = None
+    if role == "agent" and span.name == _INVOKED:
+        asked = facts.mapping("llm.invocation_parameters")
+        name, conversation = text_of(asked.get("agentId")) or name, text_of(asked.get("sessionId"))
     agent = _current_agent(contents) if kind == "CHAIN" else None
     if kind == "CHAIN" and _metadata(facts).get("lc_agent_name") == span.name:
         role, name, agent = "agent", span.name, span.name
@@ -79,6 +87,7 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
         is_rollup=facts.has("llm.token_count.prompt", "llm.token_count.total"),
         agent_id=agent,
         agent_name=agent,
+        conversation_id=conversation,
     )
     return _with_owner(with_role(reading, role, name, facts), facts)
 

@@ -286,6 +286,8 @@ def _content_names(scope: str, names: Names) -> Mapping[str, Part | None] | None
         return beeai.CONTENT
     if mastra.is_version_0(scope):
         return mastra.CONTENT
+    if scope == openinference.AGENTS_OF_BEDROCK:
+        return {"metadata": None}
     if scope.startswith("autogen"):
         return {"message": None}
     return None

@@ -219,7 +219,10 @@ def test_what_was_said_is_content_under_these_names_too(name: str, part: str | N
 
 
 def test_a_request_s_settings_are_no_content() -> None:
-    names = ("gen_ai.request.top_p", "gen_ai.response.id", "http.request.method", "documents.count")
+    names = (
+        "gen_ai.request.top_p", "gen_ai.response.id", "http.request.method", "documents.count",
+        "llm.token_count.prompt", "llm.token_count.completion", "llm.cost.output", "llm.usage.completion",
+    )  # fmt: skip
 
     assert read(make_span({**CHAT, **dict.fromkeys(names, "x")})).content_keys == frozenset()
 
@@ -256,3 +259,21 @@ def test_agents_of_embabel_are_runs_and_its_records_of_cost_are_no_requests() ->
     assert (told.event_type, told.call, told.is_rollup) == ("span", None, True)
     assert step.step is not None
     assert (step.step.kind, step.step.name) == ("retrieval", "docs")
+
+
+def test_an_agent_of_bedrock_s_is_who_was_asked_and_what_it_thought_is_content() -> None:
+    asked = {"agentId": "AGENT1", "agentAliasId": "ALIAS1", "sessionId": "s"}
+    scope = "@arizeai/openinference-instrumentation-bedrock-agent"
+    run = {"openinference.span.kind": "AGENT", "llm.invocation_parameters": json.dumps(asked)}
+    call = {
+        "openinference.span.kind": "LLM", "llm.model_name": "m", "llm.token_count.prompt": 553,
+        "llm.token_count.completion": 49, "metadata": json.dumps({"rationale": "a secret"}),
+    }  # fmt: skip
+
+    invoked = read(make_span(run, scope=scope, name="bedrock.invoke_agent"))
+    thought = read(make_span(call, scope=scope, name="LLM"))
+
+    assert invoked.run is not None
+    assert (invoked.run.name, invoked.agent_id, invoked.conversation_id) == ("AGENT1", "AGENT1", "s")
+    assert thought.content_keys == {"metadata"}
+    assert thought.contents == ()
