@@ -22,12 +22,11 @@ from otel_obs.model import Call, Reading, Span, Usage
 _OPERATION = "ai.operationId"
 _METADATA = ("ai.telemetry.metadata.", "traceloop.association.properties.")
 """What the application says of a call; OpenLLMetry's SDK renames it."""
-_SESSIONS = tuple(
-    prefix + name
-    for prefix in _METADATA
-    for name in ("sessionId", "session_id", "conversationId", "threadId", "thread_id", "chatId", "chat_id")
-)
-_USERS = tuple(prefix + name for prefix in _METADATA for name in ("userId", "user_id"))
+_SESSIONS = (
+    "sessionId", "session_id", "conversationId", "threadId", "thread_id", "chatId", "chat_id", "convoId",
+)  # fmt: skip
+_USERS = ("userId", "user_id")
+"""Last words of what it says who asks, and in which conversation; vendors put their own names between."""
 _AGENTS = frozenset({"ai.generateText", "ai.streamText"})
 """They loop over model and tools; a function id names the loop."""
 _USAGE = "ai.usage."
@@ -127,6 +126,7 @@ def _usage(facts: Facts, metadata: Mapping[str, object], provider: str | None, m
             facts.tokens(details + "cacheReadTokens", _USAGE + "cachedInputTokens"),
             said.cache_read_tokens,
             hints.cache_read,
+            facts.tokens("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"),
         ),
         cache_write=either(facts.tokens(details + "cacheWriteTokens"), said.cache_write_tokens, hints.cache_write),
         cache_write_1h=said.cache_write_1h_tokens,
@@ -134,6 +134,7 @@ def _usage(facts: Facts, metadata: Mapping[str, object], provider: str | None, m
             facts.tokens(_USAGE + "outputTokenDetails.reasoningTokens", _USAGE + "reasoningTokens"),
             said.reasoning_tokens,
             hints.reasoning,
+            facts.tokens("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
         ),
         billed_units=said.billed_units,
     )
@@ -171,6 +172,16 @@ def _provider_metadata(facts: Facts) -> Iterator[tuple[str, object]]:
 def _with_owner(reading: Reading, facts: Facts) -> Reading:
     return replace(
         reading,
-        conversation_id=facts.text(*_SESSIONS),
-        user_id=facts.text(*_USERS),
+        conversation_id=_said_of_it(facts, _SESSIONS),
+        user_id=_said_of_it(facts, _USERS),
     )
+
+
+def _said_of_it(facts: Facts, endings: tuple[str, ...]) -> str | None:
+    """Return what the application says under a name with the first of *endings* that it has."""
+    names = facts.names.starting[_METADATA]
+    if not names:
+        return None
+    said = {name.rpartition(".")[2]: name for name in reversed(names)}
+    told = (text_of(facts.attributes[said[ending]]) for ending in endings if ending in said)
+    return next((found for found in told if found), None)

@@ -277,3 +277,21 @@ def test_an_agent_of_bedrock_s_is_who_was_asked_and_what_it_thought_is_content()
     assert (invoked.run.name, invoked.agent_id, invoked.conversation_id) == ("AGENT1", "AGENT1", "s")
     assert thought.content_keys == {"metadata"}
     assert thought.contents == ()
+
+
+def test_what_a_vendor_adds_to_the_sdk_s_words_is_understood() -> None:
+    found = read(
+        make_span(
+            {
+                "ai.operationId": "ai.generateText.doGenerate", "ai.model.id": "m", "ai.usage.promptTokens": 983,
+                "ai.usage.completionTokens": 61, "gen_ai.usage.input_tokens": 983, "gen_ai.usage.output_tokens": 61,
+                "gen_ai.usage.cache_read_input_tokens": 317, "gen_ai.usage.reasoning_tokens": 13,
+                "ai.telemetry.metadata.raindrop.ai.userId": "u", "ai.telemetry.metadata.raindrop.convoId": "s",
+            },
+            scope="raindrop.ai-sdk",
+        )
+    )  # fmt: skip
+
+    assert found.call is not None
+    assert found.call.usage == Usage(input_tokens=983, cache_read_tokens=317, output_tokens=61, reasoning_tokens=13)
+    assert (found.user_id, found.conversation_id) == ("u", "s")
