@@ -96,7 +96,8 @@ _BEDROCK_STREAMS = {
 _RAW_COUNTS = (
     "opentelemetry.instrumentation.ag2", "opentelemetry.instrumentation.bedrock",
     "opentelemetry.instrumentation.botocore.bedrock-runtime", "io.opentelemetry.aws-sdk-2.2",
-    "@traceloop/instrumentation-", "respan_instrumentation_anthropic.", "trpc.agent.go",
+    "@traceloop/instrumentation-", "respan_instrumentation_anthropic.", "trpc.agent.go", "paid.node",
+    "paid.python",
 )  # fmt: skip
 """Beginnings of instrumentations that hand on what the provider counts, whatever the convention says."""
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

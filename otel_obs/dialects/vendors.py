@@ -45,11 +45,16 @@ _OF_ANYBODY = _STEPS | {"function", "tool", "session", "pipeline", "workflow", "
 _COMPONENT = "runinfo.component"
 """What Eino (https://www.cloudwego.io/docs/eino) runs: the kind of a trace's outermost span is always a workflow."""
 
-_USERS = ("user_id", "user.id", "customer_identifier")
+_USERS = ("user_id", "user.id", "customer_identifier", "customer_id")
 _CONVERSATIONS = ("session_id", "session.id", "thread_id", "thread.id", "thread_identifier", "conversation_id")
-_USAGE = ("metrics", "usage", "usage_details", "token_usage")
+_USAGE = ("metrics", "usage", "usage_details", "token_usage", "usage.metadata")
 _PARAMETERS = ("params", "parameters", "model_parameters", "config", "metadata")
-_TOKENS = re.compile(r"\.((?:prompt|completion|input|output|total|cache\w*|reasoning\w*)_tokens)$")
+_TOKENS = re.compile(r"\.((?:prompt|completion|(?:non_cached_)?input|output|total|cache\w*|reasoning\w*)_tokens)$")
+_UNCACHED = "non_cached_input_tokens"
+"""What Judgment (https://docs.judgmentlabs.ai) says of the input: the part that was not cached."""
+_CALL_OF = re.compile(r"^([A-Z]+)_API_CALL$")
+"""How it calls a request: ``OPENAI_API_CALL``."""
+_UPDATES = "judgment.update_id"
 
 
 class Kind(NamedTuple):
@@ -152,7 +157,7 @@ def _call(span: Span, facts: Facts, contents: Contents, kind: Kind, operation: s
     stream = parameters.get("stream")
     told_better = replace(
         call,
-        provider=call.provider or provider_name(_of_client(facts, ".request.provider")),
+        provider=call.provider or provider_name(_of_client(facts, ".request.provider")) or _called(span),
         request_model=asked or call.request_model or told,
         response_model=call.response_model or answered.model or (call.request_model if asked else None),
         response_id=call.response_id or answered.response_id,
@@ -162,6 +167,12 @@ def _call(span: Span, facts: Facts, contents: Contents, kind: Kind, operation: s
         is_stream=stream if call.is_stream is None and isinstance(stream, bool) else call.is_stream,
     )
     return replace(reading, call=named_plainly(told_better))
+
+
+def _called(span: Span) -> str | None:
+    """Return the provider that the span's name says was called."""
+    found = _CALL_OF.match(span.name)
+    return None if found is None else provider_name(found[1])
 
 
 def _of_client(facts: Facts, ending: str) -> str | None:
@@ -181,7 +192,15 @@ def _usage(facts: Facts, kind: Kind) -> Usage:
     raw: Mapping[str, object] = _own_mapping(facts, kind, _USAGE)
     if not raw and kind.vendor != "gen_ai":
         raw = {found[1]: facts.attributes[name] for name in kind.own if (found := _TOKENS.search(name))}
+    if _UNCACHED in raw:
+        told = {name: value for name, value in raw.items() if name != _UNCACHED}
+        return usage_of({**told, "input_tokens": raw[_UNCACHED]}, facts, apart=True)
     return usage_of(raw, facts) if raw else Usage()
+
+
+def is_update(span: Span) -> bool:
+    """Tell whether *span* is what Judgment sends of one that still runs: it ends as it starts, and comes again."""
+    return span.end_time_unix_nano == span.start_time_unix_nano and _UPDATES in span.attributes
 
 
 def _own_mapping(facts: Facts, kind: Kind, endings: Iterable[str]) -> Mapping[str, object]:

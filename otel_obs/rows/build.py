@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from otel_obs.dialects.parameters import PARAMETERS, without_content
+from otel_obs.dialects.vendors import is_update
 from otel_obs.frozen import dataclass
 from otel_obs.model import Attributes, Cost, LogRecord, Reading, Resource, Scope, Span, SpanEvent
 from otel_obs.rows import context as _context
@@ -65,9 +66,14 @@ def timestamp_of(time_unix_nano: int) -> datetime:
     return EPOCH + timedelta(microseconds=time_unix_nano // 1000)
 
 
+def is_unfinished(span: Span) -> bool:
+    """Tell whether *span* was sent before its end; it will come again."""
+    return not span.end_time_unix_nano or is_update(span)
+
+
 def latency_of(span: Span) -> float | None:
     """Return the duration in milliseconds; None for a span that is unfinished or ends before it starts."""
-    if span.end_time_unix_nano < span.start_time_unix_nano or not span.end_time_unix_nano:
+    if span.end_time_unix_nano < span.start_time_unix_nano or is_unfinished(span):
         return None
     return (span.end_time_unix_nano - span.start_time_unix_nano) / 1e6
 
@@ -265,7 +271,7 @@ def _span_context(
     span: Span, reading: Reading, tenant: Tenant, timestamp: datetime, latency_ms: float | None, received_at: datetime
 ) -> dict[str, Any]:
     flags = _flags(span, reading, tenant)
-    if not span.end_time_unix_nano:
+    if is_unfinished(span):
         flags.append("unfinished")
     elif latency_ms is None:
         flags.append("negative_duration")

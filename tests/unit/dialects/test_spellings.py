@@ -295,3 +295,36 @@ def test_what_a_vendor_adds_to_the_sdk_s_words_is_understood() -> None:
     assert found.call is not None
     assert found.call.usage == Usage(input_tokens=983, cache_read_tokens=317, output_tokens=61, reasoning_tokens=13)
     assert (found.user_id, found.conversation_id) == ("u", "s")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"judgment.usage.metadata": json.dumps({"prompt_tokens": 983, "completion_tokens": 61, "total_tokens": 1044,
+                                                "prompt_tokens_details": {"cached_tokens": 317}})},
+        {"judgment.usage.non_cached_input_tokens": 666, "judgment.usage.output_tokens": 61,
+         "judgment.usage.cache_read_input_tokens": 317},
+    ],
+    ids=["the provider's object", "each count"],
+)  # fmt: skip
+def test_what_was_not_cached_is_part_of_the_input_that_judgment_tells(told: dict[str, Any]) -> None:
+    found = read(
+        make_span(
+            {"judgment.span_kind": "llm", "judgment.llm.model": "m", "judgment.customer_id": "u",
+             "judgment.session_id": "s", **told},
+            scope="judgeval", name="OPENAI_API_CALL",
+        )
+    )  # fmt: skip
+
+    assert found.call is not None
+    assert found.call.usage == Usage(input_tokens=983, cache_read_tokens=317, output_tokens=61)
+    assert (found.call.provider, found.call.request_model) == ("openai", "m")
+    assert (found.user_id, found.conversation_id) == ("u", "s")
+
+
+def test_paid_hands_on_what_anthropic_counts() -> None:
+    counts = {"gen_ai.usage.cache_read_input_tokens": 419, "gen_ai.usage.cache_creation_input_tokens": 191}
+
+    found = call_of({**CHAT, **counts, "gen_ai.system": "anthropic"}, scope="paid.node")
+
+    assert found.usage.input_tokens == 1481

@@ -581,3 +581,12 @@ def test_spans_that_are_not_about_genai_are_left_out_and_counted_where_only_thos
 
     assert [record.event.event_type for record in found.records] == ["llm", "tool"]
     assert found.dropped == 2
+
+
+def test_what_is_sent_of_a_span_that_still_runs_is_unfinished_and_a_quick_span_is_not() -> None:
+    update = make_span({"judgment.span_kind": "tool", "judgment.update_id": 0}, duration_ms=0)
+    quick = make_span({"gen_ai.operation.name": "execute_tool"}, duration_ms=0)
+    ended = replace(update, end_time_unix_nano=update.start_time_unix_nano + 5 * MS)
+
+    assert [rows_of(span).event.latency_ms for span in (update, quick, ended)] == [None, 0, 5]
+    assert rows_of(update).event.context["flags"] == ["unfinished"]
