@@ -30,7 +30,7 @@ MORE_RUNS = {"autogen", "claude-code", "vercel-ai-v5", "vercel-ai-v7", "vercel-a
 """Spans rightly tell more runs than their programs wrote down: rounds of a chat, loops with a function id."""
 
 BRIEFLY = {
-    "ag2", "agent365", "agentops", "azure-ai", "botocore-bedrock", "braintrust", "codex", "datadog", "effect",
+    "ag2", "agent365", "agentops", "ax", "azure-ai", "botocore-bedrock", "braintrust", "codex", "datadog", "effect",
     "gemini-cli", "genkit", "google-adk-1.14", "google-adk-js", "google-adk-litellm", "guardrails-ai",
     "haystack-2.19", "haystack-anthropic", "honeyhive", "judgeval", "laminar", "laminar-python", "langfuse",
     "langfuse-js", "langfuse-langchain", "langtrace", "langwatch", "litellm-otel-semconv", "litellm-proxy",

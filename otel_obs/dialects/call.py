@@ -155,13 +155,14 @@ def finish_reason_of(facts: Facts) -> str | None:
         "gen_ai.completion.0.finish_reason",
         "anthropic.message.stop_reason",
     ):
-        reason = _first_reason(facts.attributes[name])
+        reason = spelled_reason(facts.attributes[name])
         if reason:
             return reason
     return None
 
 
-def _first_reason(value: object) -> str | None:
+def spelled_reason(value: object) -> str | None:
+    """Return the first reason in *value*: a list, a list as JSON text, or one word."""
     if isinstance(value, str):
         reasons = parse(value)
         if not isinstance(reasons, list):

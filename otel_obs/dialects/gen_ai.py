@@ -10,10 +10,10 @@ import re
 from dataclasses import replace
 from typing import NamedTuple
 
-from otel_obs.dialects.call import EMBEDDING, call_reading, endpoint_of, finish_reason_of
+from otel_obs.dialects.call import EMBEDDING, call_reading, endpoint_of, finish_reason_of, spelled_reason
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts
-from otel_obs.dialects.gen_ai_usage import TOTAL, said_usage, usage_by_convention
+from otel_obs.dialects.gen_ai_usage import TOTAL, said_usage, usage_by_convention, usage_by_event
 from otel_obs.dialects.guardrail import check_of
 from otel_obs.dialects.names import Names
 from otel_obs.dialects.provider import is_known, provider_name
@@ -87,7 +87,7 @@ _RESPONSE_MODEL = ("gen_ai.response.model", "llm.response.model")
 _PROVIDER = ("gen_ai.provider.name", "gen_ai.system", "llm.vendor")
 _STREAM = (
     "gen_ai.request.stream", "gen_ai.request.is_stream", "gen_ai.request.streaming", "llm.is_streaming",
-    "gen_ai.is_streaming", "gen_ai.is_stream",
+    "gen_ai.is_streaming", "gen_ai.is_stream", "gen_ai.request.llm_is_streaming",
 )  # fmt: skip
 _BEDROCK_STREAMS = {
     "Converse": False, "ConverseStream": True, "InvokeModel": False, "InvokeModelWithResponseStream": True,
@@ -194,13 +194,14 @@ def read_call(
     provider, model = provider_of(facts), _model_of(facts)
     if operation == "text_completion" and embeds(model):
         operation = EMBEDDING
+    used = merged(usage_by_convention(facts, provider, model, apart=apart), found)
     call = Call(
         operation=operation,
         provider=None if _names_itself(span, facts) else provider,
         request_model=facts.text(*_REQUEST_MODEL) or _model_in_name(span),
         response_model=facts.text(*_RESPONSE_MODEL),
         response_id=facts.text("gen_ai.response.id", "gen_ai.response_id"),
-        usage=merged(usage_by_convention(facts, provider, model, apart=apart), found),
+        usage=used if used.known or not span.events else usage_by_event(span.events, provider),
         failed=span.status_code == 2,
         service_tier=facts.text(
             "openai.response.service_tier",
@@ -212,7 +213,7 @@ def read_call(
         is_stream=_is_stream(facts),
         attempts=_attempts(facts),
         endpoint=endpoint_of(facts),
-        finish_reason=finish_reason_of(facts),
+        finish_reason=finish_reason_of(facts) or _reason_of_choice(span),
         time_to_first_token_ms=_first_token_ms(facts),
         prompt_name=facts.text("gen_ai.prompt.name", "traceloop.prompt.key"),
         prompt_version=_version(facts),
@@ -234,6 +235,14 @@ def _call_reading(call: Call, span: Span, facts: Facts, contents: Contents, dial
         said_usage=said_usage(facts) or _is_answered(span),
         agent=agent_of(facts),
     )
+
+
+def _reason_of_choice(span: Span) -> str | None:
+    """Return why the answer ended, as the last event of an answer says that does."""
+    for event in reversed(span.events):
+        if event.name == "gen_ai.choice" and (found := spelled_reason(event.attributes.get("finish_reason"))):
+            return found
+    return None
 
 
 def _version(facts: Facts) -> str | None:
@@ -369,7 +378,7 @@ def _is_stream(facts: Facts) -> bool | None:
 
 
 def _attempts(facts: Facts) -> int | None:
-    resent = facts.tokens("http.request.resend_count", "retry_attempts")
+    resent = facts.tokens("http.request.resend_count", "retry_attempts", "response.retries")
     return None if resent is None else min(resent + 1, 1_000_000)
 
 

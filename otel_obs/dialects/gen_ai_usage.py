@@ -5,12 +5,13 @@ https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.provider import bills_cache_apart, counts_thoughts_apart
-from otel_obs.dialects.usage import Counts, merged, usage, usage_of, with_thoughts
-from otel_obs.model import Usage
+from otel_obs.dialects.usage import NO_USAGE, Counts, merged, usage, usage_of, with_thoughts
+from otel_obs.model import SpanEvent, Usage
 
 _INPUT = (
     "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens",
@@ -56,7 +57,7 @@ _WRITE_1H = (
 _REASONING = (
     "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens", "gen_ai.usage.output_tokens.reasoning",
     "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
-    "gen_ai.usage.details.thoughts_tokens", "gen_ai.usage.thinking_tokens",
+    "gen_ai.usage.details.thoughts_tokens", "gen_ai.usage.thinking_tokens", "gen_ai.usage.thoughts_tokens",
     *_spelled_out(_OUTPUT_DETAILS, ("reasoning_tokens", "reasoning")),
 )  # fmt: skip
 _UNITS = {
@@ -114,6 +115,31 @@ def usage_by_convention(facts: Facts, provider: str | None, model: str | None, *
         )
     raw = facts.mapping("gen_ai.usage.raw")
     return merged(found, usage_of(raw, facts)) if raw else found
+
+
+def usage_by_event(events: Sequence[SpanEvent], provider: str | None) -> Usage:
+    """Return the usage that the last event called ``gen_ai.usage`` tells, as Ax (https://axllm.dev) does.
+
+    What its total holds beside input and output was read from or written to a cache, and is part of the input.
+    """
+    for event in reversed(events):
+        if event.name == "gen_ai.usage":
+            return _usage_of_event(Facts(event.attributes), provider or "")
+    return NO_USAGE
+
+
+def _usage_of_event(facts: Facts, provider: str) -> Usage:
+    found, output = facts.tokens(*_INPUT), facts.tokens(*_OUTPUT)
+    total, thoughts = facts.tokens(*TOTAL), facts.tokens(*_REASONING)
+    if output is not None and provider.startswith("gcp."):
+        output += thoughts or 0
+    cached = 0 if total is None or found is None else max(total - found - (output or 0), 0)
+    return Usage(
+        input_tokens=None if found is None else found + cached,
+        cache_read_tokens=cached if cached and provider == "openai" else None,
+        output_tokens=output,
+        reasoning_tokens=thoughts,
+    )
 
 
 def _billed_units(facts: Facts) -> dict[str, int]:

@@ -25,6 +25,7 @@ _OLD_NAMES = {
     "google_ai_studio": "gcp.gemini",
     "googleai": "gcp.gemini",
     "googleaistudio": "gcp.gemini",
+    "googlegeminiai": "gcp.gemini",
     "google_gla": "gcp.gemini",
     "google_ai_gemini": "gcp.gemini",
     "google_vertex": "gcp.vertex_ai",

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from otel_obs.dialects import (
     ag2,
     agent_framework,
+    ax_llm,
     beeai,
     claude_code,
     codex,
@@ -96,6 +97,7 @@ DIALECTS: tuple[Dialect, ...] = (
     embabel,
     spring_ai,
     openllmetry,
+    ax_llm,
     effect,
     tanstack,
     vendors,

@@ -9,7 +9,7 @@ import pytest
 
 from otel_obs.dialects.provider import provider_name
 from otel_obs.dialects.reading import read
-from otel_obs.model import Call, Usage
+from otel_obs.model import Call, SpanEvent, Usage
 from tests.builders import make_span
 
 USAGE = {"gen_ai.usage.input_tokens": 871, "gen_ai.usage.output_tokens": 103}
@@ -328,3 +328,50 @@ def test_paid_hands_on_what_anthropic_counts() -> None:
     found = call_of({**CHAT, **counts, "gen_ai.system": "anthropic"}, scope="paid.node")
 
     assert found.usage.input_tokens == 1481
+
+
+@pytest.mark.parametrize(
+    ("provider", "told", "usage"),
+    [
+        (
+            "OpenAI", {"input_tokens": 666, "output_tokens": 61, "total_tokens": 1044},
+            Usage(input_tokens=983, cache_read_tokens=317, output_tokens=61),
+        ),
+        (
+            "Anthropic", {"input_tokens": 553, "output_tokens": 61, "total_tokens": 1044},
+            Usage(input_tokens=983, output_tokens=61),
+        ),
+        (
+            "GoogleGeminiAI",
+            {"input_tokens": 983, "output_tokens": 48, "total_tokens": 1044, "thoughts_tokens": 13},
+            Usage(input_tokens=983, output_tokens=61, reasoning_tokens=13),
+        ),
+        ("OpenAI", {"input_tokens": 983, "output_tokens": 61}, Usage(input_tokens=983, output_tokens=61)),
+    ],
+    ids=["OpenAI", "Anthropic", "Google", "no total"],
+)  # fmt: skip
+def test_usage_that_an_event_tells_is_the_call_s(provider: str, told: dict[str, int], usage: Usage) -> None:
+    attributes = {
+        "gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.system": provider,
+        "gen_ai.request.llm_is_streaming": True, "response.retries": 1,
+    }  # fmt: skip
+    events = [
+        SpanEvent("gen_ai.usage", 1, {f"gen_ai.usage.{name}": count for name, count in told.items()}),
+        SpanEvent("gen_ai.choice", 2, {"finish_reason": "stop"}),
+        SpanEvent("gen_ai.choice", 3, {"finish_reason": None}),
+    ]
+
+    found = read(make_span(attributes, name="AI Chat Request", events=events)).call
+
+    assert found is not None
+    assert found.usage == usage
+    assert (found.is_stream, found.finish_reason, found.attempts) == (True, "stop", 2)
+
+
+def test_a_tool_that_ax_ran_is_one() -> None:
+    attributes = {"tool.name": "get_weather", "tool.mode": "native", "function.id": "call_1", "session.id": ""}
+
+    found = read(make_span(attributes, name="Tool: get_weather")).step
+
+    assert found is not None
+    assert (found.kind, found.name, found.call_id) == ("tool", "get_weather", "call_1")
