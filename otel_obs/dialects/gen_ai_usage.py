@@ -31,6 +31,7 @@ _READ = (
     "gen_ai.usage.input_tokens.cached", "gen_ai.usage.cached_input_tokens",
     "gen_ai.usage.details.cache_read_tokens", "gen_ai.usage.details.cache_read_input_tokens",
     "gen_ai.usage.details.cached_tokens", "gen_ai.usage.cached_tokens", "gen_ai.usage.cache_read_tokens",
+    "agentscope.usage.cache_input_tokens", "gen_ai.usage.input_cached_tokens",
     *_spelled_out(_INPUT_DETAILS, ("cached_tokens", "cached_read_tokens", "cache_read_tokens", "cache_read")),
 )  # fmt: skip
 _WRITE = (
@@ -38,6 +39,7 @@ _WRITE = (
     "gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.cache_write_input_tokens",
     "gen_ai.usage.input_tokens.cache_write", "gen_ai.usage.details.cache_write_tokens",
     "gen_ai.usage.details.cache_creation_input_tokens", "gen_ai.usage.cache_write_tokens",
+    "agentscope.usage.cache_creation_input_tokens",
     *_spelled_out(_INPUT_DETAILS, ("cached_write_tokens", "cache_write_tokens", "cache_creation")),
 )  # fmt: skip
 _WRITE_1H = (
@@ -63,6 +65,7 @@ _UNITS = {
     "input_image_tokens": (
         "gen_ai.usage.image.input_tokens", *_spelled_out(_INPUT_DETAILS, ("image_tokens",)),
     ),
+    "characters": ("metrics.character_count",),
     "input_video_tokens": ("gen_ai.usage.video.input_tokens",),
     "web_searches": ("gen_ai.usage.details.web_search_requests", "gen_ai.usage.web_searches"),
 }  # fmt: skip

@@ -64,9 +64,11 @@ def names_of(names: tuple[str, ...]) -> Names:
 
 def speak_of_models(names: tuple[str, ...]) -> bool:
     """Tell whether attributes with these *names* are those of a span about models, whoever's it is."""
+    return speak_of_nothing_else(names) or any(KIND.search(name) is not None for name in names)
+
+
+def speak_of_nothing_else(names: tuple[str, ...]) -> bool:
+    """Tell whether some of these *names* only spans about models have; a kind may be that of a job or a car."""
     return any(
-        name.partition(".")[0] in OF_MODELS
-        or name.replace("_", ".").partition(".")[0] in VENDORS
-        or KIND.search(name) is not None
-        for name in names
+        name.partition(".")[0] in OF_MODELS or name.replace("_", ".").partition(".")[0] in VENDORS for name in names
     )

@@ -67,6 +67,24 @@ _FRAMEWORKS = frozenset(
 )  # fmt: skip
 """What frameworks put there for want of a provider: nobody who could send a bill."""
 
+_HOST = re.compile(r"^api\.|:\d+$|^\d+(?:\.\d+){3}$|^localhost$|\.(?:com|net|org|local|internal)$")
+_HOSTS = {
+    "amazonaws.com": "aws.bedrock", "anthropic.com": "anthropic", "cerebras.ai": "cerebras", "cohere.ai": "cohere",
+    "cohere.com": "cohere", "deepseek.com": "deepseek", "fireworks.ai": "fireworks_ai",
+    "aiplatform.googleapis.com": "gcp.vertex_ai", "googleapis.com": "gcp.gemini", "groq.com": "groq",
+    "mistral.ai": "mistral_ai", "moonshot.ai": "moonshot_ai", "moonshot.cn": "moonshot_ai", "openai.com": "openai",
+    "openai.azure.com": "azure.ai.openai", "services.ai.azure.com": "azure.ai.inference", "openrouter.ai": "openrouter",
+    "perplexity.ai": "perplexity", "together.ai": "together_ai", "together.xyz": "together_ai", "x.ai": "x_ai",
+}  # fmt: skip
+"""Where providers are asked. Clients of OpenAI's API that know no provider tell the host, as LiveKit's does."""
+
+
+def _provider_at(host: str) -> str | None:
+    """Return who is asked at *host*; a host that nobody is known to have is nobody who sends a bill."""
+    host = host.partition(":")[0]
+    return next((_HOSTS[end] for end in _HOSTS if host == end or host.endswith(f".{end}")), None)
+
+
 _KNOWN = frozenset(
     {"openai", "anthropic", "cohere", "deepseek", "groq", "perplexity", "ollama", "openrouter", "cerebras"}
 ) | _CONVENTIONAL | frozenset(_OLD_NAMES.values())  # fmt: skip
@@ -86,6 +104,10 @@ def provider_name(name: str | None) -> str | None:
         return None
     if found in _CONVENTIONAL:
         return found
+    if "." in found or ":" in found or found == "localhost":
+        at = _provider_at(found)
+        if at is not None or _HOST.search(found):
+            return at
     if found not in _OLD_NAMES and "." in found and not found.startswith(("aws.", "azure.", "gcp.", "ibm.")):
         # The AI SDK names provider and API: openai.chat, anthropic.messages.
         found = found.partition(".")[0]

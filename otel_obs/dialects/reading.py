@@ -12,6 +12,7 @@ from otel_obs.dialects import (
     agent_framework,
     claude_code,
     codex,
+    fast_agent,
     gemini_cli,
     gen_ai,
     genkit,
@@ -22,6 +23,7 @@ from otel_obs.dialects import (
     langfuse,
     langsmith,
     litellm,
+    livekit,
     llama_index,
     logfire,
     logs,
@@ -32,6 +34,7 @@ from otel_obs.dialects import (
     openinference,
     openlit,
     openllmetry,
+    pipecat,
     pydantic_ai,
     semantic_kernel,
     spring_ai,
@@ -89,6 +92,9 @@ DIALECTS: tuple[Dialect, ...] = (
     haystack,
     llama_index,
     spring_ai,
+    livekit,
+    pipecat,
+    fast_agent,
     openllmetry,
     vendors,
     gen_ai,
@@ -135,7 +141,7 @@ def kind_of(scope: str, names: tuple[str, ...]) -> Kind:
 _USERS = (
     "user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "openai.request.user", laminar.USER,
 )  # fmt: skip
-_CONVERSATIONS = ("gen_ai.conversation.id", "session.id", laminar.CONVERSATION)
+_CONVERSATIONS = ("gen_ai.conversation.id", "session.id", laminar.CONVERSATION, "nat.conversation.id")
 
 
 def is_mere(span: Span) -> bool:
@@ -210,8 +216,8 @@ def _conversation(reading: Reading, facts: Facts) -> str | None:
     if found is not None and is_conversation(found):
         return found
     for name in _CONVERSATIONS:
-        found = facts.text(name)
-        if found is not None and is_conversation(found):
+        found = (facts.text(name) or "").strip('"')
+        if found and is_conversation(found):
             return found
     return None
 
@@ -267,6 +273,10 @@ def _content_names(scope: str) -> Mapping[str, Part | None] | None:
         return claude_code.CONTENT
     if scope == guardrails.SCOPE:
         return guardrails.CONTENT
+    if scope == livekit.SCOPE:
+        return livekit.CONTENT
+    if scope == "promptflow":
+        return {"inputs": "input", "output": "output"}
     if openlit.is_openlit(scope):
         return openlit.CONTENT
     if voltagent.is_voltagent(scope):
