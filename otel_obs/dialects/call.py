@@ -91,7 +91,7 @@ def _unprefixed(model: str | None, provider: str | None) -> str | None:
 
     A model that is called as a provider is none: the emitter did not know it.
     """
-    if model is None or is_provider(model, provider):
+    if model is None or model == "unknown" or is_provider(model, provider):
         return None
     if "/" not in model:
         return model
@@ -179,5 +179,5 @@ _NO_CONVERSATION = frozenset({"unknown", "[no_session_id]"})
 
 
 def is_conversation(text: str) -> bool:
-    """Tell whether *text* may name a conversation: some emitters send the previous response id, or that there is none."""
+    """Tell whether *text* may name a conversation: some send the previous response id, or that there is none."""
     return not text.startswith(_RESPONSE_IDS) and text not in _NO_CONVERSATION

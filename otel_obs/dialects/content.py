@@ -141,6 +141,13 @@ _NAMES: dict[str, Part | None] = {
     "crew_inputs": "input",
     "llm.generated_message": None,
     "nat.metadata": None,
+    "confident.span.context": None,
+    "confident.span.retrieval_context": None,
+    "confident.span.expected_output": None,
+    "confident.trace.context": None,
+    "confident.trace.retrieval_context": None,
+    "confident.trace.expected_output": None,
+    "confident.llm.prompt": None,
 }
 """Attribute -> the part that it is; None: content that is said elsewhere too, and so is left out."""
 
@@ -172,8 +179,8 @@ _MARKED = ".pii."
 """How LiveKit marks what may say who somebody is, or what was said."""
 _NOT_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.prompt.id"})
 _RAW_REQUEST = re.compile(
-    r"^llm\.[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions|contents|candidates"
-    r"|message|query|documents|texts|results|response|completion)$"
+    r"^llm\.(?!token_count\.|usage\.)[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output"
+    r"|instructions|contents|candidates|message|query|documents|texts|results|response|completion)$"
 )
 _SIDES: dict[str, Part] = {"input": "input", "inputs": "input", "output": "output", "outputs": "output"}
 _BARE: dict[str, Part] = {

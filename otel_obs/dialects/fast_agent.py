@@ -1,4 +1,4 @@
-"""fast-agent (https://fast-agent.ai/mcp/mcp_ui): its agents are told by names of spans, its models and tools by others."""
+"""fast-agent (https://fast-agent.ai): its agents are told by names of spans, its models and tools by others."""
 
 from __future__ import annotations
 

@@ -292,9 +292,7 @@ def agent_of(facts: Facts) -> Agent:
 
 def _is_nobodys(agent_id: str) -> bool:
     """Tell whether *agent_id* is worth less than a name."""
-    return (
-        agent_id in _NOBODY or _SPAN_ID.match(agent_id) is not None or _SHORT_UUID.match(agent_id) is not None
-    )
+    return agent_id in _NOBODY or _SPAN_ID.match(agent_id) is not None or _SHORT_UUID.match(agent_id) is not None
 
 
 def _is_stable(agent_id: str) -> bool:

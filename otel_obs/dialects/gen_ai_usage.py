@@ -56,15 +56,18 @@ _REASONING = (
 _UNITS = {
     "input_audio_tokens": (
         "gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens",
+        "gen_ai.usage.input_audio_tokens",
         *_spelled_out(_INPUT_DETAILS, ("audio_tokens",)),
     ),
     "output_audio_tokens": (
         "gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens",
+        "gen_ai.usage.output_audio_tokens",
         *_spelled_out(_OUTPUT_DETAILS, ("audio_tokens",)),
     ),
     "input_image_tokens": (
         "gen_ai.usage.image.input_tokens", *_spelled_out(_INPUT_DETAILS, ("image_tokens",)),
     ),
+    "cache_audio_read_tokens": ("gen_ai.usage.audio.cache_read.input_tokens",),
     "characters": ("metrics.character_count",),
     "input_video_tokens": ("gen_ai.usage.video.input_tokens",),
     "web_searches": ("gen_ai.usage.details.web_search_requests", "gen_ai.usage.web_searches"),
@@ -104,6 +107,7 @@ def usage_by_convention(facts: Facts, provider: str | None, model: str | None, *
                 cache_write=counts.cache_write,
                 cache_write_1h=counts.cache_write_1h,
                 reasoning=counts.reasoning,
+                billed_units=counts.billed_units,
             ),
             apart=True,
         )

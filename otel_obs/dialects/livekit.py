@@ -19,7 +19,8 @@ from otel_obs.dialects.usage import usage_of
 from otel_obs.model import TOLD_AGAIN, Reading, Span
 
 SCOPE = "livekit-agents"
-_METRICS = "lk.llm_metrics"
+_METRICS = ("lk.llm_metrics", "lk.realtime_model_metrics")
+"""What a request took and cost, as one JSON object."""
 _LABEL = "lk.agent_label"
 _TOOL = "lk.function_tool."
 _TURNS = frozenset({"agent_turn", "assistant_turn"})
@@ -51,7 +52,7 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to LiveKit; None if the convention tells it."""
     if span.scope.name != SCOPE or facts.has("gen_ai.operation.name"):
         return None
-    if facts.has(_METRICS) or span.name == "llm_request":
+    if facts.has(*_METRICS) or span.name == "llm_request":
         return _request(span, facts, contents)
     reading = Reading(dialect="livekit")
     if facts.has(_TOOL + "name"):
@@ -76,7 +77,7 @@ def _label(facts: Facts) -> str | None:
 
 
 def _request(span: Span, facts: Facts, contents: Contents) -> Reading:
-    told = facts.mapping(_METRICS)
+    told = facts.mapping(*_METRICS)
     reading = read_call(span, facts, contents, "chat", found=usage_of(told, facts), dialect="livekit")
     if reading.call is None:
         return reading

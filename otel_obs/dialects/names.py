@@ -14,7 +14,9 @@ KIND = re.compile(r"(?:^|[._])(?:span[._](?:type|kind)|event_type|span_attribute
 """How vendors call the attribute that tells the kind of a span; Braintrust's is JSON, with the kind as its ``type``."""
 OF_MODELS = frozenset({"gen_ai", "llm", "ai", "openinference", "traceloop"})
 """What names of attributes begin with that only spans about models have, up to the first dot ..."""
-VENDORS = frozenset({"agentops", "braintrust", "fi", "honeyhive", "langwatch", "lmnr", "mastra", "monocle", "respan"})
+VENDORS = frozenset(
+    {"agentops", "braintrust", "confident", "fi", "honeyhive", "langwatch", "lmnr", "mastra", "monocle", "respan"}
+)
 """... and, up to the first dot or underscore, those of vendors that only see such."""
 
 

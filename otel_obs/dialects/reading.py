@@ -39,6 +39,7 @@ from otel_obs.dialects import (
     semantic_kernel,
     spring_ai,
     strands,
+    upsonic,
     vendors,
     vercel_ai,
     voltagent,
@@ -95,6 +96,7 @@ DIALECTS: tuple[Dialect, ...] = (
     livekit,
     pipecat,
     fast_agent,
+    upsonic,
     openllmetry,
     vendors,
     gen_ai,
@@ -275,6 +277,8 @@ def _content_names(scope: str) -> Mapping[str, Part | None] | None:
         return guardrails.CONTENT
     if scope == livekit.SCOPE:
         return livekit.CONTENT
+    if scope == upsonic.SCOPE:
+        return upsonic.CONTENT
     if scope == "promptflow":
         return {"inputs": "input", "output": "output"}
     if openlit.is_openlit(scope):

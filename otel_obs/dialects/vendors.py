@@ -4,7 +4,9 @@ Vendors' SDKs agree on little but on this: one attribute names the kind of a spa
 under the vendor's name. So do Laminar (https://docs.lmnr.ai), LangWatch (https://docs.langwatch.ai), AgentOps
 (https://docs.agentops.ai), HoneyHive (https://docs.honeyhive.ai), Braintrust
 (https://www.braintrust.dev/docs/integrations/sdk-integrations/opentelemetry), traceAI
-(https://docs.futureagi.com) and Datadog (https://docs.datadoghq.com/llm_observability). What such a span says by the
+(https://docs.futureagi.com), DeepEval (https://www.confident-ai.com/docs/integrations/opentelemetry), Promptflow
+(https://microsoft.github.io/promptflow/reference/trace-span-spec-reference.html) and Datadog
+(https://docs.datadoghq.com/llm_observability). What such a span says by the
 GenAI convention is believed first.
 """
 
@@ -48,7 +50,7 @@ _USAGE = ("metrics", "usage", "usage_details", "token_usage")
 _PARAMETERS = ("params", "parameters", "model_parameters", "config", "metadata")
 _CHUNK = ".chunk"
 """How OpenAI calls a piece of a stream: ``chat.completion.chunk``."""
-_TOKENS = re.compile(r"\.((?:prompt|completion|input|output|total|cache\w*|reasoning\w*)_tokens)$")
+_TOKENS = re.compile(r"\.((?:prompt|completion|input|output|total|cache\w*|reasoning\w*)_token)(?:s|_count)$")
 
 
 class Kind(NamedTuple):
@@ -94,7 +96,7 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     elif (role := role_of(operation)) is not None:
         reading = read_role(span, facts, role, dialect="vendors")
     else:
-        reading = _role(span, facts, kind)
+        reading = _role(span, facts, found, kind)
     metadata = facts.mapping("metadata", f"{found.vendor}.metadata")
     return replace(
         reading,
@@ -116,7 +118,7 @@ def _said(facts: Facts, name: str) -> str | None:
     return None if kind is None else kind.rpartition(".")[2].lower()
 
 
-def _role(span: Span, facts: Facts, kind: str) -> Reading:
+def _role(span: Span, facts: Facts, own: Kind, kind: str) -> Reading:
     reading = Reading(dialect="vendors", is_rollup=facts.has_any("gen_ai.usage.", "llm.usage."))
     agent_id, agent_name = agent_of(facts)
     role = _ROLES.get(kind, "span")
@@ -127,12 +129,13 @@ def _role(span: Span, facts: Facts, kind: str) -> Reading:
         role = "span"
     if role != "workflow":
         reading = replace(reading, agent_id=agent_id, agent_name=agent_name)
-    return with_role(reading, role, _name(span, facts, role, kind), facts)
+    return with_role(reading, role, _name(span, facts, role, own, kind), facts)
 
 
-def _name(span: Span, facts: Facts, role: EventType, kind: str) -> str:
+def _name(span: Span, facts: Facts, role: EventType, own: Kind, kind: str) -> str:
     told = {"tool": ("tool.name", "gen_ai.tool.name"), "agent": ("agent.name", "gen_ai.agent.name")}.get(role, ())
-    return facts.text(*told, "operation.name") or span.name.removesuffix(f".{kind}")
+    named = _own_text(facts, own, (f"{role}.name",)) if told and own.vendor != "gen_ai" else None
+    return facts.text(*told, "operation.name") or named or span.name.removesuffix(f".{kind}")
 
 
 def _call(span: Span, facts: Facts, contents: Contents, kind: Kind, operation: str) -> Reading:
@@ -144,14 +147,13 @@ def _call(span: Span, facts: Facts, contents: Contents, kind: Kind, operation: s
         return reading
     call = reading.call
     request = mapping_of(parse(contents.of("input")))
-    asked = (
-        text_of(parameters.get("model")) or _of_client(facts, ".request.model") or text_of(request.get("model"))
-    )
+    asked = text_of(parameters.get("model")) or _of_client(facts, ".request.model") or text_of(request.get("model"))
     told = _own_text(facts, kind, ("model", "model_name")) if kind.vendor != "gen_ai" else None
+    provider = _own_text(facts, kind, ("span.provider",)) if kind.vendor != "gen_ai" else None
     stream = parameters.get("stream", request.get("stream"))
     told_better = replace(
         call,
-        provider=call.provider or provider_name(_of_client(facts, ".request.provider")) or _library(facts),
+        provider=call.provider or provider_name(_of_client(facts, ".request.provider") or provider) or _library(facts),
         request_model=asked or call.request_model or told,
         response_model=call.response_model or answered.model or (call.request_model if asked else None),
         response_id=call.response_id or answered.response_id,
@@ -194,7 +196,7 @@ def _usage(facts: Facts, kind: Kind) -> Usage:
     """Return the usage that stands under the vendor's name: as one object, or each count for itself."""
     raw: Mapping[str, object] = _own_mapping(facts, kind, _USAGE)
     if not raw and kind.vendor != "gen_ai":
-        raw = {found[1]: facts.attributes[name] for name in kind.own if (found := _TOKENS.search(name))}
+        raw = {f"{found[1]}s": facts.attributes[name] for name in kind.own if (found := _TOKENS.search(name))}
     return usage_of(raw, facts) if raw else Usage()
 
 
