@@ -184,8 +184,9 @@ _RAW_REQUEST = re.compile(
 )
 _SIDES: dict[str, Part] = {"input": "input", "inputs": "input", "output": "output", "outputs": "output"}
 _BARE: dict[str, Part] = {
-    "messages": "input", "prompt": "input", "tools": "tools", "completion": "output", "text": "input",
-    "text_output": "output", "transcript": "output", "tools.definitions": "tools",
+    "messages": "input", "prompt": "input", "text": "input", "completion": "output", "text_output": "output",
+    "transcript": "output", "tools": "tools", "tools.definitions": "tools", "tool.arguments": "tool_arguments",
+    "tool.result": "tool_result", "session.instructions": "system",
 }  # fmt: skip
 """What was said under no vendor's name; ``text`` is what is to be spoken."""
 _WHOLLY = frozenset({"content", "data", "json", "messages", "result", "text", "texts", "value"})

@@ -31,6 +31,7 @@ OPERATIONS = {
     "messages": "chat",
     "converse": "chat",
     "call_llm": "chat",
+    "llm_response": "chat",
     "text_completion": "text_completion",
     "generate_content": "generate_content",
     "embed": "embeddings",

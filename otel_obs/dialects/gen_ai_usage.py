@@ -72,7 +72,9 @@ _UNITS = {
     "input_video_tokens": ("gen_ai.usage.video.input_tokens",),
     "web_searches": ("gen_ai.usage.details.web_search_requests", "gen_ai.usage.web_searches"),
 }  # fmt: skip
-_UNIT_NAMES = tuple(name for names in _UNITS.values() for name in names)
+_SECONDS = "metrics.audio_seconds"
+_LONGEST_SECONDS = 7 * 24 * 3600
+_UNIT_NAMES = (*[name for names in _UNITS.values() for name in names], _SECONDS)
 
 
 def usage_by_convention(facts: Facts, provider: str | None, model: str | None, *, apart: bool) -> Usage:
@@ -118,7 +120,11 @@ def usage_by_convention(facts: Facts, provider: str | None, model: str | None, *
 def _billed_units(facts: Facts) -> dict[str, int]:
     if not facts.sent(*_UNIT_NAMES):
         return {}
-    return {unit: count for unit, names in _UNITS.items() if (count := facts.tokens(*names))}
+    found = {unit: count for unit, names in _UNITS.items() if (count := facts.tokens(*names))}
+    seconds = facts.number(_SECONDS)
+    if seconds is not None and 0 < seconds <= _LONGEST_SECONDS:
+        found["seconds"] = max(1, round(seconds))
+    return found
 
 
 def said_usage(facts: Facts) -> bool:

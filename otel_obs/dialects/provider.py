@@ -82,7 +82,7 @@ _HOSTS = {
 def _provider_at(host: str) -> str | None:
     """Return who is asked at *host*; a host that nobody is known to have is nobody who sends a bill."""
     host = host.partition(":")[0]
-    return next((_HOSTS[end] for end in _HOSTS if host == end or host.endswith(f".{end}")), None)
+    return next((_HOSTS[end] for end in _HOSTS if host == end or host.endswith((f".{end}", f"-{end}"))), None)
 
 
 _KNOWN = frozenset(

@@ -31,8 +31,8 @@ def reading_of(attributes: dict[str, Any], **more: Any) -> Reading:
         ("api.openai.com", "openai"),
         ("my-resource.openai.azure.com", "azure.ai.openai"),
         ("bedrock-runtime.us-east-1.amazonaws.com", "aws.bedrock"),
-        ("us-central1-aiplatform.googleapis.com", "gcp.gemini"),
-        ("us-central1.aiplatform.googleapis.com", "gcp.vertex_ai"),
+        ("us-central1-aiplatform.googleapis.com", "gcp.vertex_ai"),
+        ("generativelanguage.googleapis.com", "gcp.gemini"),
         ("api.together.xyz:443", "together_ai"),
         ("api.x.ai", "x_ai"),
         ("127.0.0.1:8000", None),
@@ -155,6 +155,33 @@ def test_pipecats_voice_is_billed_by_its_characters() -> None:
     assert call_of(found).operation == "speech"
     assert call_of(found).usage.billed_units == {"characters": 11}
     assert found.content_keys == {"text"}
+
+
+def test_of_pipecats_models_that_hear_and_speak_only_the_answer_is_a_request() -> None:
+    asked = {
+        "gen_ai.provider.name": "gcp.gemini", "gen_ai.request.model": "gemini-2.5-flash-live", "input": "a prompt",
+    }  # fmt: skip
+    used = {
+        "gen_ai.usage.input_tokens": 983, "gen_ai.usage.output_tokens": 61, "gen_ai.usage.audio.input_tokens": 500,
+    }  # fmt: skip
+
+    kinds = ("llm_setup", "llm_request", "llm_tool_call")
+    others = [reading_of({**asked, "gen_ai.operation.name": kind}, scope="pipecat", name=kind) for kind in kinds]
+    answer = reading_of({**asked, **used, "gen_ai.operation.name": "llm_response"}, scope="pipecat")
+
+    assert [other.call for other in others] == [None, None, None]
+    assert call_of(answer).usage.billed_units == {"input_audio_tokens": 500}
+
+
+def test_pipecats_ear_is_billed_by_the_second() -> None:
+    attributes = {
+        "gen_ai.operation.name": "stt", "gen_ai.provider.name": "deepgram", "gen_ai.request.model": "nova-3",
+        "transcript": "Hello there", "metrics.audio_seconds": 3.7,
+    }  # fmt: skip
+
+    call = call_of(reading_of(attributes, scope="pipecat", name="stt"))
+
+    assert (call.operation, call.provider, call.usage.billed_units) == ("transcription", "deepgram", {"seconds": 4})
 
 
 def test_pipecats_conversation_says_which_it_is() -> None:
