@@ -69,7 +69,7 @@ _FRAMEWORKS = frozenset(
 
 _HOST = re.compile(r"^api\.|:\d+$|^\d+(?:\.\d+){3}$|^localhost$|\.(?:com|net|org|local|internal)$")
 _HOSTS = {
-    "amazonaws.com": "aws.bedrock", "anthropic.com": "anthropic", "cerebras.ai": "cerebras", "cohere.ai": "cohere",
+    "anthropic.com": "anthropic", "cerebras.ai": "cerebras", "cohere.ai": "cohere",
     "cohere.com": "cohere", "deepseek.com": "deepseek", "fireworks.ai": "fireworks_ai",
     "aiplatform.googleapis.com": "gcp.vertex_ai", "googleapis.com": "gcp.gemini", "groq.com": "groq",
     "mistral.ai": "mistral_ai", "moonshot.ai": "moonshot_ai", "moonshot.cn": "moonshot_ai", "openai.com": "openai",
@@ -82,6 +82,9 @@ _HOSTS = {
 def _provider_at(host: str) -> str | None:
     """Return who is asked at *host*; a host that nobody is known to have is nobody who sends a bill."""
     host = host.partition(":")[0]
+    if host.endswith(".amazonaws.com"):
+        # Of all that stands there only this is asked for models of others.
+        return "aws.bedrock" if host.startswith("bedrock") else None
     return next((_HOSTS[end] for end in _HOSTS if host == end or host.endswith((f".{end}", f"-{end}"))), None)
 
 

@@ -281,6 +281,9 @@ def _content_names(scope: str) -> Mapping[str, Part | None] | None:
         return upsonic.CONTENT
     if scope == "promptflow":
         return {"inputs": "input", "output": "output"}
+    if scope.startswith("llama_stack."):
+        # Until 0.3 every method of the server is a span that says what went in and what came out.
+        return {"__args__": "input", "output": "output"}
     if openlit.is_openlit(scope):
         return openlit.CONTENT
     if voltagent.is_voltagent(scope):

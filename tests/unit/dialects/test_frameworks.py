@@ -31,6 +31,7 @@ def reading_of(attributes: dict[str, Any], **more: Any) -> Reading:
         ("api.openai.com", "openai"),
         ("my-resource.openai.azure.com", "azure.ai.openai"),
         ("bedrock-runtime.us-east-1.amazonaws.com", "aws.bedrock"),
+        ("runtime.sagemaker.us-east-1.amazonaws.com", None),
         ("us-central1-aiplatform.googleapis.com", "gcp.vertex_ai"),
         ("generativelanguage.googleapis.com", "gcp.gemini"),
         ("api.together.xyz:443", "together_ai"),
@@ -322,6 +323,13 @@ def test_upsonics_agents_and_tools_have_names_of_their_own() -> None:
     assert agent.content_keys == {"langfuse.trace.name"}
     assert tool.step is not None
     assert (tool.step.name, tool.failed) == ("get_weather", True)
+
+
+def test_what_goes_through_methods_of_llama_stack_is_content() -> None:
+    attributes = {"__autotraced__": True, "__method__": "chat_completion", "__args__": "{}", "output": "an answer"}
+    scope = "llama_stack.providers.inline.telemetry.meta_reference.telemetry"
+
+    assert reading_of(attributes, scope=scope).content_keys == {"__args__", "output"}
 
 
 def test_logfire_tells_a_stream_by_the_name_of_its_record() -> None:
