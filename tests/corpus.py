@@ -30,16 +30,17 @@ MORE_RUNS = {"autogen", "claude-code", "vercel-ai-v5", "vercel-ai-v7", "vercel-a
 """Spans rightly tell more runs than their programs wrote down: rounds of a chat, loops with a function id."""
 
 BRIEFLY = {
-    "ag2", "agent365", "agentops", "ax", "azure-ai", "botocore-bedrock", "braintrust", "codex", "datadog", "effect",
-    "gemini-cli", "genkit", "google-adk-1.14", "google-adk-js", "google-adk-litellm", "guardrails-ai",
-    "haystack-2.19", "haystack-anthropic", "honeyhive", "judgeval", "laminar", "laminar-python", "langfuse",
-    "langfuse-js", "langfuse-langchain", "langtrace", "langwatch", "litellm-otel-semconv", "litellm-proxy",
-    "llama-index-otel", "mastra", "mastra-1.0", "mistral-native", "mlflow-anthropic-langchain", "monocle",
-    "openinference-bedrock", "openinference-beeai", "openinference-crewai-stacked", "openinference-google-genai",
-    "openinference-js-bedrock", "openinference-js-openai-agents", "openinference-langchain-anthropic-google",
-    "openinference-mistralai", "openinference-strands", "openlit-google", "openlit-js", "openlit-litellm",
-    "openlit-openai-1.34", "openlit-openai-agents", "openlit-pydantic-ai", "openllmetry-bedrock",
-    "openllmetry-google", "openllmetry-js-vercel-ai", "openllmetry-mistral", "pydantic-ai-1.0-v3", "respan-stacked",
+    "ag2", "agent365", "agentops", "agentscope", "ax", "azure-ai", "botocore-bedrock", "braintrust", "codex", "datadog",
+    "effect", "fast-agent", "gemini-cli", "genkit", "google-adk-1.14", "google-adk-js", "google-adk-litellm",
+    "guardrails-ai", "haystack-2.19", "haystack-anthropic", "honeyhive", "judgeval", "laminar", "laminar-python",
+    "langfuse", "langfuse-js", "langfuse-langchain", "langtrace", "langwatch", "litellm-otel-semconv", "litellm-proxy",
+    "livekit-agents", "livekit-agents-1.2", "llama-index-otel", "mastra", "mastra-1.0", "mistral-native",
+    "mlflow-anthropic-langchain", "monocle", "openinference-bedrock", "openinference-beeai",
+    "openinference-crewai-stacked", "openinference-google-genai", "openinference-js-bedrock",
+    "openinference-js-openai-agents", "openinference-langchain-anthropic-google", "openinference-mistralai",
+    "openinference-strands", "openlit-google", "openlit-js", "openlit-litellm", "openlit-openai-1.34",
+    "openlit-openai-agents", "openlit-pydantic-ai", "openllmetry-bedrock", "openllmetry-google",
+    "openllmetry-js-vercel-ai", "openllmetry-mistral", "pipecat", "promptflow", "pydantic-ai-1.0-v3", "respan-stacked",
     "semantic-kernel", "sentry-js", "strands-js", "tanstack", "traceai", "vercel-ai-v4", "vercel-ai-v6",
     "vercel-ai-v7-legacy", "voltagent",
 }  # fmt: skip

@@ -179,8 +179,9 @@ def _spelled(reason: str) -> str | None:
 
 
 _RESPONSE_IDS = ("resp_", "chatcmpl-", "msg_")
+_NO_CONVERSATION = frozenset({"unknown", "[no_session_id]"})
 
 
 def is_conversation(text: str) -> bool:
-    """Tell whether *text* may name a conversation: some emitters send the previous response id."""
-    return not text.startswith(_RESPONSE_IDS)
+    """Tell whether *text* may name a conversation: some send the previous response id, or that there is none."""
+    return not text.startswith(_RESPONSE_IDS) and text not in _NO_CONVERSATION

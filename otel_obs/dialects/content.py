@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from otel_obs.dialects.names import speak_of_models
+from otel_obs.dialects.names import speak_of_models, speak_of_nothing_else
 from otel_obs.dialects.parameters import PARAMETERS
 from otel_obs.frozen import dataclass
 from otel_obs.model import Attributes, AttributeValue, Content, SpanEvent
@@ -155,6 +155,15 @@ _NAMES: dict[str, Part | None] = {
     "crew_agents": None,
     "crew_tasks": None,
     "crew_inputs": "input",
+    "llm.generated_message": None,
+    "nat.metadata": None,
+    "confident.span.context": None,
+    "confident.span.retrieval_context": None,
+    "confident.span.expected_output": None,
+    "confident.trace.context": None,
+    "confident.trace.retrieval_context": None,
+    "confident.trace.expected_output": None,
+    "confident.llm.prompt": None,
 }
 """Attribute -> the part that it is; None: content that is said elsewhere too, and so is left out."""
 
@@ -182,14 +191,22 @@ _PREFIXES: tuple[tuple[str, Part | None], ...] = (
     ("message.contents.", "input"),
     ("github.copilot.tool.parameters.", None),
 )
+_MARKED = ".pii."
+"""How LiveKit marks what may say who somebody is, or what was said."""
 _NOT_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.prompt.id"})
 _RAW_REQUEST = re.compile(
-    r"^llm\.(?!token_count\.|cost\.|usage\.)[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data|output|instructions|contents|candidates"
-    r"|message|query|documents|texts|results|response|completion)$"
+    r"^llm\.(?!token_count\.|cost\.|usage\.)[\w-]+\.(messages|choices|content|input|prompt|tools|system|extra_body|data"
+    r"|output|instructions|contents|candidates|message|query|documents|texts|results|response|completion)$"
 )
 _SIDES: dict[str, Part] = {"input": "input", "inputs": "input", "output": "output", "outputs": "output"}
 _WHOLE_SIDES: dict[str, Part] = {"request": "input", "response": "output"}
 """What means the same where nothing stands behind it: ``gen_ai.workflow.request``, ``trpc.go.agent.llm_response``."""
+_BARE: dict[str, Part] = {
+    "messages": "input", "prompt": "input", "text": "input", "completion": "output", "text_output": "output",
+    "transcript": "output", "tools": "tools", "tools.definitions": "tools", "tool.arguments": "tool_arguments",
+    "tool.result": "tool_result", "session.instructions": "system",
+}  # fmt: skip
+"""What was said under no vendor's name; ``text`` is what is to be spoken."""
 _WHOLLY = frozenset({"content", "data", "json", "messages", "result", "text", "texts", "value"})
 """What may stand behind ``input`` or ``output`` and means no less than that."""
 _COUNTED = frozenset({"bytes", "cost", "count", "length", "price", "size", "token", "tokens", "usage"})
@@ -222,6 +239,8 @@ _SPOKEN: dict[str, Part] = {
 """What was said on events of any name, where the span is one about models ..."""
 _PIECES = ("chunk", "token")
 """... and how names of pieces of it begin, which the whole repeats; of figures, such as ``token_count``, nothing is."""
+_PROMPTFLOW = "promptflow."
+"""Its events say nothing else, and their names of which side it is: ``promptflow.function.inputs``."""
 _ALWAYS_SPOKEN = ("mlflow.chunk.", "gen_ai.event.content")
 
 
@@ -320,6 +339,8 @@ class Layout:
         if event.name == _DETAILS:
             part = _NAMES.get(key)
             return part is not None, part
+        if event.name.startswith(_PROMPTFLOW):
+            return True, _SIDES.get(event.name.rpartition(".")[2])
         if self.events is not None and event.attributes.get(self.events.mark) == event.name:
             return not key.startswith(self.events.kept), self.events.parts.get(key)
         if not self.of_models or isinstance(value, bool | int | float):
@@ -337,10 +358,11 @@ def layout_of(
     keys = set()
     found: dict[Part, tuple[list[str], list[str]]] = {}
     of_models = speak_of_models(names)
+    bare = speak_of_nothing_else(names)
     for name in names:
         is_content, part = (True, more[name]) if more is not None and name in more else _known_part(name)
         if not is_content and of_models:
-            part = _part_of_a_vendor(name)
+            part = _part_of_a_vendor(name, bare=bare)
             is_content = part is not None
         if is_content:
             keys.add(name)
@@ -357,6 +379,8 @@ def _known_part(key: str) -> tuple[bool, Part | None]:
         return True, _NAMES[key]
     if key in PARAMETERS:
         return True, None
+    if _MARKED in key:
+        return True, None
     if key not in _NOT_CONTENT:
         for prefix, part in _PREFIXES:
             if key.startswith(prefix):
@@ -366,17 +390,20 @@ def _known_part(key: str) -> tuple[bool, Part | None]:
     return False, None
 
 
-def _part_of_a_vendor(key: str) -> Part | None:
+def _part_of_a_vendor(key: str, *, bare: bool) -> Part | None:
     """Return the part that *key* is where its last words are input or output, as those of any vendor are.
 
     So are ``gen_ai.workflow.input``, ``langwatch.input``, ``lmnr.span.output``, ``braintrust.input_json``,
     ``honeyhive_inputs.question``; no count of tokens is.
+    With *bare* they may be its first words too: ``input``.
     """
+    if bare and key in _BARE:
+        return _BARE[key]
     words = key.replace("_", ".").split(".")
     if not _COUNTED.isdisjoint(words):
         return None
     for place, word in enumerate(words):
-        if place == 0 or word not in _SIDES:
+        if word not in _SIDES or (place == 0 and not bare):
             continue
         rest = words[place + 1 :]
         if not rest or rest[0] in _WHOLLY or word.endswith("s"):

@@ -34,6 +34,7 @@ OPERATIONS = {
     "converse": "chat",
     "call_llm": "chat",
     "summarize": "chat",
+    "llm_response": "chat",
     "text_completion": "text_completion",
     "generate_content": "generate_content",
     "embed": "embeddings",
@@ -45,9 +46,11 @@ OPERATIONS = {
     "image_generation": "image",
     "generate_image": "image",
     "speech": "speech",
+    "tts": "speech",
     "text_to_speech": "speech",
     "audio": "speech",
     "transcription": "transcription",
+    "stt": "transcription",
     "speech_to_text": "transcription",
     "moderation": "moderation",
     "video": "video",
@@ -87,14 +90,14 @@ _RESPONSE_MODEL = ("gen_ai.response.model", "llm.response.model")
 _PROVIDER = ("gen_ai.provider.name", "gen_ai.system", "llm.vendor")
 _STREAM = (
     "gen_ai.request.stream", "gen_ai.request.is_stream", "gen_ai.request.streaming", "llm.is_streaming",
-    "gen_ai.is_streaming", "gen_ai.is_stream", "gen_ai.request.llm_is_streaming",
+    "gen_ai.is_streaming", "gen_ai.is_stream", "gen_ai.request.llm_is_streaming", "stream",
 )  # fmt: skip
 _BEDROCK_STREAMS = {
     "Converse": False, "ConverseStream": True, "InvokeModel": False, "InvokeModelWithResponseStream": True,
 }  # fmt: skip
 """Operations of Bedrock: do they answer in pieces?"""
 _RAW_COUNTS = (
-    "opentelemetry.instrumentation.ag2", "opentelemetry.instrumentation.bedrock",
+    "agentscope", "opentelemetry.instrumentation.ag2", "opentelemetry.instrumentation.bedrock",
     "opentelemetry.instrumentation.botocore.bedrock-runtime", "io.opentelemetry.aws-sdk-2.2",
     "@traceloop/instrumentation-", "respan_instrumentation_anthropic.", "trpc.agent.go", "paid.node",
     "paid.python",
@@ -108,9 +111,12 @@ _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{
 """An id with a UUID in it was made for one object or one run, and names no agent."""
 _SPAN_ID = re.compile(r"^[0-9a-f]{16}$")
 """An agent with a name whose id looks like a span's was given it for one run."""
+_SHORT_UUID = re.compile(r"^(?=.*[2-9])(?=.*[A-Z])(?=.*[a-z])[2-9A-HJ-NP-Za-km-z]{22}$")
+"""So does one of https://github.com/skorokithakis/shortuuid, which makes one for each object."""
 _UUID_DIGITS = 32
 _NOBODY = frozenset({"agent", "default"})
 """Ids of agents that were given none."""
+_SERVERS = frozenset({"vllm", "sglang"})
 _CLIENT = 3
 """Kind of a span: https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/trace/v1/trace.proto"""
 
@@ -191,7 +197,7 @@ def read_call(
     leaves cached tokens out of the input tokens.
     """
     apart = apart or span.scope.name.startswith(_RAW_COUNTS)
-    provider, model = provider_of(facts), _model_of(facts)
+    provider, model = provider_of(facts) or _server(span), _model_of(facts)
     if operation == "text_completion" and embeds(model):
         operation = EMBEDDING
     used = merged(usage_by_convention(facts, provider, model, apart=apart), found)
@@ -316,7 +322,7 @@ def agent_of(facts: Facts) -> Agent:
 
 def _is_nobodys(agent_id: str) -> bool:
     """Tell whether *agent_id* is worth less than a name."""
-    return agent_id in _NOBODY or _SPAN_ID.match(agent_id) is not None
+    return agent_id in _NOBODY or _SPAN_ID.match(agent_id) is not None or _SHORT_UUID.match(agent_id) is not None
 
 
 def _is_stable(agent_id: str) -> bool:
@@ -334,6 +340,12 @@ def _names_itself(span: Span, facts: Facts) -> bool:
     """Tell whether an application's tracer names itself where the provider belongs, as Strands for TypeScript does."""
     said = facts.text("gen_ai.provider.name", "gen_ai.system")
     return said is not None and said == span.scope.name and not is_known(said)
+
+
+def _server(span: Span) -> str | None:
+    """Return the program that serves the model, where that reports the request: nobody sends a bill for it."""
+    name = span.scope.name.partition(".")[0]
+    return name if name in _SERVERS else None
 
 
 def _component(span: Span, facts: Facts, role: EventType) -> str | None:
@@ -388,5 +400,7 @@ def _first_token_ms(facts: Facts) -> float | None:
         "gen_ai.client.operation.time_to_first_chunk",
         "gen_ai.server.time_to_first_token",
         "trpc_agent_go.client.time_to_first_token",
+        "gen_ai.latency.time_to_first_token",
+        "metrics.ttfb",
     )
     return None if seconds is None or seconds < 0 else seconds * 1000

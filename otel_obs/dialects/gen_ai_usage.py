@@ -39,6 +39,7 @@ _READ = (
     "gen_ai.usage.input_tokens.cached", "gen_ai.usage.input_tokens.cache_read", "gen_ai.usage.cached_input_tokens",
     "gen_ai.usage.details.cache_read_tokens", "gen_ai.usage.details.cache_read_input_tokens",
     "gen_ai.usage.details.cached_tokens", "gen_ai.usage.cached_tokens", "gen_ai.usage.cache_read_tokens",
+    "agentscope.usage.cache_input_tokens", "gen_ai.usage.input_cached_tokens",
     *_spelled_out(_INPUT_DETAILS, ("cached_tokens", "cached_read_tokens", "cache_read_tokens", "cache_read")),
 )  # fmt: skip
 _WRITE = (
@@ -47,6 +48,7 @@ _WRITE = (
     "gen_ai.usage.input_tokens.cache_write", "gen_ai.usage.input_tokens.cache_creation",
     "gen_ai.usage.details.cache_write_tokens",
     "gen_ai.usage.details.cache_creation_input_tokens", "gen_ai.usage.cache_write_tokens",
+    "agentscope.usage.cache_creation_input_tokens",
     *_spelled_out(_INPUT_DETAILS, ("cached_write_tokens", "cache_write_tokens", "cache_creation")),
 )  # fmt: skip
 _WRITE_1H = (
@@ -63,19 +65,25 @@ _REASONING = (
 _UNITS = {
     "input_audio_tokens": (
         "gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens",
+        "gen_ai.usage.input_audio_tokens",
         *_spelled_out(_INPUT_DETAILS, ("audio_tokens",)),
     ),
     "output_audio_tokens": (
         "gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens",
+        "gen_ai.usage.output_audio_tokens",
         *_spelled_out(_OUTPUT_DETAILS, ("audio_tokens",)),
     ),
     "input_image_tokens": (
         "gen_ai.usage.image.input_tokens", *_spelled_out(_INPUT_DETAILS, ("image_tokens",)),
     ),
+    "cache_audio_read_tokens": ("gen_ai.usage.audio.cache_read.input_tokens",),
+    "characters": ("metrics.character_count",),
     "input_video_tokens": ("gen_ai.usage.video.input_tokens",),
     "web_searches": ("gen_ai.usage.details.web_search_requests", "gen_ai.usage.web_searches"),
 }  # fmt: skip
-_UNIT_NAMES = tuple(name for names in _UNITS.values() for name in names)
+_SECONDS = "metrics.audio_seconds"
+_LONGEST_SECONDS = 7 * 24 * 3600
+_UNIT_NAMES = (*[name for names in _UNITS.values() for name in names], _SECONDS)
 
 
 def usage_by_convention(facts: Facts, provider: str | None, model: str | None, *, apart: bool) -> Usage:
@@ -110,6 +118,7 @@ def usage_by_convention(facts: Facts, provider: str | None, model: str | None, *
                 cache_write=counts.cache_write,
                 cache_write_1h=counts.cache_write_1h,
                 reasoning=counts.reasoning,
+                billed_units=counts.billed_units,
             ),
             apart=True,
         )
@@ -145,7 +154,11 @@ def _usage_of_event(facts: Facts, provider: str) -> Usage:
 def _billed_units(facts: Facts) -> dict[str, int]:
     if not facts.sent(*_UNIT_NAMES):
         return {}
-    return {unit: count for unit, names in _UNITS.items() if (count := facts.tokens(*names))}
+    found = {unit: count for unit, names in _UNITS.items() if (count := facts.tokens(*names))}
+    seconds = facts.number(_SECONDS)
+    if seconds is not None and 0 < seconds <= _LONGEST_SECONDS:
+        found["seconds"] = max(1, round(seconds))
+    return found
 
 
 def said_usage(facts: Facts) -> bool:

@@ -72,7 +72,7 @@ def _call(span: Span, facts: Facts, contents: Contents, output: str, operation: 
     answer = answer_of(said, facts)
     call = Call(
         operation=operation,
-        provider=served_by(facts.text(_COMPONENT + "type") or ""),
+        provider=served_by(facts.text(_COMPONENT + "type") or "") or served_by(_fallback(said)),
         response_model=answer.model,
         response_id=answer.response_id,
         usage=answer.usage,
@@ -83,6 +83,11 @@ def _call(span: Span, facts: Facts, contents: Contents, output: str, operation: 
     return call_reading(
         call, facts, dialect="haystack", has_output=contents.of("output") is not None, said_usage=answer.usage.known
     )
+
+
+def _fallback(said: Mapping[str, object]) -> str:
+    """Return the generator that answered, of the several that a ``FallbackChatGenerator`` has; '' elsewhere."""
+    return text_of(mapping_of(said.get("meta")).get("successful_chat_generator_class")) or ""
 
 
 def _finish_reason(said: Mapping[str, object]) -> str | None:

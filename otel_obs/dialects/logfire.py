@@ -27,7 +27,8 @@ CONTENT: dict[str, Part | None] = {
 }
 """Names that hold content on Logfire's own spans only."""
 
-_REQUESTS = ("Responses API with", "Chat completion with", "Chat Completion with", "streaming response from",
+_STREAMED = "streaming response from"
+_REQUESTS = ("Responses API with", "Chat completion with", "Chat Completion with", _STREAMED,
              "Message with", "Embedding Creation with", "Completion with", "Image Generation with")  # fmt: skip
 _ROLES: tuple[tuple[str, EventType], ...] = (
     ("OpenAI Agents trace:", "workflow"),
@@ -75,6 +76,8 @@ def _call(span: Span, facts: Facts, contents: Contents, operation: str) -> Readi
         return reading
     response_id = reading.call.response_id or facts.text("response_id") or answer.response_id
     call = replace(reading.call, response_id=response_id)
+    if span.name.startswith(_STREAMED):
+        call = replace(call, is_stream=True)
     if reading.call.response_model is None and answer.model is not None:
         call = replace(call, response_model=answer.model)
     return replace(reading, call=call)

@@ -14,7 +14,9 @@ KIND = re.compile(r"(?:^|[._])(?:span[._](?:type|kind)|event_type|span_attribute
 """How vendors call the attribute that tells the kind of a span; Braintrust's is JSON, with the kind as its ``type``."""
 OF_MODELS = frozenset({"gen_ai", "llm", "ai", "openinference", "traceloop"})
 """What names of attributes begin with that only spans about models have, up to the first dot ..."""
-VENDORS = frozenset({"agentops", "braintrust", "fi", "honeyhive", "langwatch", "lmnr", "mastra", "monocle", "respan"})
+VENDORS = frozenset(
+    {"agentops", "braintrust", "confident", "fi", "honeyhive", "langwatch", "lmnr", "mastra", "monocle", "respan"}
+)
 """... and, up to the first dot or underscore, those of vendors that only see such."""
 
 
@@ -64,9 +66,11 @@ def names_of(names: tuple[str, ...]) -> Names:
 
 def speak_of_models(names: tuple[str, ...]) -> bool:
     """Tell whether attributes with these *names* are those of a span about models, whoever's it is."""
+    return speak_of_nothing_else(names) or any(KIND.search(name) is not None for name in names)
+
+
+def speak_of_nothing_else(names: tuple[str, ...]) -> bool:
+    """Tell whether some of these *names* only spans about models have; a kind may be that of a job or a car."""
     return any(
-        name.partition(".")[0] in OF_MODELS
-        or name.replace("_", ".").partition(".")[0] in VENDORS
-        or KIND.search(name) is not None
-        for name in names
+        name.partition(".")[0] in OF_MODELS or name.replace("_", ".").partition(".")[0] in VENDORS for name in names
     )

@@ -21,6 +21,8 @@ from otel_obs.dialects.usage import Counts, merged, usage, with_thoughts
 from otel_obs.model import TOLD_AGAIN, Call, EventType, Reading, Span, Usage
 
 _KIND = "openinference.span.kind"
+_GENERATIONS = "nat.metadata"
+"""NVIDIA's NeMo Agent Toolkit hands on there what LangChain got; beside it is only the text of the answer."""
 _EVENT_PATH = "metadata.path"
 """BeeAI's events, such as each piece of a stream, are spans of the kind of what they happened to."""
 _ROLES: dict[str, EventType] = {
@@ -200,7 +202,10 @@ def _answer(facts: Facts) -> Answer:
     value = parse(facts.attributes.get("output.value"))
     if isinstance(value, list) and value:
         value = value[0]
-    return answer_of(value, facts) if isinstance(value, dict) else NOTHING
+    if isinstance(value, dict):
+        return answer_of(value, facts)
+    generations = facts.mapping(_GENERATIONS).get("chat_responses")
+    return answer_of({"generations": generations}, facts) if generations else NOTHING
 
 
 def _metadata(facts: Facts) -> Mapping[str, object]:

@@ -74,6 +74,26 @@ _FRAMEWORKS = frozenset(
 
 _APIS = frozenset({"chat", "chat-completions", "completions", "embeddings", "messages", "responses"})
 """What may stand behind a provider's name and a hyphen, and is one of its APIs."""
+_HOST = re.compile(r"^api\.|:\d+$|^\d+(?:\.\d+){3}$|^localhost$|\.(?:com|net|org|local|internal)$")
+_HOSTS = {
+    "anthropic.com": "anthropic", "cerebras.ai": "cerebras", "cohere.ai": "cohere",
+    "cohere.com": "cohere", "deepseek.com": "deepseek", "fireworks.ai": "fireworks_ai",
+    "aiplatform.googleapis.com": "gcp.vertex_ai", "googleapis.com": "gcp.gemini", "groq.com": "groq",
+    "mistral.ai": "mistral_ai", "moonshot.ai": "moonshot_ai", "moonshot.cn": "moonshot_ai", "openai.com": "openai",
+    "openai.azure.com": "azure.ai.openai", "services.ai.azure.com": "azure.ai.inference", "openrouter.ai": "openrouter",
+    "perplexity.ai": "perplexity", "together.ai": "together_ai", "together.xyz": "together_ai", "x.ai": "x_ai",
+}  # fmt: skip
+"""Where providers are asked. Clients of OpenAI's API that know no provider tell the host, as LiveKit's does."""
+
+
+def _provider_at(host: str) -> str | None:
+    """Return who is asked at *host*; a host that nobody is known to have is nobody who sends a bill."""
+    host = host.partition(":")[0]
+    if host.endswith(".amazonaws.com"):
+        # Of all that stands there only this is asked for models of others.
+        return "aws.bedrock" if host.startswith("bedrock") else None
+    return next((_HOSTS[end] for end in _HOSTS if host == end or host.endswith((f".{end}", f"-{end}"))), None)
+
 
 _KNOWN = frozenset(
     {"openai", "anthropic", "cohere", "deepseek", "groq", "perplexity", "ollama", "openrouter", "cerebras"}
@@ -94,6 +114,10 @@ def provider_name(name: str | None) -> str | None:
         return None
     if found in _CONVENTIONAL:
         return found
+    if "." in found or ":" in found or found == "localhost":
+        at = _provider_at(found)
+        if at is not None or _HOST.search(found):
+            return at
     if found not in _OLD_NAMES and "." in found and not found.startswith(("aws.", "azure.", "gcp.", "ibm.")):
         # The AI SDK names provider and API: openai.chat, anthropic.messages.
         found = found.partition(".")[0]

@@ -16,6 +16,7 @@ from otel_obs.dialects import (
     codex,
     effect,
     embabel,
+    fast_agent,
     gemini_cli,
     gen_ai,
     genkit,
@@ -26,6 +27,7 @@ from otel_obs.dialects import (
     langfuse,
     langsmith,
     litellm,
+    livekit,
     llama_index,
     logfire,
     logs,
@@ -36,11 +38,13 @@ from otel_obs.dialects import (
     openinference,
     openlit,
     openllmetry,
+    pipecat,
     pydantic_ai,
     semantic_kernel,
     spring_ai,
     strands,
     tanstack,
+    upsonic,
     vendors,
     vercel_ai,
     voltagent,
@@ -96,6 +100,10 @@ DIALECTS: tuple[Dialect, ...] = (
     llama_index,
     embabel,
     spring_ai,
+    livekit,
+    pipecat,
+    fast_agent,
+    upsonic,
     openllmetry,
     ax_llm,
     effect,
@@ -146,7 +154,9 @@ _USERS = (
     "user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "openai.request.user", laminar.USER,
     "trpc.go.agent.runner.user_id",
 )  # fmt: skip
-_CONVERSATIONS = ("gen_ai.conversation.id", "session.id", "gen_ai.session.id", laminar.CONVERSATION)
+_CONVERSATIONS = (
+    "gen_ai.conversation.id", "session.id", "gen_ai.session.id", laminar.CONVERSATION, "nat.conversation.id",
+)  # fmt: skip
 
 
 def is_mere(span: Span) -> bool:
@@ -221,8 +231,8 @@ def _conversation(reading: Reading, facts: Facts) -> str | None:
     if found is not None and is_conversation(found):
         return found
     for name in _CONVERSATIONS:
-        found = facts.text(name)
-        if found is not None and is_conversation(found):
+        found = (facts.text(name) or "").strip('"')
+        if found and is_conversation(found):
             return found
     return None
 
@@ -280,6 +290,15 @@ def _content_names(scope: str, names: Names) -> Mapping[str, Part | None] | None
         return claude_code.CONTENT
     if scope == guardrails.SCOPE:
         return guardrails.CONTENT
+    if scope == livekit.SCOPE:
+        return livekit.CONTENT
+    if scope == upsonic.SCOPE:
+        return upsonic.CONTENT
+    if scope == "promptflow":
+        return {"inputs": "input", "output": "output"}
+    if scope.startswith("llama_stack."):
+        # Until 0.3 every method of the server is a span that says what went in and what came out.
+        return {"__args__": "input", "output": "output"}
     if openlit.is_openlit(scope):
         return openlit.CONTENT
     if voltagent.is_voltagent(scope):

@@ -4,7 +4,9 @@ Vendors' SDKs agree on little but on this: one attribute names the kind of a spa
 under the vendor's name. So do Laminar (https://docs.lmnr.ai), LangWatch (https://docs.langwatch.ai), AgentOps
 (https://docs.agentops.ai), HoneyHive (https://docs.honeyhive.ai), Braintrust
 (https://www.braintrust.dev/docs/integrations/sdk-integrations/opentelemetry), traceAI
-(https://docs.futureagi.com) and Datadog (https://docs.datadoghq.com/llm_observability). What such a span says by the
+(https://docs.futureagi.com), DeepEval (https://www.confident-ai.com/docs/integrations/opentelemetry), Promptflow
+(https://microsoft.github.io/promptflow/reference/trace-span-spec-reference.html) and Datadog
+(https://docs.datadoghq.com/llm_observability). What such a span says by the
 GenAI convention is believed first.
 """
 
@@ -21,7 +23,7 @@ from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of, parse, text_of
 from otel_obs.dialects.gen_ai import agent_of, asked_for, read_call, read_role, role_of, with_role
 from otel_obs.dialects.names import KIND, OF_MODELS, VENDORS, Names
-from otel_obs.dialects.provider import provider_name
+from otel_obs.dialects.provider import is_known, provider_name
 from otel_obs.dialects.usage import merged, usage_of
 from otel_obs.model import EventType, Reading, Span, Usage
 from otel_obs.remembering import remembered
@@ -33,13 +35,13 @@ _REQUESTS = {
 }  # fmt: skip
 _ROLES: dict[str, EventType] = {
     "agent": "agent", "tool": "tool", "function": "tool", "workflow": "workflow", "session": "workflow",
-    "pipeline": "workflow", "retriever": "retrieval", "retrieval": "retrieval", "rag": "retrieval",
+    "pipeline": "workflow", "flow": "workflow", "retriever": "retrieval", "retrieval": "retrieval", "rag": "retrieval",
     "guardrail": "guardrail", "evaluation": "evaluation", "evaluator": "evaluation", "score": "evaluation",
 }  # fmt: skip
 _STEPS = frozenset({"chain", "task", "span", "default", "step", "component", "module", "operation", "eval", "graph"})
 """Kinds that say nothing but that somebody wanted to see them; the outermost of a trace is its workflow."""
 
-_OF_ANYBODY = _STEPS | {"function", "tool", "session", "pipeline", "workflow", "model", "score", "evaluation"}
+_OF_ANYBODY = _STEPS | {"flow", "function", "tool", "session", "pipeline", "workflow", "model", "score", "evaluation"}
 """Kinds that other programs have as well: a job, a page, a car."""
 
 _COMPONENT = "runinfo.component"
@@ -49,7 +51,11 @@ _USERS = ("user_id", "user.id", "customer_identifier", "customer_id")
 _CONVERSATIONS = ("session_id", "session.id", "thread_id", "thread.id", "thread_identifier", "conversation_id")
 _USAGE = ("metrics", "usage", "usage_details", "token_usage", "usage.metadata")
 _PARAMETERS = ("params", "parameters", "model_parameters", "config", "metadata")
-_TOKENS = re.compile(r"\.((?:prompt|completion|(?:non_cached_)?input|output|total|cache\w*|reasoning\w*)_tokens)$")
+_CHUNK = ".chunk"
+"""How OpenAI calls a piece of a stream: ``chat.completion.chunk``."""
+_TOKENS = re.compile(
+    r"\.((?:prompt|completion|(?:non_cached_)?input|output|total|cache\w*|reasoning\w*)_token)(?:s|_count)$"
+)
 _UNCACHED = "non_cached_input_tokens"
 """What Judgment (https://docs.judgmentlabs.ai) says of the input: the part that was not cached."""
 _CALL_OF = re.compile(r"^([A-Z]+)_API_CALL$")
@@ -100,7 +106,7 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     elif (role := role_of(operation)) is not None:
         reading = read_role(span, facts, role, dialect="vendors")
     else:
-        reading = _role(span, facts, kind)
+        reading = _role(span, facts, found, kind)
     metadata = facts.mapping("metadata", f"{found.vendor}.metadata")
     return replace(
         reading,
@@ -125,23 +131,24 @@ def _said(facts: Facts, name: str) -> str | None:
     return None if kind is None else kind.rpartition(".")[2].lower()
 
 
-def _role(span: Span, facts: Facts, kind: str) -> Reading:
+def _role(span: Span, facts: Facts, own: Kind, kind: str) -> Reading:
     reading = Reading(dialect="vendors", is_rollup=facts.has_any("gen_ai.usage.", "llm.usage."))
     agent_id, agent_name = agent_of(facts)
     role = _ROLES.get(kind, "span")
-    if role == "span" and span.parent_span_id is None:
+    if span.parent_span_id is None and (role == "span" or kind == "function"):
         role = "workflow"
     if role == "tool" and span.name.startswith("tool_call."):
         # The model's wish, not the tool's run.
         role = "span"
     if role != "workflow":
         reading = replace(reading, agent_id=agent_id, agent_name=agent_name)
-    return with_role(reading, role, _name(span, facts, role, kind), facts)
+    return with_role(reading, role, _name(span, facts, role, own, kind), facts)
 
 
-def _name(span: Span, facts: Facts, role: EventType, kind: str) -> str:
+def _name(span: Span, facts: Facts, role: EventType, own: Kind, kind: str) -> str:
     told = {"tool": ("tool.name", "gen_ai.tool.name"), "agent": ("agent.name", "gen_ai.agent.name")}.get(role, ())
-    return facts.text(*told, "operation.name") or span.name.removesuffix(f".{kind}")
+    named = _own_text(facts, own, (f"{role}.name",)) if told and own.vendor != "gen_ai" else None
+    return facts.text(*told, "operation.name") or named or span.name.removesuffix(f".{kind}")
 
 
 def _call(span: Span, facts: Facts, contents: Contents, kind: Kind, operation: str) -> Reading:
@@ -152,16 +159,22 @@ def _call(span: Span, facts: Facts, contents: Contents, kind: Kind, operation: s
     if reading.call is None:
         return reading
     call = reading.call
-    asked = text_of(parameters.get("model")) or _of_client(facts, ".request.model")
+    request = mapping_of(parse(contents.of("input")))
+    asked = text_of(parameters.get("model")) or _of_client(facts, ".request.model") or text_of(request.get("model"))
     told = _own_text(facts, kind, ("model", "model_name")) if kind.vendor != "gen_ai" else None
-    stream = parameters.get("stream")
+    provider = _own_text(facts, kind, ("span.provider",)) if kind.vendor != "gen_ai" else None
+    stream = parameters.get("stream", request.get("stream"))
     told_better = replace(
         call,
-        provider=call.provider or provider_name(_of_client(facts, ".request.provider")) or _called(span),
+        provider=call.provider
+        or provider_name(_of_client(facts, ".request.provider") or provider)
+        or _called(span)
+        or _library(facts),
         request_model=asked or call.request_model or told,
         response_model=call.response_model or answered.model or (call.request_model if asked else None),
         response_id=call.response_id or answered.response_id,
         usage=merged(answered.usage, call.usage) if answered.usage.known else call.usage,
+        usage_source=call.usage_source or ("reported" if answered.usage.known else None),
         finish_reason=call.finish_reason or answered.finish_reason,
         service_tier=call.service_tier or answered.service_tier,
         is_stream=stream if call.is_stream is None and isinstance(stream, bool) else call.is_stream,
@@ -181,9 +194,23 @@ def _of_client(facts: Facts, ending: str) -> str | None:
     return next((found for name in names if (found := text_of(facts.attributes[name]))), None)
 
 
+def _library(facts: Facts) -> str | None:
+    """Return the provider whose library has the function that was called: ``openai.resources.chat...create``."""
+    library, dot, _ = (facts.text("function") or "").partition(".")
+    return provider_name(library) if dot and is_known(library) else None
+
+
 def _answer(contents: Contents) -> Mapping[str, object]:
-    """Return the provider's whole answer where the span has it: then its figures are the provider's own."""
-    answer = mapping_of(parse(contents.of("output")))
+    """Return the provider's whole answer where the span has it: then its figures are the provider's own.
+
+    That of a stream is a list of its pieces, each of which tells a part.
+    """
+    said = parse(contents.of("output"))
+    if isinstance(said, list):
+        pieces = [piece for piece in said if isinstance(piece, Mapping)]
+        answer = {name: value for piece in pieces for name, value in piece.items() if value}
+        return answer if "usage" in answer or _CHUNK in str(answer.get("object")) else {}
+    answer = dict(mapping_of(said))
     return answer if isinstance(answer.get("usage"), Mapping) else {}
 
 
@@ -191,7 +218,7 @@ def _usage(facts: Facts, kind: Kind) -> Usage:
     """Return the usage that stands under the vendor's name: as one object, or each count for itself."""
     raw: Mapping[str, object] = _own_mapping(facts, kind, _USAGE)
     if not raw and kind.vendor != "gen_ai":
-        raw = {found[1]: facts.attributes[name] for name in kind.own if (found := _TOKENS.search(name))}
+        raw = {f"{found[1]}s": facts.attributes[name] for name in kind.own if (found := _TOKENS.search(name))}
     if _UNCACHED in raw:
         told = {name: value for name, value in raw.items() if name != _UNCACHED}
         return usage_of({**told, "input_tokens": raw[_UNCACHED]}, facts, apart=True)

@@ -302,9 +302,11 @@ def test_in_version_0_of_mastra_content_is_where_elsewhere_anything_may_be() -> 
 
     theirs = read(make_span(attributes, scope="@mastra/otel"))
     others = read(make_span(attributes, scope="test"))
+    job = read(make_span({"span.type": "job", "input": "in", "output": "out", "body": "all of it"}, scope="test"))
 
     assert theirs.content_keys == {"input", "output", "body"}
-    assert others.content_keys == frozenset()
+    assert others.content_keys == {"input", "output"}
+    assert job.content_keys == frozenset()
 
 
 def test_content_on_span_events_is_content() -> None:
