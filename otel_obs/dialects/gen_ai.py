@@ -41,6 +41,7 @@ OPERATIONS = {
     "embeddings": "embeddings",
     "rerank": "rerank",
     "reranking": "rerank",
+    "rerank_documents": "rerank",
     "image": "image",
     "image_generation": "image",
     "generate_image": "image",
@@ -95,19 +96,24 @@ _BEDROCK_STREAMS = {
 """Operations of Bedrock: do they answer in pieces?"""
 _RAW_COUNTS = (
     "opentelemetry.instrumentation.ag2", "opentelemetry.instrumentation.bedrock",
-    "opentelemetry.instrumentation.botocore.bedrock-runtime", "io.opentelemetry.aws-sdk-2.2",
-    "@traceloop/instrumentation-", "respan_instrumentation_anthropic.", "trpc.agent.go", "paid.node",
-    "paid.python",
+    "opentelemetry.instrumentation.botocore.bedrock-runtime", "opentelemetry.instrumentation.genai.bedrock",
+    "io.opentelemetry.aws-sdk-2.2", "@traceloop/instrumentation-", "respan_instrumentation_anthropic.",
+    "trpc.agent.go", "paid.node", "paid.python",
 )  # fmt: skip
 """Beginnings of instrumentations that hand on what the provider counts, whatever the convention says."""
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 """Where a word begins in names such as enumerations have them: ``GenerateContent``."""
+_FIRST_PIECE = "gen_ai.response.time_to_first_token"
+"""Of answers in pieces only, and a whole number: LoongSuite, whose convention is Alibaba Cloud's, counts nanoseconds.
+
+https://github.com/alibaba/loongsuite-python-agent
+"""
 _ADDRESS = re.compile(r"^\d{14,15}$")
 """Python's ``id()`` of an object."""
 _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
 """An id with a UUID in it was made for one object or one run, and names no agent."""
-_SPAN_ID = re.compile(r"^[0-9a-f]{16}$")
-"""An agent with a name whose id looks like a span's was given it for one run."""
+_SPAN_ID = re.compile(r"^(?:[0-9a-f]{16}|span_[0-9a-f]{24})$")
+"""An agent with a name whose id looks like a span's, or like one of the OpenAI Agents SDK's, has it for one run."""
 _UUID_DIGITS = 32
 _NOBODY = frozenset({"agent", "default"})
 """Ids of agents that were given none."""
@@ -129,7 +135,14 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     asked = asked_for(operation)
     if asked is not None:
         return read_call(span, facts, contents, asked)
-    return read_role(span, facts, role_of(operation) or "span")
+    return read_role(span, facts, "workflow" if _is_bare_root(span, facts, operation) else role_of(operation) or "span")
+
+
+def _is_bare_root(span: Span, facts: Facts, operation: str) -> bool:
+    """Tell whether *span* is the frame around agents, told as an agent's run: no agent and no model is named."""
+    if operation != "invoke_agent" or span.parent_span_id is not None or span.name.startswith(operation):
+        return False
+    return not facts.has("gen_ai.agent.name", "gen_ai.agent.id", *_REQUEST_MODEL)
 
 
 def role_of(operation: str) -> EventType | None:
@@ -203,12 +216,7 @@ def read_call(
         response_id=facts.text("gen_ai.response.id", "gen_ai.response_id"),
         usage=used if used.known or not span.events else usage_by_event(span.events, provider),
         failed=span.status_code == 2,
-        service_tier=facts.text(
-            "openai.response.service_tier",
-            "gen_ai.openai.response.service_tier",
-            "anthropic.response.service_tier",
-            "gen_ai.response.service_tier",
-        ),
+        service_tier=_service_tier(facts),
         is_batch=False,
         is_stream=_is_stream(facts),
         attempts=_attempts(facts),
@@ -233,7 +241,7 @@ def _call_reading(call: Call, span: Span, facts: Facts, contents: Contents, dial
         total_tokens=facts.tokens(*TOTAL),
         has_output=contents.of("output") is not None or facts.has("gen_ai.embeddings.dimension.count"),
         said_usage=said_usage(facts) or _is_answered(span),
-        agent=agent_of(facts),
+        agent=_owner_of(facts),
     )
 
 
@@ -245,6 +253,17 @@ def _reason_of_choice(span: Span) -> str | None:
     return None
 
 
+def _service_tier(facts: Facts) -> str | None:
+    found = facts.text(
+        "openai.response.service_tier",
+        "gen_ai.openai.response.service_tier",
+        "anthropic.response.service_tier",
+        "gen_ai.response.service_tier",
+    )
+    # OpenLIT puts the fingerprint of Azure's system there.
+    return None if found is None or found.startswith("fp_") else found
+
+
 def _version(facts: Facts) -> str | None:
     number = facts.attributes.get("traceloop.prompt.version")
     return facts.text("gen_ai.prompt.version", "traceloop.prompt.version_name") or (
@@ -254,7 +273,7 @@ def _version(facts: Facts) -> str | None:
 
 def read_role(span: Span, facts: Facts, role: EventType, *, dialect: str = "gen_ai") -> Reading:
     """Return the reading of a span that is no request to a model."""
-    agent_id, agent_name = agent_of(facts)
+    agent_id, agent_name = agent_of(facts) if role == "agent" else _owner_of(facts)
     name = _component(span, facts, role)
     if role == "agent":
         agent_id, agent_name = agent_id or name, agent_name or name
@@ -312,6 +331,14 @@ def agent_of(facts: Facts) -> Agent:
     if agent_id is None or not _is_stable(agent_id) or (name is not None and _is_nobodys(agent_id)):
         agent_id = name
     return Agent(agent_id, name)
+
+
+def _owner_of(facts: Facts) -> Agent:
+    """Return the agent whose request or step a span is; nobody where its id stands for one that was not known.
+
+    Then the run around it tells: Microsoft's distribution calls them all "OpenAI Agent", and ``agent``.
+    """
+    return Agent(None, None) if facts.text("gen_ai.agent.id") in _NOBODY else agent_of(facts)
 
 
 def _is_nobodys(agent_id: str) -> bool:
@@ -374,6 +401,8 @@ def _model_in_name(span: Span) -> str | None:
 def _is_stream(facts: Facts) -> bool | None:
     """Return whether the answer came in pieces; of Bedrock the method tells."""
     streams = facts.truth(*_STREAM)
+    if streams is None and facts.has(_FIRST_PIECE):
+        return True
     return _BEDROCK_STREAMS.get(facts.text("rpc.method") or "") if streams is None else streams
 
 
@@ -383,6 +412,9 @@ def _attempts(facts: Facts) -> int | None:
 
 
 def _first_token_ms(facts: Facts) -> float | None:
+    nanoseconds = facts.attributes.get(_FIRST_PIECE)
+    if isinstance(nanoseconds, int) and nanoseconds >= 0:
+        return nanoseconds / 1e6
     seconds = facts.number(
         "gen_ai.response.time_to_first_chunk",
         "gen_ai.client.operation.time_to_first_chunk",

@@ -29,6 +29,8 @@ CONTENT: dict[str, Part | None] = {
 
 _REQUESTS = ("Responses API with", "Chat completion with", "Chat Completion with", "streaming response from",
              "Message with", "Embedding Creation with", "Completion with", "Image Generation with")  # fmt: skip
+_IN_PIECES = "streaming response from"
+"""How spans are called that tell of an answer after its last piece."""
 _ROLES: tuple[tuple[str, EventType], ...] = (
     ("OpenAI Agents trace:", "workflow"),
     ("Agent run:", "agent"),
@@ -74,7 +76,8 @@ def _call(span: Span, facts: Facts, contents: Contents, operation: str) -> Readi
     if reading.call is None:
         return reading
     response_id = reading.call.response_id or facts.text("response_id") or answer.response_id
-    call = replace(reading.call, response_id=response_id)
+    in_pieces = True if span.name.startswith(_IN_PIECES) else reading.call.is_stream
+    call = replace(reading.call, response_id=response_id, is_stream=in_pieces)
     if reading.call.response_model is None and answer.model is not None:
         call = replace(call, response_model=answer.model)
     return replace(reading, call=call)

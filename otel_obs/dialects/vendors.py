@@ -141,7 +141,8 @@ def _role(span: Span, facts: Facts, kind: str) -> Reading:
 
 def _name(span: Span, facts: Facts, role: EventType, kind: str) -> str:
     told = {"tool": ("tool.name", "gen_ai.tool.name"), "agent": ("agent.name", "gen_ai.agent.name")}.get(role, ())
-    return facts.text(*told, "operation.name") or span.name.removesuffix(f".{kind}")
+    operation = facts.text("gen_ai.operation.name") or kind
+    return facts.text(*told, "operation.name") or span.name.removesuffix(f".{kind}").removeprefix(f"{operation} ")
 
 
 def _call(span: Span, facts: Facts, contents: Contents, kind: Kind, operation: str) -> Reading:
