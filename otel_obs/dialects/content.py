@@ -41,6 +41,7 @@ _NAMES: dict[str, Part | None] = {
     "gen_ai.request.tool.definitions": "tools",
     "gen_ai.raw_request": None,
     "gen_ai.raw_response": None,
+    "gen_ai.execution.payload": None,
     "gen_ai.prompt": "input",
     "gen_ai.completion": "output",
     "gen_ai.request.messages": "input",
@@ -176,6 +177,7 @@ _NAMES: dict[str, Part | None] = {
 _PREFIXES: tuple[tuple[str, Part | None], ...] = (
     ("gen_ai.prompt.", "input"),
     ("gen_ai.completion.", "output"),
+    ("gen_ai.choice.", None),
     ("gen_ai.input.messages.", "input"),
     ("gen_ai.output.messages.", "output"),
     ("gen_ai.tool.definitions.", "tools"),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from otel_obs.dialects.call import EMBEDDING, call_reading, endpoint_of, finish_reason_of, spelled_reason
 from otel_obs.dialects.content import Contents
-from otel_obs.dialects.facts import Facts
+from otel_obs.dialects.facts import Facts, text_of
 from otel_obs.dialects.gen_ai_usage import TOTAL, said_usage, usage_by_convention, usage_by_event
 from otel_obs.dialects.guardrail import check_of
 from otel_obs.dialects.names import Names
@@ -82,6 +82,7 @@ _ROLES: dict[str, EventType] = {
 }
 """Operations that are no request to a model. Any other operation is a step of a framework: a span."""
 
+_CHAIN = "chain"
 _REQUEST_MODEL = ("gen_ai.request.model", "llm.request.model")
 _RESPONSE_MODEL = ("gen_ai.response.model", "llm.response.model")
 """Names that begin with ``llm`` are those from before the convention; OpenLLMetry for Go sends them still."""
@@ -103,6 +104,7 @@ _RAW_COUNTS = (
 """Beginnings of instrumentations that hand on what the provider counts, whatever the convention says."""
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 """Where a word begins in names such as enumerations have them: ``GenerateContent``."""
+_PAYLOAD = "gen_ai.execution.payload"
 _FIRST_PIECE = "gen_ai.response.time_to_first_token"
 """Of answers in pieces only, and a whole number: LoongSuite, whose convention is Alibaba Cloud's, counts nanoseconds.
 
@@ -135,11 +137,18 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     asked = asked_for(operation)
     if asked is not None:
         return read_call(span, facts, contents, asked)
+    if operation == "execute_tool" and span.name.startswith("handoff") and not facts.has("gen_ai.tool.name"):
+        return read_role(span, facts, "span")
     return read_role(span, facts, "workflow" if _is_bare_root(span, facts, operation) else role_of(operation) or "span")
 
 
 def _is_bare_root(span: Span, facts: Facts, operation: str) -> bool:
-    """Tell whether *span* is the frame around agents, told as an agent's run: no agent and no model is named."""
+    """Tell whether *span* is the frame around agents, told as an agent's run: no agent and no model is named.
+
+    So is the outermost of the steps that LangChain calls chains.
+    """
+    if operation == _CHAIN:
+        return span.parent_span_id is None
     if operation != "invoke_agent" or span.parent_span_id is not None or span.name.startswith(operation):
         return False
     return not facts.has("gen_ai.agent.name", "gen_ai.agent.id", *_REQUEST_MODEL)
@@ -213,7 +222,7 @@ def read_call(
         provider=None if _names_itself(span, facts) else provider,
         request_model=facts.text(*_REQUEST_MODEL) or _model_in_name(span),
         response_model=facts.text(*_RESPONSE_MODEL),
-        response_id=facts.text("gen_ai.response.id", "gen_ai.response_id"),
+        response_id=facts.text("gen_ai.response.id", "gen_ai.response_id") or _id_of_payload(facts),
         usage=used if used.known or not span.events else usage_by_event(span.events, provider),
         failed=span.status_code == 2,
         service_tier=_service_tier(facts),
@@ -231,6 +240,11 @@ def read_call(
         # An exception in the place of an answer: not every emitter sets the status.
         return replace(_call_reading(replace(call, failed=True), span, facts, contents, dialect), failed=True)
     return reading
+
+
+def _id_of_payload(facts: Facts) -> str | None:
+    """Return the id of the whole answer that Microsoft Agent 365 puts on its spans."""
+    return text_of(facts.mapping(_PAYLOAD).get("id")) if facts.has(_PAYLOAD) else None
 
 
 def _call_reading(call: Call, span: Span, facts: Facts, contents: Contents, dialect: str) -> Reading:
@@ -368,7 +382,12 @@ def _component(span: Span, facts: Facts, role: EventType) -> str | None:
     if role == "agent":
         return facts.text("gen_ai.agent.name") or _from_span_name(span, "invoke_agent", facts)
     if role == "workflow":
-        return facts.text("gen_ai.workflow.name") or _from_span_name(span, "invoke_workflow", facts) or span.name
+        return (
+            facts.text("gen_ai.workflow.name")
+            or _from_span_name(span, "invoke_workflow", facts)
+            or _from_span_name(span, _CHAIN, facts)
+            or span.name
+        )
     if role == "tool":
         return facts.text("gen_ai.tool.name") or _from_span_name(span, "execute_tool", facts) or span.name
     if role == "retrieval":

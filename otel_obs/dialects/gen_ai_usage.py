@@ -60,6 +60,7 @@ _REASONING = (
     "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens", "gen_ai.usage.output_tokens.reasoning",
     "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
     "gen_ai.usage.details.thoughts_tokens", "gen_ai.usage.thinking_tokens", "gen_ai.usage.thoughts_tokens",
+    "llm_token_count_completion_details_reasoning",
     *_spelled_out(_OUTPUT_DETAILS, ("reasoning_tokens", "reasoning")),
 )  # fmt: skip
 _UNITS = {

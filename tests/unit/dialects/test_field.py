@@ -63,6 +63,15 @@ OI_CACHE = {"llm.token_count.prompt_details.cache_read": 317, "llm.token_count.p
 
 FIELD = (
     Seen(
+        "Microsoft Agent 365: the answer stands whole beside what it says", {
+            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.response.model": "m",
+            **INCLUSIVE, "gen_ai.usage.cache_read.input_tokens": 317,
+            "llm_token_count_completion_details_reasoning": 13,
+            "gen_ai.execution.payload": as_json({"id": "resp_1", "output": [{"content": "hello"}]}),
+        },
+        THOUGHT, scope="microsoft_agents_a365.observability.core.config", provider="openai", response_id="resp_1",
+    ),
+    Seen(
         "OpenTelemetry's instrumentation of Bedrock hands on what Bedrock counts", {
             **CHAT, **EXCLUSIVE, "gen_ai.provider.name": "aws.bedrock", "gen_ai.usage.cache_read.input_tokens": 317,
             "gen_ai.usage.cache_write.input_tokens": 113,
@@ -940,6 +949,8 @@ LANGCHAIN_JS = {"lc_agent_name": "weather_agent", "ls_integration": "langchain_c
              "crewai.agent.goal": "said"},
             "opentelemetry.instrumentation.crewai.instrumentation", "w.agent", "agent", "w",
         ),
+        ({"gen_ai.operation.name": "chain"}, "amazon.opentelemetry.distro.instrumentation.langchain", "chain w",
+         "workflow", "w"),
         (
             {"gen_ai.operation.name": "chain", "gen_ai.span.kind": "CHAIN"},
             "opentelemetry.instrumentation.langchain.internal._tracer", "chain w", "workflow", "w",
@@ -948,7 +959,7 @@ LANGCHAIN_JS = {"lc_agent_name": "weather_agent", "ls_integration": "langchain_c
     ids=[
         "Mastra 0, an agent", "Mastra 0, a workflow", "Genkit", "Laminar", "VoltAgent", "LangChain.js by OpenInference",
         "LangChain.js by Langfuse", "the frame around OpenAI's agents", "the same by Microsoft",
-        "a crew by OpenLLMetry", "its agent", "LangChain by LoongSuite",
+        "a crew by OpenLLMetry", "its agent", "LangChain by AWS", "LangChain by LoongSuite",
     ],
 )  # fmt: skip
 def test_runs_are_called_as_the_program_calls_them(
@@ -1241,6 +1252,7 @@ def test_members_of_an_enumeration_are_reasons_as_others_word_them() -> None:
             "openlit.instrumentation.haystack",
             "chat openai_chat_generator",
         ),
+        ({"gen_ai.operation.name": "execute_tool"}, "microsoft_agents_a365.observability.core.config", "handoff to w"),
         (
             {"gen_ai.operation.name": "invoke_agent", "traceloop.span.kind": "task", "crewai.task.agent": "w"},
             "opentelemetry.instrumentation.crewai.instrumentation",
@@ -1249,7 +1261,8 @@ def test_members_of_an_enumeration_are_reasons_as_others_word_them() -> None:
     ],
     ids=["a turn", "a method of a flow", "a step", "a step of a guard", "a handoff", "a node of a ready-made agent",
          "a tool without a name", "an agent's event", "a piece of a stream", "an account of what another span tells",
-         "a question of how many tokens", "a component of which nothing is known", "a task of a crew"],
+         "a question of how many tokens", "a component of which nothing is known", "a handoff of Agent 365",
+         "a task of a crew"],
 )  # fmt: skip
 def test_what_only_looks_like_a_run_or_a_request_is_neither(attributes: dict[str, Any], scope: str, name: str) -> None:
     found = read(make_span(attributes, scope=scope, name=name))
@@ -1391,7 +1404,8 @@ def test_an_answer_whose_first_piece_was_timed_by_loongsuite_came_in_pieces() ->
     found = read(make_span({**CHAT, **INCLUSIVE, "gen_ai.response.time_to_first_token": 49_654_006})).call
 
     assert found is not None
-    assert (found.is_stream, found.time_to_first_token_ms) == (True, pytest.approx(49.654006))
+    assert found.is_stream
+    assert found.time_to_first_token_ms == pytest.approx(49.654006)
 
 
 def test_what_logfire_tells_of_a_stream_after_its_end_is_a_stream() -> None:
@@ -1437,6 +1451,12 @@ def test_the_agent_of_a_request_whose_id_stands_for_nobody_is_not_known_by_the_n
 )
 def test_a_message_in_the_place_of_an_error_s_type_is_none(sent: str, kind: str | None) -> None:
     assert read(make_span({**CHAT, "error.type": sent}, status_code=2)).error_type == kind
+
+
+def test_an_answer_that_stands_whole_on_a_span_is_content() -> None:
+    said = {**CHAT, **INCLUSIVE, "gen_ai.execution.payload": '{"id": "r"}', "gen_ai.choice.0.tool_json_schema": "{}"}
+
+    assert {"gen_ai.execution.payload", "gen_ai.choice.0.tool_json_schema"} <= read(make_span(said)).content_keys
 
 
 def test_a_task_of_a_crew_is_not_called_by_what_it_says() -> None:
