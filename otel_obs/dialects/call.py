@@ -59,13 +59,13 @@ def call_reading(
         is_stream=call.is_stream,
         attempts=call.attempts,
         endpoint=call.endpoint,
-        finish_reason=call.finish_reason,
+        finish_reason=_google_reason(named),
         time_to_first_token_ms=call.time_to_first_token_ms,
         reported_cost_usd=call.reported_cost_usd or facts.money(*_COSTS),
         prompt_name=call.prompt_name,
         prompt_version=call.prompt_version,
     )
-    answered = call.response_id or call.finish_reason or call.time_to_first_token_ms
+    answered = call.response_id or call.finish_reason or call.time_to_first_token_ms or _dated(call)
     proven = usage.known or has_output or said_usage or answered is not None or call.failed
     return Reading(
         event_type="embedding" if call.operation == EMBEDDING else "llm",
@@ -76,10 +76,22 @@ def call_reading(
     )
 
 
+def _dated(call: Call) -> str | None:
+    """Return the model that answered where it is called otherwise than what was asked for: only an answer tells so."""
+    asked, told = call.request_model, call.response_model
+    return told if asked is not None and told is not None and told not in (asked, _plain(asked)) else None
+
+
+_VERTEX = re.compile(r"^(?://[\w.-]+/)?projects/[^/]+/locations/[^/]+/(?:publishers/[^/]+/)?models/([^/]+)$")
+"""https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.publishers.models"""
+
+
 def named_plainly(call: Call) -> Call:
     """Return *call* with the provider that a router put before a model's name, and models without it."""
     provider = serves(call.request_model, call.provider) or routed_to(call.request_model)
     provider = provider or routed_to(call.response_model)
+    if _VERTEX.match(call.request_model or ""):
+        provider = "gcp.vertex_ai"
     request_model, response_model = (
         _unprefixed(call.request_model, provider),
         _unprefixed(call.response_model, provider),
@@ -98,8 +110,15 @@ def _unprefixed(model: str | None, provider: str | None) -> str | None:
         return None
     if "/" not in model:
         return model
+    model = _plain(model)
     prefix, slash, name = model.partition("/")
     return name if slash and name and provider is not None and provider_name(prefix) == provider else model
+
+
+def _plain(model: str) -> str:
+    """Return the name of a model that Vertex AI knows by its path: ``projects/p/.../models/gemini-2.5-flash``."""
+    path = _VERTEX.match(model)
+    return model if path is None else path[1]
 
 
 def _usage(
@@ -176,6 +195,22 @@ def spelled_reason(value: object) -> str | None:
 def _spelled(reason: str) -> str | None:
     """Return *reason* in small letters: enumerations of Java, Python and Google shout."""
     return (reason.lower() if reason.isupper() else reason) or None
+
+
+_GOOGLE_REASONS = (
+    None, "stop", "max_tokens", "safety", "recitation", "other", "blocklist", "prohibited_content", "spii",
+    "malformed_function_call",
+)  # fmt: skip
+"""By their numbers: https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rpc/google.cloud.aiplatform.v1"""
+
+
+def _google_reason(call: Call) -> str | None:
+    """Return why the model stopped; of Vertex AI's enumeration some hand on the number, not the word."""
+    reason = call.finish_reason or ""
+    if not reason.isdecimal() or not (call.provider or "").startswith("gcp."):
+        return call.finish_reason
+    number = int(reason[:3])
+    return _GOOGLE_REASONS[number] if number < len(_GOOGLE_REASONS) else reason
 
 
 _RESPONSE_IDS = ("resp_", "chatcmpl-", "msg_")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from otel_obs.dialects.call import EMBEDDING, call_reading, endpoint_of, finish_reason_of, spelled_reason
 from otel_obs.dialects.content import Contents
-from otel_obs.dialects.facts import Facts
+from otel_obs.dialects.facts import Facts, text_of
 from otel_obs.dialects.gen_ai_usage import TOTAL, said_usage, usage_by_convention, usage_by_event
 from otel_obs.dialects.guardrail import check_of
 from otel_obs.dialects.names import Names
@@ -42,6 +42,7 @@ OPERATIONS = {
     "embeddings": "embeddings",
     "rerank": "rerank",
     "reranking": "rerank",
+    "rerank_documents": "rerank",
     "image": "image",
     "image_generation": "image",
     "generate_image": "image",
@@ -84,6 +85,7 @@ _ROLES: dict[str, EventType] = {
 }
 """Operations that are no request to a model. Any other operation is a step of a framework: a span."""
 
+_CHAIN = "chain"
 _REQUEST_MODEL = ("gen_ai.request.model", "llm.request.model")
 _RESPONSE_MODEL = ("gen_ai.response.model", "llm.response.model")
 """Names that begin with ``llm`` are those from before the convention; OpenLLMetry for Go sends them still."""
@@ -98,19 +100,25 @@ _BEDROCK_STREAMS = {
 """Operations of Bedrock: do they answer in pieces?"""
 _RAW_COUNTS = (
     "agentscope", "opentelemetry.instrumentation.ag2", "opentelemetry.instrumentation.bedrock",
-    "opentelemetry.instrumentation.botocore.bedrock-runtime", "io.opentelemetry.aws-sdk-2.2",
-    "@traceloop/instrumentation-", "respan_instrumentation_anthropic.", "trpc.agent.go", "paid.node",
-    "paid.python",
+    "opentelemetry.instrumentation.botocore.bedrock-runtime", "opentelemetry.instrumentation.genai.bedrock",
+    "io.opentelemetry.aws-sdk-2.2", "@traceloop/instrumentation-", "respan_instrumentation_anthropic.",
+    "trpc.agent.go", "paid.node", "paid.python",
 )  # fmt: skip
 """Beginnings of instrumentations that hand on what the provider counts, whatever the convention says."""
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 """Where a word begins in names such as enumerations have them: ``GenerateContent``."""
+_PAYLOAD = "gen_ai.execution.payload"
+_FIRST_PIECE = "gen_ai.response.time_to_first_token"
+"""Of answers in pieces only, and a whole number: LoongSuite, whose convention is Alibaba Cloud's, counts nanoseconds.
+
+https://github.com/alibaba/loongsuite-python-agent
+"""
 _ADDRESS = re.compile(r"^\d{14,15}$")
 """Python's ``id()`` of an object."""
 _STABLE_ID = re.compile(r"^(?!.*[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}).+$", re.IGNORECASE)
 """An id with a UUID in it was made for one object or one run, and names no agent."""
-_SPAN_ID = re.compile(r"^[0-9a-f]{16}$")
-"""An agent with a name whose id looks like a span's was given it for one run."""
+_SPAN_ID = re.compile(r"^(?:[0-9a-f]{16}|span_[0-9a-f]{24})$")
+"""An agent with a name whose id looks like a span's, or like one of the OpenAI Agents SDK's, has it for one run."""
 _SHORT_UUID = re.compile(r"^(?=.*[2-9])(?=.*[A-Z])(?=.*[a-z])[2-9A-HJ-NP-Za-km-z]{22}$")
 """So does one of https://github.com/skorokithakis/shortuuid, which makes one for each object."""
 _UUID_DIGITS = 32
@@ -135,7 +143,21 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     asked = asked_for(operation)
     if asked is not None:
         return read_call(span, facts, contents, asked)
-    return read_role(span, facts, role_of(operation) or "span")
+    if operation == "execute_tool" and span.name.startswith("handoff") and not facts.has("gen_ai.tool.name"):
+        return read_role(span, facts, "span")
+    return read_role(span, facts, "workflow" if _is_bare_root(span, facts, operation) else role_of(operation) or "span")
+
+
+def _is_bare_root(span: Span, facts: Facts, operation: str) -> bool:
+    """Tell whether *span* is the frame around agents, told as an agent's run: no agent and no model is named.
+
+    So is the outermost of the steps that LangChain calls chains.
+    """
+    if operation == _CHAIN:
+        return span.parent_span_id is None
+    if operation != "invoke_agent" or span.parent_span_id is not None or span.name.startswith(operation):
+        return False
+    return not facts.has("gen_ai.agent.name", "gen_ai.agent.id", *_REQUEST_MODEL)
 
 
 def role_of(operation: str) -> EventType | None:
@@ -206,15 +228,10 @@ def read_call(
         provider=None if _names_itself(span, facts) else provider,
         request_model=facts.text(*_REQUEST_MODEL) or _model_in_name(span),
         response_model=facts.text(*_RESPONSE_MODEL),
-        response_id=facts.text("gen_ai.response.id", "gen_ai.response_id"),
+        response_id=facts.text("gen_ai.response.id", "gen_ai.response_id") or _id_of_payload(facts),
         usage=used if used.known or not span.events else usage_by_event(span.events, provider),
         failed=span.status_code == 2,
-        service_tier=facts.text(
-            "openai.response.service_tier",
-            "gen_ai.openai.response.service_tier",
-            "anthropic.response.service_tier",
-            "gen_ai.response.service_tier",
-        ),
+        service_tier=_service_tier(facts),
         is_batch=False,
         is_stream=_is_stream(facts),
         attempts=_attempts(facts),
@@ -231,6 +248,11 @@ def read_call(
     return reading
 
 
+def _id_of_payload(facts: Facts) -> str | None:
+    """Return the id of the whole answer that Microsoft Agent 365 puts on its spans."""
+    return text_of(facts.mapping(_PAYLOAD).get("id")) if facts.has(_PAYLOAD) else None
+
+
 def _call_reading(call: Call, span: Span, facts: Facts, contents: Contents, dialect: str) -> Reading:
     return call_reading(
         call,
@@ -239,7 +261,7 @@ def _call_reading(call: Call, span: Span, facts: Facts, contents: Contents, dial
         total_tokens=facts.tokens(*TOTAL),
         has_output=contents.of("output") is not None or facts.has("gen_ai.embeddings.dimension.count"),
         said_usage=said_usage(facts) or _is_answered(span),
-        agent=agent_of(facts),
+        agent=_owner_of(facts),
     )
 
 
@@ -251,6 +273,17 @@ def _reason_of_choice(span: Span) -> str | None:
     return None
 
 
+def _service_tier(facts: Facts) -> str | None:
+    found = facts.text(
+        "openai.response.service_tier",
+        "gen_ai.openai.response.service_tier",
+        "anthropic.response.service_tier",
+        "gen_ai.response.service_tier",
+    )
+    # OpenLIT puts the fingerprint of Azure's system there.
+    return None if found is None or found.startswith("fp_") else found
+
+
 def _version(facts: Facts) -> str | None:
     number = facts.attributes.get("traceloop.prompt.version")
     return facts.text("gen_ai.prompt.version", "traceloop.prompt.version_name") or (
@@ -260,7 +293,7 @@ def _version(facts: Facts) -> str | None:
 
 def read_role(span: Span, facts: Facts, role: EventType, *, dialect: str = "gen_ai") -> Reading:
     """Return the reading of a span that is no request to a model."""
-    agent_id, agent_name = agent_of(facts)
+    agent_id, agent_name = agent_of(facts) if role == "agent" else _owner_of(facts)
     name = _component(span, facts, role)
     if role == "agent":
         agent_id, agent_name = agent_id or name, agent_name or name
@@ -320,6 +353,14 @@ def agent_of(facts: Facts) -> Agent:
     return Agent(agent_id, name)
 
 
+def _owner_of(facts: Facts) -> Agent:
+    """Return the agent whose request or step a span is; nobody where its id stands for one that was not known.
+
+    Then the run around it tells: Microsoft's distribution calls them all "OpenAI Agent", and ``agent``.
+    """
+    return Agent(None, None) if facts.text("gen_ai.agent.id") in _NOBODY else agent_of(facts)
+
+
 def _is_nobodys(agent_id: str) -> bool:
     """Tell whether *agent_id* is worth less than a name."""
     return agent_id in _NOBODY or _SPAN_ID.match(agent_id) is not None or _SHORT_UUID.match(agent_id) is not None
@@ -353,7 +394,12 @@ def _component(span: Span, facts: Facts, role: EventType) -> str | None:
     if role == "agent":
         return facts.text("gen_ai.agent.name") or _from_span_name(span, "invoke_agent", facts)
     if role == "workflow":
-        return facts.text("gen_ai.workflow.name") or _from_span_name(span, "invoke_workflow", facts) or span.name
+        return (
+            facts.text("gen_ai.workflow.name")
+            or _from_span_name(span, "invoke_workflow", facts)
+            or _from_span_name(span, _CHAIN, facts)
+            or span.name
+        )
     if role == "tool":
         return facts.text("gen_ai.tool.name") or _from_span_name(span, "execute_tool", facts) or span.name
     if role == "retrieval":
@@ -386,6 +432,8 @@ def _model_in_name(span: Span) -> str | None:
 def _is_stream(facts: Facts) -> bool | None:
     """Return whether the answer came in pieces; of Bedrock the method tells."""
     streams = facts.truth(*_STREAM)
+    if streams is None and facts.has(_FIRST_PIECE):
+        return True
     return _BEDROCK_STREAMS.get(facts.text("rpc.method") or "") if streams is None else streams
 
 
@@ -395,6 +443,9 @@ def _attempts(facts: Facts) -> int | None:
 
 
 def _first_token_ms(facts: Facts) -> float | None:
+    nanoseconds = facts.attributes.get(_FIRST_PIECE)
+    if isinstance(nanoseconds, int) and nanoseconds >= 0:
+        return nanoseconds / 1e6
     seconds = facts.number(
         "gen_ai.response.time_to_first_chunk",
         "gen_ai.client.operation.time_to_first_chunk",

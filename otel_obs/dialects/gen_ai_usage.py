@@ -22,7 +22,9 @@ _OUTPUT = (
     "gen_ai.response.completion_tokens",
 )  # fmt: skip
 """Those of a response are Semantic Kernel's of 2024, which others took over."""
-TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "gen_ai.client.token.usage")
+_TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
+TOTAL = (*_TOTAL, "gen_ai.client.token.usage")
+"""The last is OpenLIT's own sum, of whatever it knows: reasoning is in it once more where the output has it already."""
 
 
 def _spelled_out(details: tuple[str, ...], counts: tuple[str, ...]) -> tuple[str, ...]:
@@ -60,6 +62,7 @@ _REASONING = (
     "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens", "gen_ai.usage.output_tokens.reasoning",
     "gen_ai.usage.reasoning_output_tokens", "gen_ai.usage.details.reasoning_tokens",
     "gen_ai.usage.details.thoughts_tokens", "gen_ai.usage.thinking_tokens", "gen_ai.usage.thoughts_tokens",
+    "llm_token_count_completion_details_reasoning",
     *_spelled_out(_OUTPUT_DETAILS, ("reasoning_tokens", "reasoning")),
 )  # fmt: skip
 _UNITS = {
@@ -95,7 +98,7 @@ def usage_by_convention(facts: Facts, provider: str | None, model: str | None, *
     counts = Counts(
         input=facts.tokens(*_INPUT),
         output=facts.tokens(*_OUTPUT),
-        total=facts.tokens(*TOTAL),
+        total=facts.tokens(*_TOTAL),
         cache_read=facts.tokens(*_READ),
         cache_write=facts.tokens(*_WRITE),
         cache_write_1h=facts.tokens(*_WRITE_1H),

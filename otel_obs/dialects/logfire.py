@@ -28,6 +28,7 @@ CONTENT: dict[str, Part | None] = {
 """Names that hold content on Logfire's own spans only."""
 
 _STREAMED = "streaming response from"
+"""How spans are called that tell of an answer after its last piece."""
 _REQUESTS = ("Responses API with", "Chat completion with", "Chat Completion with", _STREAMED,
              "Message with", "Embedding Creation with", "Completion with", "Image Generation with")  # fmt: skip
 _ROLES: tuple[tuple[str, EventType], ...] = (

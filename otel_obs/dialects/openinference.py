@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from otel_obs.dialects import google_adk
 from otel_obs.dialects.answer import NOTHING, Answer, answer_of
-from otel_obs.dialects.call import EMBEDDING, call_reading
+from otel_obs.dialects.call import EMBEDDING, call_reading, finish_reason_of
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, parse, text_of
 from otel_obs.dialects.gen_ai import OPERATIONS, embeds, with_role
@@ -170,7 +170,7 @@ def _llm(span: Span, facts: Facts, contents: Contents) -> Reading:
         failed=span.status_code == 2,
         service_tier=answer.service_tier,
         is_stream=_is_stream(span, parameters.get("stream"), answer),
-        finish_reason=facts.text("llm.finish_reason") or answer.finish_reason,
+        finish_reason=finish_reason_of(facts) or answer.finish_reason,
         prompt_name=facts.text("llm.prompt_template.name"),
         prompt_version=facts.text("llm.prompt_template.version"),
     )
@@ -290,7 +290,7 @@ def _usage(facts: Facts, *, apart: bool, model: str | None = None) -> Usage:
         reasoning=facts.tokens(prefix + "completion_details.reasoning"),
         billed_units={unit: count for unit, count in units.items() if count},
     )
-    return usage(with_thoughts(counts) if (model or "").startswith("gemini") else counts, apart=apart)
+    return usage(with_thoughts(counts) if "gemini" in (model or "") else counts, apart=apart)
 
 
 def _embedding(span: Span, facts: Facts, contents: Contents) -> Reading:

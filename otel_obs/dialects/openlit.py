@@ -9,6 +9,7 @@ from otel_obs.dialects.call import ESTIMATED_USAGE
 from otel_obs.dialects.content import Contents, Part
 from otel_obs.dialects.facts import Facts
 from otel_obs.dialects.gen_ai import OPERATIONS, read_call, read_role
+from otel_obs.dialects.gen_ai_usage import said_usage
 from otel_obs.dialects.names import Names
 from otel_obs.dialects.openllmetry import AGENT_NODES
 from otel_obs.dialects.provider import provider_name
@@ -47,6 +48,8 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     if operation is None and span.status_code == _ERROR and not span.attributes:
         # A request that failed bears nothing but its name.
         operation = span.name.partition(" ")[0]
+    if operation in OPERATIONS and _is_component(facts):
+        return read_role(span, facts, "span", dialect="openlit")
     if operation in OPERATIONS:
         apart = counts_as_the_provider(span.scope.name)
         reading = read_call(span, facts, contents, OPERATIONS[operation], apart=apart, dialect="openlit")
@@ -56,6 +59,14 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     if _is_no_run(span, facts, operation):
         return read_role(span, facts, "span", dialect="openlit")
     return None
+
+
+def _is_component(facts: Facts) -> bool:
+    """Tell whether a framework's component asks a model of which nothing is known: the client's own span tells more."""
+    said = facts.text("gen_ai.provider.name", "gen_ai.system")
+    if said is None or provider_name(said) is not None or said_usage(facts):
+        return False
+    return not facts.has("gen_ai.request.model", "gen_ai.response.model")
 
 
 def counts_as_the_provider(scope: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from otel_obs.dialects import gen_ai, vendors
+from otel_obs.dialects.answer import answer_of
 from otel_obs.dialects.call import ESTIMATED_USAGE
 from otel_obs.dialects.content import Contents
 from otel_obs.dialects.facts import Facts, mapping_of, text_of
@@ -18,6 +19,8 @@ from otel_obs.dialects.names import Names
 from otel_obs.dialects.usage import NO_USAGE
 from otel_obs.model import TOLD_AGAIN, EventType, Reading, Span
 
+_CREW = "crewai"
+"""What names of attributes begin with that tell of a crew."""
 _TOLD = ("llm.request.type", "gen_ai.workflow.nodes")
 """Names that tell of it where none begins with its own."""
 _OWN = ("traceloop.span.kind", "traceloop.entity.name", *_TOLD)
@@ -35,6 +38,7 @@ _USERS = (
     "keywordsai.customer_params.customer_identifier",
 )  # fmt: skip
 """Also under the names of Respan, whose SDK is built on OpenLLMetry's."""
+_CREWAI = "opentelemetry.instrumentation.crewai"
 _ROLES: dict[str, EventType] = {"workflow": "workflow", "agent": "agent", "tool": "tool", "task": "span"}
 _REQUESTS = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings", "rerank": "rerank"}
 _JAVASCRIPT = "@traceloop/instrumentation-"
@@ -45,16 +49,18 @@ AGENT_NODES = frozenset({"model", "agent", "tools", "call_model"})
 
 def concerns(scope: str, names: Names) -> bool:
     """Tell whether a span may be one of OpenLLMetry's."""
-    return scope.startswith(_JAVASCRIPT) or "traceloop" in names.namespaces or not names.all.isdisjoint(_TOLD)
+    return (
+        scope.startswith((_JAVASCRIPT, _CREWAI)) or "traceloop" in names.namespaces or not names.all.isdisjoint(_TOLD)
+    )
 
 
 def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
     """Return what *span* means to OpenLLMetry; None if it is not one of its spans."""
     if not _is_mine(span, facts):
         return None
-    if not facts.sent(*_OWN) and facts.text("gen_ai.operation.name") not in OPERATIONS:
+    if not facts.sent(*_OWN) and not _is_of_crew(facts) and facts.text("gen_ai.operation.name") not in OPERATIONS:
         others = vendors.read(span, facts, contents) or gen_ai.read(span, facts, contents)
-        return _with_owner(others or Reading(dialect="openllmetry"), facts)
+        return _with_owner(_with_answer(others or Reading(dialect="openllmetry"), facts), facts)
     request = facts.text("llm.request.type")
     operation = facts.text("gen_ai.operation.name")
     if operation in OPERATIONS or (operation is None and request in _REQUESTS):
@@ -68,7 +74,7 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
 
 
 def _is_mine(span: Span, facts: Facts) -> bool:
-    if "traceloop" in facts.names.namespaces or span.scope.name.startswith(_JAVASCRIPT):
+    if "traceloop" in facts.names.namespaces or span.scope.name.startswith((_JAVASCRIPT, _CREWAI)):
         return True
     return bool(facts.sent(*_TOLD)) and not span.scope.name.startswith("litellm")
 
@@ -96,6 +102,25 @@ def _least_tokens(message: object) -> int:
     return 4 + sum(len(text.split()) for text in said if text)
 
 
+def _with_answer(reading: Reading, facts: Facts) -> Reading:
+    """Return *reading* with what the model's own answer says, where the span has it and nothing else: SageMaker's."""
+    call = reading.call
+    if call is None or call.usage.known or not facts.has("traceloop.entity.output"):
+        return reading
+    answer = answer_of(facts.parsed("traceloop.entity.output"), facts)
+    if not answer.usage.known:
+        return reading
+    told = replace(
+        call,
+        usage=answer.usage,
+        usage_source="reported",
+        response_model=call.response_model or answer.model,
+        response_id=call.response_id or answer.response_id,
+        finish_reason=call.finish_reason or answer.finish_reason,
+    )
+    return replace(reading, call=told)
+
+
 def _request(span: Span, request: str) -> str:
     """Return the operation; for Anthropic's chats 0.40 says ``completion``."""
     return "chat" if span.name.endswith(".chat") else _REQUESTS[request]
@@ -107,6 +132,8 @@ def _role(span: Span, facts: Facts, operation: str | None) -> Reading:
     reading = read_role(span, facts, "span", dialect="openllmetry")
     if _is_langchain_agent(facts, kind, name):
         return with_role(replace(reading, flags=(TOLD_AGAIN,), agent_id=name, agent_name=name), "agent", name, facts)
+    if operation == "invoke_agent" and _is_of_crew(facts):
+        return _of_crew(reading, facts, kind, name)
     if operation == "invoke_agent":
         graph = kind == "workflow" or _is_plain_graph(facts)
         return with_role(reading, "workflow" if graph else "agent", name, facts)
@@ -118,6 +145,20 @@ def _role(span: Span, facts: Facts, operation: str | None) -> Reading:
     if role == "agent":
         reading = replace(reading, agent_id=name, agent_name=name)
     return with_role(reading, role, name or span.name.removesuffix(f".{kind}"), facts)
+
+
+def _is_of_crew(facts: Facts) -> bool:
+    return _CREW in facts.names.namespaces
+
+
+def _of_crew(reading: Reading, facts: Facts, kind: str | None, name: str | None) -> Reading:
+    """Return what a span of CrewAI is: a crew, a task and an agent are all told as the run of an agent."""
+    if kind == "agent":
+        return with_role(replace(reading, agent_id=name, agent_name=name), "agent", name, facts)
+    if kind == "task":
+        # Its span is called by what the task says.
+        return replace(reading, name=".".join(filter(None, (facts.text("crewai.task.agent"), "task"))))
+    return with_role(reading, "workflow", facts.text("crewai.crew.name"), facts)
 
 
 def _by_operation(operation: str) -> EventType:

@@ -182,7 +182,7 @@ def serves(model: str | None, provider: str | None) -> str | None:
 
 
 _CLIENT = re.compile(
-    r"^(?:Async)?(?:Chat)?(\w+?)(?:Chat)?(?:Responses|Converse|Server)?"
+    r"^(?:Async)?(?:Chat)?(\w+?)(?:Chat)?(?:Completion)?(?:Responses|Converse|Server)?"
     r"(?:Model|LLM|Generator|Client|(?:Text|Document)?Embedd(?:ing|ings|er))?$"
 )
 _CLIENTS = {

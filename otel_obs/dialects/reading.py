@@ -150,6 +150,8 @@ def kind_of(scope: str, names: tuple[str, ...]) -> Kind:
     return Kind(known, layout_of(names, _content_names(scope, known), _event_names(scope)), concerned)
 
 
+_LONGEST_TYPE = 80
+"""Characters of a name of an error that has a space in it: ``<class 'openai.RateLimitError'>``."""
 _USERS = (
     "user.id", "enduser.id", "gen_ai.user.id", "gen_ai.request.user", "openai.request.user", laminar.USER,
     "trpc.go.agent.runner.user_id",
@@ -206,7 +208,7 @@ def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -
         check=reading.check,
         is_rollup=reading.is_rollup,
         failed=reading.failed,
-        error_type=reading.error_type or facts.text("error.type", "gen_ai.error.type"),
+        error_type=reading.error_type or _error_type(facts),
         agent_id=node_id or reading.agent_id,
         agent_name=reading.agent_name,
         flow_id=_flow(reading, span, facts),
@@ -219,6 +221,12 @@ def _completed(reading: Reading, span: Span, facts: Facts, contents: Contents) -
         body_is_content=reading.body_is_content,
         flags=flags,
     )
+
+
+def _error_type(facts: Facts) -> str | None:
+    """Return the kind of the error; some emitters put there all that was said of it, which names no kind."""
+    found = facts.text("error.type", "gen_ai.error.type")
+    return None if found is not None and len(found) > _LONGEST_TYPE and " " in found else found
 
 
 def _user(facts: Facts) -> str | None:

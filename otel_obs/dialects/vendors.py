@@ -148,7 +148,9 @@ def _role(span: Span, facts: Facts, own: Kind, kind: str) -> Reading:
 def _name(span: Span, facts: Facts, role: EventType, own: Kind, kind: str) -> str:
     told = {"tool": ("tool.name", "gen_ai.tool.name"), "agent": ("agent.name", "gen_ai.agent.name")}.get(role, ())
     named = _own_text(facts, own, (f"{role}.name",)) if told and own.vendor != "gen_ai" else None
-    return facts.text(*told, "operation.name") or named or span.name.removesuffix(f".{kind}")
+    operation = facts.text("gen_ai.operation.name") or kind
+    called = span.name.removesuffix(f".{kind}").removeprefix(f"{operation} ")
+    return facts.text(*told, "operation.name") or named or called
 
 
 def _call(span: Span, facts: Facts, contents: Contents, kind: Kind, operation: str) -> Reading:

@@ -63,6 +63,58 @@ OI_CACHE = {"llm.token_count.prompt_details.cache_read": 317, "llm.token_count.p
 
 FIELD = (
     Seen(
+        "Microsoft Agent 365: the answer stands whole beside what it says", {
+            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.response.model": "m",
+            **INCLUSIVE, "gen_ai.usage.cache_read.input_tokens": 317,
+            "llm_token_count_completion_details_reasoning": 13,
+            "gen_ai.execution.payload": as_json({"id": "resp_1", "output": [{"content": "hello"}]}),
+        },
+        THOUGHT, scope="microsoft_agents_a365.observability.core.config", provider="openai", response_id="resp_1",
+    ),
+    Seen(
+        "OpenTelemetry's instrumentation of Bedrock hands on what Bedrock counts", {
+            **CHAT, **EXCLUSIVE, "gen_ai.provider.name": "aws.bedrock", "gen_ai.usage.cache_read.input_tokens": 317,
+            "gen_ai.usage.cache_write.input_tokens": 113,
+        },
+        WHOLE, scope="opentelemetry.instrumentation.genai.bedrock", provider="aws.bedrock",
+    ),
+    Seen(
+        "OpenLIT's own sum has reasoning twice", {
+            **CHAT, **INCLUSIVE, "gen_ai.provider.name": "azure.ai.inference", "gen_ai.usage.reasoning_tokens": 13,
+            "gen_ai.client.token.usage": 1057, "gen_ai.usage.cache_read.input_tokens": 317,
+        },
+        THOUGHT, scope="openlit.instrumentation.azure_ai_inference", provider="azure.ai.inference",
+    ),
+    Seen(
+        "OpenInference on Vertex AI: a path for a name, thoughts in the total and in the answer", {
+            "openinference.span.kind": "LLM", "llm.provider": "google", "llm.system": "vertexai",
+            "llm.model_name": "projects/p/locations/us-central1/publishers/google/models/gemini-2.5-flash",
+            "llm.token_count.prompt": 983, "llm.token_count.completion": 48, "llm.token_count.total": 1044,
+            "output.value": as_json({"usage_metadata": {
+                "prompt_token_count": 983, "candidates_token_count": 48, "total_token_count": 1044,
+                "cached_content_token_count": 317, "thoughts_token_count": 13,
+            }, "response_id": "r"}),
+        },
+        THOUGHT, scope="openinference.instrumentation.vertexai", provider="gcp.vertex_ai", response_id="r",
+        model="gemini-2.5-flash",
+    ),
+    Seen(
+        "OpenLLMetry on SageMaker: only the model's own answer tells", {
+            "gen_ai.request.model": "m", "traceloop.entity.input": "{}", "traceloop.entity.output": as_json({
+                "choices": [{"message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
+                "usage": OPENAI,
+            }),
+        },
+        THOUGHT, scope="opentelemetry.instrumentation.sagemaker", name="sagemaker.completion",
+    ),
+    Seen(
+        "OpenInference on AutoGen: the client's class is the provider's", {
+            **OI, "llm.token_count.prompt": 983, "llm.token_count.completion": 61,
+        },
+        BLIND, scope="openinference.instrumentation.autogen_agentchat", name="OpenAIChatCompletionClient.create",
+        provider="openai",
+    ),
+    Seen(
         "the Traceloop SDK marks the spans of others: Mistral's own client, without an operation", {
             "traceloop.workflow.name": "w", "traceloop.association.properties.user_id": "u",
             "gen_ai.request.model": "m-embed", "gen_ai.provider.name": "mistral_ai",
@@ -884,10 +936,30 @@ LANGCHAIN_JS = {"lc_agent_name": "weather_agent", "ls_integration": "langchain_c
             {"openinference.span.kind": "AGENT", "llm.system": "openai", "input.value": "[]", "output.value": "x"},
             "@arizeai/openinference-instrumentation-openai-agents", "Agent workflow", "workflow", "Agent workflow",
         ),
+        (
+            {"gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "openai"},
+            "opentelemetry.instrumentation.openai_agents", "Agent workflow", "workflow", "Agent workflow",
+        ),
+        (
+            {"gen_ai.operation.name": "invoke_agent", "crewai.crew.name": "c", "crewai.crew.result": "said"},
+            "opentelemetry.instrumentation.crewai.instrumentation", "crewai.workflow", "workflow", "c",
+        ),
+        (
+            {"gen_ai.operation.name": "invoke_agent", "traceloop.span.kind": "agent", "gen_ai.agent.name": "w",
+             "crewai.agent.goal": "said"},
+            "opentelemetry.instrumentation.crewai.instrumentation", "w.agent", "agent", "w",
+        ),
+        ({"gen_ai.operation.name": "chain"}, "amazon.opentelemetry.distro.instrumentation.langchain", "chain w",
+         "workflow", "w"),
+        (
+            {"gen_ai.operation.name": "chain", "gen_ai.span.kind": "CHAIN"},
+            "opentelemetry.instrumentation.langchain.internal._tracer", "chain w", "workflow", "w",
+        ),
     ],
     ids=[
         "Mastra 0, an agent", "Mastra 0, a workflow", "Genkit", "Laminar", "VoltAgent", "LangChain.js by OpenInference",
-        "LangChain.js by Langfuse", "the frame around OpenAI's agents",
+        "LangChain.js by Langfuse", "the frame around OpenAI's agents", "the same by Microsoft",
+        "a crew by OpenLLMetry", "its agent", "LangChain by AWS", "LangChain by LoongSuite",
     ],
 )  # fmt: skip
 def test_runs_are_called_as_the_program_calls_them(
@@ -971,8 +1043,9 @@ def test_what_a_router_says_that_a_call_cost_is_kept() -> None:
         ({"mastra.span.type": "model_inference", "mastra.completion_start_time": "2025-01-01T12:00:00.250Z"}, None),
         ({"mastra.span.type": "model_inference", "mastra.completion_start_time": "soon"}, None),
         ({"ai.operationId": "ai.streamObject.doStream", "ai.stream.msToFirstChunk": 250.0}, 250),
+        ({"gen_ai.span.kind": "LLM", "gen_ai.response.time_to_first_token": 250_000_000}, 250),
     ],
-    ids=["Mastra", "Langfuse", "before it began", "no time", "AI SDK, an object"],
+    ids=["Mastra", "Langfuse", "before it began", "no time", "AI SDK, an object", "LoongSuite"],
 )
 def test_the_time_to_the_first_token_is_from_the_start_of_the_span(
     attributes: dict[str, Any], waited_ms: float | None
@@ -1174,10 +1247,22 @@ def test_members_of_an_enumeration_are_reasons_as_others_word_them() -> None:
             "record_usage model_call",
         ),
         ({"gen_ai.request.model": "m"}, "com.anthropic.sdk.python", "anthropic.messages.count_tokens"),
+        (
+            {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "haystack", "gen_ai.framework.context.count": 1},
+            "openlit.instrumentation.haystack",
+            "chat openai_chat_generator",
+        ),
+        ({"gen_ai.operation.name": "execute_tool"}, "microsoft_agents_a365.observability.core.config", "handoff to w"),
+        (
+            {"gen_ai.operation.name": "invoke_agent", "traceloop.span.kind": "task", "crewai.task.agent": "w"},
+            "opentelemetry.instrumentation.crewai.instrumentation",
+            "What is the weather?.task",
+        ),
     ],
     ids=["a turn", "a method of a flow", "a step", "a step of a guard", "a handoff", "a node of a ready-made agent",
          "a tool without a name", "an agent's event", "a piece of a stream", "an account of what another span tells",
-         "a question of how many tokens"],
+         "a question of how many tokens", "a component of which nothing is known", "a handoff of Agent 365",
+         "a task of a crew"],
 )  # fmt: skip
 def test_what_only_looks_like_a_run_or_a_request_is_neither(attributes: dict[str, Any], scope: str, name: str) -> None:
     found = read(make_span(attributes, scope=scope, name=name))
@@ -1289,6 +1374,99 @@ def test_enumerations_that_shout_mean_the_same_reason(sent: Any, reason: str) ->
 
     assert found is not None
     assert found.finish_reason == reason
+
+
+@pytest.mark.parametrize(("number", "reason"), [("1", "stop"), ("2", "max_tokens"), ("0", None), ("77", "77")])
+def test_a_number_of_vertex_ai_s_enumeration_means_its_reason(number: str, reason: str | None) -> None:
+    said = {**CHAT, **INCLUSIVE, "gen_ai.response.finish_reasons": [number]}
+
+    theirs, others = (read(make_span({**said, "gen_ai.provider.name": name})).call for name in ("vertex_ai", "openai"))
+
+    assert theirs is not None
+    assert others is not None
+    assert (theirs.finish_reason, others.finish_reason) == (reason, number)
+
+
+def test_the_name_of_the_model_that_answered_proves_that_one_did() -> None:
+    asked = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5-mini"}
+
+    dated, repeated = (
+        read(make_span({**asked, "gen_ai.response.model": model})).call
+        for model in ("gpt-5-mini-2025-08-07", "gpt-5-mini")
+    )
+
+    assert dated is not None
+    assert not dated.usage.known
+    assert repeated is None
+
+
+def test_an_answer_whose_first_piece_was_timed_by_loongsuite_came_in_pieces() -> None:
+    found = read(make_span({**CHAT, **INCLUSIVE, "gen_ai.response.time_to_first_token": 49_654_006})).call
+
+    assert found is not None
+    assert found.is_stream
+    assert found.time_to_first_token_ms == pytest.approx(49.654006)
+
+
+def test_what_logfire_tells_of_a_stream_after_its_end_is_a_stream() -> None:
+    said = {**CHAT, **INCLUSIVE, "request_data": '{"model": "m"}'}
+
+    name = "streaming response from {request_data[model]!r} took {duration:.2f}s"
+    found = read(make_span(said, scope="logfire.anthropic", name=name)).call
+
+    assert found is not None
+    assert found.is_stream
+
+
+def test_a_fingerprint_is_no_tier() -> None:
+    tiers = [
+        found.service_tier
+        for tier in ("fp_1", "flex")
+        if (found := read(make_span({**CHAT, **INCLUSIVE, "openai.response.service_tier": tier})).call) is not None
+    ]
+
+    assert tiers == [None, "flex"]
+
+
+def test_the_agent_of_a_request_whose_id_stands_for_nobody_is_not_known_by_the_name_beside_it() -> None:
+    nobody = {"gen_ai.agent.name": "OpenAI Agent", "gen_ai.agent.id": "agent"}
+
+    request, run = (
+        read(make_span({**said, **nobody}))
+        for said in ({**CHAT, **INCLUSIVE}, {"gen_ai.operation.name": "invoke_agent"})
+    )
+
+    assert (request.agent_id, request.agent_name) == (None, None)
+    assert run.agent_id == "OpenAI Agent"
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"),
+    [
+        ("OpenAI API call failed: Error code: 429 - {'type': 'error', 'error': {'message': 'What is said'}}", None),
+        ("<class 'openai.RateLimitError'>", "<class 'openai.RateLimitError'>"),
+        ("x" * 100, "x" * 100),
+    ],
+    ids=["a message", "a class", "a long name"],
+)
+def test_a_message_in_the_place_of_an_error_s_type_is_none(sent: str, kind: str | None) -> None:
+    assert read(make_span({**CHAT, "error.type": sent}, status_code=2)).error_type == kind
+
+
+def test_an_answer_that_stands_whole_on_a_span_is_content() -> None:
+    said = {**CHAT, **INCLUSIVE, "gen_ai.execution.payload": '{"id": "r"}', "gen_ai.choice.0.tool_json_schema": "{}"}
+
+    assert {"gen_ai.execution.payload", "gen_ai.choice.0.tool_json_schema"} <= read(make_span(said)).content_keys
+
+
+def test_a_task_of_a_crew_is_not_called_by_what_it_says() -> None:
+    said = {"gen_ai.operation.name": "invoke_agent", "traceloop.span.kind": "task", "crewai.task.agent": "w",
+            "crewai.task.description": "What is the weather?"}  # fmt: skip
+
+    found = read(make_span(said, scope="opentelemetry.instrumentation.crewai.instrumentation", name="What is.task"))
+
+    assert found.name == "w.task"
+    assert [content.part for content in found.contents] == ["input"]
 
 
 def test_an_exception_in_the_place_of_an_answer_is_a_failure_and_beside_one_is_none() -> None:

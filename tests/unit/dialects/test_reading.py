@@ -199,6 +199,7 @@ def test_a_guess_of_openlit_is_not_usage(cached: bool) -> None:
         ("be9263bd-0615-4937-94f3-43b5b9f0ef72", "writer"),
         ("writer_f4e519b5-9708-4f1e-bb38-f24c3ec08c9f/x", "writer"),
         ("agent", "writer"),
+        ("span_7f993e8be4ef46ada844c668", "writer"),
         (None, "writer"),
     ],
 )
@@ -276,7 +277,8 @@ CONTENT = [
     ("mastra.agent_run.input", "input"), ("mastra.workflow_step.output", "output"), ("genkit:input", "input"),
     ("lmnr.span.output", "output"), ("gen_ai.response.text", "output"), ("gen_ai.request.messages", "input"),
     ("gen_ai.embeddings.input", "input"), ("system_prompt", "system"), ("gen_ai.tool.input", "tool_arguments"),
-    ("db.vector.query.response.documents", "output"),
+    ("db.vector.query.response.documents", "output"), ("crewai.task.description", "input"),
+    ("gen_ai.crewai.task.description", "input"), ("crewai.crew.result", "output"), ("crewai.agent.tools", "tools"),
 ]  # fmt: skip
 
 
@@ -404,6 +406,8 @@ def test_an_endpoint_has_its_port_once(address: str) -> None:
         ("openai/gpt-oss-120b", None, "openai/gpt-oss-120b"),
         ("meta-llama/Llama-3.3-70B", None, "meta-llama/Llama-3.3-70B"),
         ("gpt-4o", None, "gpt-4o"),
+        ("projects/p/locations/l/publishers/google/models/gemini-2.5-flash", "gcp.vertex_ai", "gemini-2.5-flash"),
+        ("projects/p/locations/l/endpoints/1", None, "projects/p/locations/l/endpoints/1"),
     ],
 )
 def test_a_routers_prefix_names_the_provider_and_a_makers_does_not(model: str, provider: str | None, name: str) -> None:
