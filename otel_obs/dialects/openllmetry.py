@@ -68,6 +68,9 @@ def read(span: Span, facts: Facts, contents: Contents) -> Reading | None:
         reading = read_call(span, facts, contents, asked, dialect="openllmetry")
         if span.scope.name == _JAVASCRIPT + "openai":
             reading = _without_estimate(reading, facts)
+        if span.name.startswith("vertexai.") and reading.call is not None and reading.call.provider == "gcp.gemini":
+            # It says Google, and means this service of Google's.
+            reading = replace(reading, call=replace(reading.call, provider="gcp.vertex_ai"))
     else:
         reading = _role(span, facts, operation)
     return _with_owner(reading, facts)

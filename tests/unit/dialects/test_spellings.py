@@ -375,3 +375,10 @@ def test_a_tool_that_ax_ran_is_one() -> None:
 
     assert found is not None
     assert (found.kind, found.name, found.call_id) == ("tool", "get_weather", "call_1")
+
+
+def test_openllmetry_s_google_is_the_service_that_was_asked() -> None:
+    attributes = {**CHAT, "gen_ai.system": "Google", "llm.request.type": "completion"}
+
+    assert call_of(attributes, name="vertexai.completion").provider == "gcp.vertex_ai"
+    assert call_of(attributes, name="gemini.generate_content").provider == "gcp.gemini"
