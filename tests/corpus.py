@@ -30,20 +30,20 @@ MORE_RUNS = {"autogen", "claude-code", "vercel-ai-v5", "vercel-ai-v7", "vercel-a
 """Spans rightly tell more runs than their programs wrote down: rounds of a chat, loops with a function id."""
 
 BRIEFLY = {
-    "ag2", "agent365", "agentops", "agentscope", "ax", "azure-ai", "botocore-bedrock", "braintrust", "codex", "datadog",
-    "effect", "fast-agent", "gemini-cli", "genai-bedrock", "genkit", "google-adk-1.14", "google-adk-js",
-    "google-adk-litellm", "guardrails-ai", "haystack-2.19", "haystack-anthropic", "honeyhive", "judgeval", "laminar",
-    "laminar-python", "langfuse", "langfuse-js", "langfuse-langchain", "langtrace", "langwatch", "litellm-otel-semconv",
-    "litellm-proxy", "livekit-agents", "livekit-agents-1.2", "llama-index-otel", "loongsuite-litellm", "mastra",
-    "mastra-1.0", "microsoft-opentelemetry-openai-agents", "mistral-native", "mlflow-anthropic-langchain", "monocle",
-    "openinference-bedrock", "openinference-beeai", "openinference-crewai-stacked", "openinference-google-genai",
-    "openinference-js-bedrock", "openinference-js-openai-agents", "openinference-langchain-anthropic-google",
-    "openinference-mistralai", "openinference-strands", "openinference-vertexai", "openlit-google", "openlit-haystack",
-    "openlit-js", "openlit-litellm", "openlit-openai-1.34", "openlit-openai-agents", "openlit-pydantic-ai",
-    "openllmetry-bedrock", "openllmetry-crewai-stacked", "openllmetry-google", "openllmetry-js-vercel-ai",
-    "openllmetry-mistral", "pipecat", "promptflow", "pydantic-ai-1.0-v3", "respan-stacked", "semantic-kernel",
-    "sentry-js", "splunk-langchain", "strands-js", "tanstack", "traceai", "vercel-ai-v4", "vercel-ai-v6",
-    "vercel-ai-v7-legacy", "voltagent",
+    "ag2", "agent365", "agent365-openai-agents", "agentops", "agentscope", "ax", "azure-ai", "botocore-bedrock",
+    "braintrust", "codex", "datadog", "effect", "fast-agent", "gemini-cli", "genai-bedrock", "genkit",
+    "google-adk-1.14", "google-adk-js", "google-adk-litellm", "guardrails-ai", "haystack-2.19", "haystack-anthropic",
+    "honeyhive", "judgeval", "laminar", "laminar-python", "langfuse", "langfuse-js", "langfuse-langchain", "langtrace",
+    "langwatch", "litellm-otel-semconv", "litellm-proxy", "livekit-agents", "livekit-agents-1.2", "llama-index-otel",
+    "loongsuite-litellm", "mastra", "mastra-1.0", "microsoft-opentelemetry-openai-agents", "mistral-native",
+    "mlflow-anthropic-langchain", "monocle", "openinference-bedrock", "openinference-beeai",
+    "openinference-crewai-stacked", "openinference-google-genai", "openinference-js-bedrock",
+    "openinference-js-openai-agents", "openinference-langchain-anthropic-google", "openinference-mistralai",
+    "openinference-strands", "openinference-vertexai", "openlit-google", "openlit-haystack", "openlit-js",
+    "openlit-litellm", "openlit-openai-1.34", "openlit-openai-agents", "openlit-pydantic-ai", "openllmetry-bedrock",
+    "openllmetry-crewai-stacked", "openllmetry-google", "openllmetry-js-vercel-ai", "openllmetry-mistral", "pipecat",
+    "promptflow", "pydantic-ai-1.0-v3", "respan-stacked", "semantic-kernel", "sentry-js", "splunk-langchain",
+    "strands-js", "tanstack", "traceai", "vercel-ai-v4", "vercel-ai-v6", "vercel-ai-v7-legacy", "voltagent",
 }  # fmt: skip
 """Sent one by one in any order only: the ways in which they can go wrong are those of other captures."""
 
