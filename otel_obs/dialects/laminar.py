@@ -11,7 +11,7 @@ from otel_obs.model import EventType, Reading, Span
 _ASSOCIATION = "lmnr.association.properties."
 USER: str = _ASSOCIATION + "user_id"
 CONVERSATION: str = _ASSOCIATION + "session_id"
-"""What its SDK puts on every span of a trace, whoever made it; of a type that is said, for mypyc reads ``reading`` first."""
+"""What its SDK puts on every span of a trace, whoever made it. Their type is said, as mypyc reads ``reading`` first."""
 _TYPE = "lmnr.span.type"
 _INPUT = "lmnr.span.input"
 _ROLES: dict[str, EventType] = {"TOOL": "tool", "EVALUATOR": "evaluation", "HUMAN_EVALUATOR": "evaluation"}

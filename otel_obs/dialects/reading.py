@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -286,40 +286,40 @@ def _parts(reading: Reading, contents: Contents) -> tuple[Content, ...]:
     return parts
 
 
+_CONTENT_OF: tuple[tuple[Callable[[str], bool], Mapping[str, Part | None]], ...] = (
+    (logfire.is_logfire, logfire.CONTENT),
+    (pydantic_ai.is_pydantic_ai, pydantic_ai.CONTENT),
+    (claude_code.is_claude_code, claude_code.CONTENT),
+    (openlit.is_openlit, openlit.CONTENT),
+    (voltagent.is_voltagent, voltagent.CONTENT),
+    (beeai.is_beeai, beeai.CONTENT),
+    (mastra.is_version_0, mastra.CONTENT),
+)
+_CONTENT_OF_SCOPE: Mapping[str, Mapping[str, Part | None]] = {
+    guardrails.SCOPE: guardrails.CONTENT,
+    livekit.SCOPE: livekit.CONTENT,
+    upsonic.SCOPE: upsonic.CONTENT,
+    openinference.AGENTS_OF_BEDROCK: {"metadata": None},
+    "promptflow": {"inputs": "input", "output": "output"},
+}
+_CONTENT_OF_MODULES: Mapping[str, Mapping[str, Part | None]] = {
+    "autogen": {"message": None},
+    # Until 0.3 every method of the server is a span that says what went in and what came out.
+    "llama_stack.": {"__args__": "input", "output": "output"},
+}
+"""By how a scope begins."""
+
+
 def _content_names(scope: str, names: Names) -> Mapping[str, Part | None] | None:
     """Return the names that hold content where *scope* is the instrumentation, and elsewhere do not."""
     if effect.runs_tool(names):
         return effect.CONTENT
-    if logfire.is_logfire(scope):
-        return logfire.CONTENT
-    if pydantic_ai.is_pydantic_ai(scope):
-        return pydantic_ai.CONTENT
-    if claude_code.is_claude_code(scope):
-        return claude_code.CONTENT
-    if scope == guardrails.SCOPE:
-        return guardrails.CONTENT
-    if scope == livekit.SCOPE:
-        return livekit.CONTENT
-    if scope == upsonic.SCOPE:
-        return upsonic.CONTENT
-    if scope == "promptflow":
-        return {"inputs": "input", "output": "output"}
-    if scope.startswith("llama_stack."):
-        # Until 0.3 every method of the server is a span that says what went in and what came out.
-        return {"__args__": "input", "output": "output"}
-    if openlit.is_openlit(scope):
-        return openlit.CONTENT
-    if voltagent.is_voltagent(scope):
-        return voltagent.CONTENT
-    if beeai.is_beeai(scope):
-        return beeai.CONTENT
-    if mastra.is_version_0(scope):
-        return mastra.CONTENT
-    if scope == openinference.AGENTS_OF_BEDROCK:
-        return {"metadata": None}
-    if scope.startswith("autogen"):
-        return {"message": None}
-    return None
+    if scope in _CONTENT_OF_SCOPE:
+        return _CONTENT_OF_SCOPE[scope]
+    for is_theirs, content in _CONTENT_OF:
+        if is_theirs(scope):
+            return content
+    return next((content for start, content in _CONTENT_OF_MODULES.items() if scope.startswith(start)), None)
 
 
 def _event_names(scope: str) -> EventNames | None:
