@@ -129,9 +129,11 @@ def _without_value(found: re.Match[str]) -> str:
 
 def _without_named(found: re.Match[str]) -> str:
     """Return it without the value, if that is no word, as in ``password: required`` or ``api_key: string``."""
-    value = found[1]
-    is_word = value.isdecimal() or not any(map(str.isdigit, value)) or not any(map(str.isalpha, value))
-    return found[0] if is_word else _without_value(found)
+    return found[0] if _is_word(found[1]) else _without_value(found)
+
+
+def _is_word(value: str) -> bool:
+    return value.isdecimal() or not any(map(str.isdigit, value)) or not any(map(str.isalpha, value))
 
 
 def _private_keys(text: str) -> str:
@@ -199,6 +201,15 @@ _CREDENTIALS = ("private_key", "api_key", "token")
 _IDS = (".id", "_id", ".name", ".model")
 _OF_PEOPLE = ("user.name", "user.full_name")
 """Attributes that end like this are no names of things."""
+_SECRETS = frozenset(
+    {
+        "token", "access_token", "auth_token", "refresh_token", "bearer_token", "api_key", "apikey", "api_token",
+        "x_api_key", "access_key", "secret", "secret_key", "client_secret", "secret_access_key", "private_key",
+        "password", "passwd", "credential", "credentials",
+    }
+)  # fmt: skip
+"""What holds nothing but a secret, where it is the last word of an attribute's name."""
+_SHORTEST_SECRET = 8
 
 
 class Redaction:
@@ -208,6 +219,7 @@ class Redaction:
         chosen = set(names)
         self._all = [PATTERNS[name] for name in PATTERNS if name in chosen]
         self._credentials = [PATTERNS[name] for name in _CREDENTIALS if name in chosen]
+        self._by_name = "token" in chosen
 
     def __call__(self, text: str) -> str:
         """Return *text* without any of it."""
@@ -226,19 +238,32 @@ class Redaction:
         return text
 
     def of_values(self, value: Any) -> Any:
-        """Return *value*, as JSON has it, with its texts redacted; of ids and names of things only credentials."""
+        """Return *value*, as JSON has it, with its texts redacted; of ids and names of things only credentials.
+
+        What stands under the name of a secret is one, whatever it looks like: the SDK of Paid sends its own key so.
+        """
         if not self._all:
             return value
         if isinstance(value, str):
             return self(value)
         if isinstance(value, Mapping):
-            return {
-                key: self.of_id(item) if isinstance(item, str) and _is_id(key) else self.of_values(item)
-                for key, item in value.items()
-            }
+            return {key: self._of_attribute(key, item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.of_values(item) for item in value]
         return value
+
+    def _of_attribute(self, key: str, item: Any) -> Any:
+        if self._by_name and key.rpartition(".")[2].lower().replace("-", "_") in _SECRETS:
+            return self._of_secrets(item)
+        return self.of_id(item) if isinstance(item, str) and _is_id(key) else self.of_values(item)
+
+    def _of_secrets(self, item: Any) -> Any:
+        """Return *item* without secrets: texts that are no word and no sentence, in lists too (headers are)."""
+        if isinstance(item, list | tuple):
+            return [self._of_secrets(one) for one in item]
+        if not isinstance(item, str) or len(item) < _SHORTEST_SECRET or _is_word(item) or len(item.split()) != 1:
+            return self.of_values(item)
+        return "[token]"
 
     def of_reading(self, reading: Reading) -> Reading:
         """Return *reading* with its ids and names redacted as such."""

@@ -211,6 +211,27 @@ def test_ids_and_names_keep_everything_but_credentials() -> None:
     assert rows.event.conversation_id == "at [api_key]"
 
 
+def test_what_stands_under_the_name_of_a_secret_is_one_unless_it_is_words() -> None:
+    """The SDK of Paid sends its own key as ``token``; instrumentations of HTTP send headers that are asked for."""
+    secret = "p4id" + BODY[:12]
+    span = make_span(
+        agent("writer", **{"token": secret, "http.request.header.x-api-key": [secret], "db": {"password": secret},
+                           "app.secret": "required", "access_token": "see the docs, page 4", "next.token": 983451234,
+                           "gen_ai.token.type": "input1 2"}),
+    )  # fmt: skip
+
+    (rows,) = stored(mapping(REDACT="on"), span)
+    (emails_only,) = stored(mapping(REDACT="email"), span)
+
+    assert secret not in str(rows)
+    found = rows.event.context["attributes"]
+    assert (found["token"], found["http.request.header.x-api-key"]) == ("[token]", ["[token]"])
+    assert found["db"] == {"password": "[token]"}
+    assert (found["app.secret"], found["access_token"]) == ("required", "see the docs, page 4")
+    assert (found["next.token"], found["gen_ai.token.type"]) == (983451234, "input1 2")
+    assert emails_only.event.context["attributes"]["token"] == secret
+
+
 def test_logs_are_redacted_and_refused_spans_keep_no_payload() -> None:
     found = receive(
         Decoded(logs=[make_log({}, body=f"failed for dana@acme.example with {SECRET}")],
