@@ -113,18 +113,9 @@ def usage_by_convention(facts: Facts, provider: str | None, model: str | None, *
         counts = with_thoughts(counts)
     found = usage(counts, apart=apart)
     if not found.known:
-        found = usage(
-            Counts(
-                input=facts.tokens("gen_ai.usage.details.input_tokens"),
-                output=facts.tokens("gen_ai.usage.details.output_tokens"),
-                cache_read=counts.cache_read,
-                cache_write=counts.cache_write,
-                cache_write_1h=counts.cache_write_1h,
-                reasoning=counts.reasoning,
-                billed_units=counts.billed_units,
-            ),
-            apart=True,
-        )
+        told, said = "gen_ai.usage.details.input_tokens", "gen_ai.usage.details.output_tokens"
+        counts = replace(counts, input=facts.tokens(told), output=facts.tokens(said), total=None)
+        found = usage(counts, apart=True)
     raw = facts.mapping("gen_ai.usage.raw")
     return merged(found, usage_of(raw, facts)) if raw else found
 

@@ -222,8 +222,7 @@ def _usage(facts: Facts, kind: Kind) -> Usage:
     if not raw and kind.vendor != "gen_ai":
         raw = {f"{found[1]}s": facts.attributes[name] for name in kind.own if (found := _TOKENS.search(name))}
     if _UNCACHED in raw:
-        told = {name: value for name, value in raw.items() if name != _UNCACHED}
-        return usage_of({**told, "input_tokens": raw[_UNCACHED]}, facts, apart=True)
+        return usage_of({**raw, "input_tokens": raw[_UNCACHED]}, facts, apart=True)
     return usage_of(raw, facts) if raw else Usage()
 
 
