@@ -21,8 +21,9 @@ from tests.builders import START_NS, agent, chat, make_log, make_span, tool
 from tests.fix_writers import Writers
 
 Request = Sequence[Span | LogRecord]
-WAYS = ("alone", "without an id", "a call alone", "late", "again", "unfinished", "told elsewhere",
-        "told without an id", "told before without an id", "a log record", "a flag", "a second root")  # fmt: skip
+WAYS = ("alone", "without an id", "a call alone", "two instrumentations", "late", "again", "unfinished",
+        "told elsewhere", "told without an id", "told before without an id", "a log record", "a flag",
+        "a second root")  # fmt: skip
 """What else comes of a trace that a request holds whole."""
 
 
@@ -46,6 +47,13 @@ def a_program(way: str, number: int) -> list[Request]:
     match way:
         case "without an id":
             return [[run, step, replace(call, attributes=chat(100 + number, 20)), found]]
+        case "two instrumentations":
+            silent = replace(call, attributes=chat(100 + number, 20))
+            wire = make_span(
+                chat(100 + number, 20, response_id=f"r{number}"), trace_id=trace_id, parent=call, start_ms=started + 2,
+                scope="wire",
+            )  # fmt: skip
+            return [[run, step, silent, wire, found]]
         case "a call alone":
             return [[make_span(chat(100 + number, 20, response_id=f"r{number}"), trace_id=trace_id, start_ms=started)]]
         case "late":
@@ -145,5 +153,20 @@ def test_only_what_may_have_changed_is_settled_again(writers: Writers, way: str)
     found = settled_again(writers, world)
     writers.settle()
 
-    final = ("alone", "without an id", "a call alone")
+    final = ("alone", "without an id", "a call alone", "two instrumentations")
     assert (trace_id in found) == (way not in final)
+
+
+def test_once_a_sender_of_two_instrumentations_lost_a_context_all_its_traces_are_settled_again(
+    writers: Writers,
+) -> None:
+    world = writers.organization()
+    writers.write(world, 0, a_program("two instrumentations", 7)[0])
+    before = settled_again(writers, world)
+    writers.write(world, 0, a_program("told without an id", 9)[1])
+
+    after = settled_again(writers, world)
+
+    writers.settle()
+    assert before == frozenset()
+    assert f"{8:032x}" in after
